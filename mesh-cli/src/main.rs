@@ -1,0 +1,2 @@
+//! meshctl: the mesh on one machine, and the verbs of istioctl and kubectl that it needs.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Envoy's xDS messages, generated and committed.
+#![deny(missing_docs)]

@@ -1,0 +1,2 @@
+//! The standalone proxy, made of the library's layers.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Owner of the workspace's `examples/`, `tests/` and `benches/`; the library is the `proxyless` crate.

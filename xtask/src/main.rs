@@ -1,0 +1,2 @@
+//! Development tasks: demo, verify, protobuf generation.
+fn main() {}
