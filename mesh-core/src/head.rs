@@ -1,0 +1,73 @@
+//! The borrowed view of a stream that all matching reads.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, Method};
+
+/// The head of a request, pseudo headers as fields (an `http::HeaderMap` cannot hold them).
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// `:method`.
+    pub method: &'a Method,
+    /// `:scheme`, lower case; `http` where the request did not say.
+    pub scheme: &'a str,
+    /// `:authority`, or `Host`; empty if the request has none.
+    pub authority: &'a str,
+    /// `:path` with query; empty for CONNECT.
+    pub path: &'a str,
+    /// All other headers.
+    pub headers: &'a HeaderMap,
+}
+
+impl<'a> RequestHead<'a> {
+    /// `:path` up to the first `?` or `#`: what path matchers see (Envoy `PathUtil::removeQueryAndFragment`).
+    pub fn path_without_query(&self) -> &'a str {
+        self.path.split(['?', '#']).next().unwrap_or_default()
+    }
+
+    /// The value of a header or pseudo header by name; for several lines the first.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        match name {
+            ":method" => Some(self.method.as_str().as_bytes()),
+            ":scheme" => Some(self.scheme.as_bytes()),
+            ":authority" | "host" => {
+                (!self.authority.is_empty()).then_some(self.authority.as_bytes())
+            }
+            ":path" => (!self.path.is_empty()).then_some(self.path.as_bytes()),
+            _ => self.headers.get(name).map(|v| v.as_bytes()),
+        }
+    }
+
+    /// Whether the request is gRPC: content-type `application/grpc` or `application/grpc+…`.
+    pub fn is_grpc(&self) -> bool {
+        crate::grpc::is_grpc_content_type(self.headers)
+    }
+}
+
+/// What a stream is, to those who match it.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamView<'a> {
+    /// The request's head.
+    pub head: RequestHead<'a>,
+    /// The stream's random number: one per request, shared by runtime fractions, weighted clusters and mirrors,
+    /// as Envoy's stream id is.
+    pub random: u64,
+    /// The connection it came on.
+    pub connection: &'a ConnectionInfo,
+}
+
+/// What is known of the downstream connection.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// The address of the peer. None for calls from inside the process.
+    pub peer: Option<SocketAddr>,
+    /// The address on which the connection was accepted; after `original_dst` the address that was meant.
+    pub local: Option<SocketAddr>,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+    /// The call comes from the application in this process: an internal peer, trusted as such.
+    pub in_process: bool,
+    /// SNI, if the TLS inspector or the handshake saw one.
+    pub server_name: Option<Box<str>>,
+}

@@ -1,0 +1,234 @@
+//! Clusters (`envoy.config.cluster.v3`).
+
+use std::{sync::Arc, time::Duration};
+
+use super::{ClusterLoadAssignment, Provenance};
+
+/// `Cluster`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClusterConfig {
+    /// `name`.
+    pub name: Arc<str>,
+    /// `alt_stat_name`, else the name.
+    pub stat_name: Arc<str>,
+    /// The discovery type.
+    pub discovery: ClusterDiscovery,
+    /// `lb_policy` or `load_balancing_policy`.
+    pub lb_policy: LbPolicy,
+    /// `connect_timeout`; default 5 s.
+    pub connect_timeout: Duration,
+    /// `circuit_breakers.thresholds`, DEFAULT.
+    pub breaker_default: BreakerThresholds,
+    /// `circuit_breakers.thresholds`, HIGH.
+    pub breaker_high: BreakerThresholds,
+    /// `outlier_detection`.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// `common_lb_config.healthy_panic_threshold`, percent; default 50.
+    pub healthy_panic_threshold: f64,
+    /// `common_lb_config.locality_weighted_lb_config` is set.
+    pub locality_weighted: bool,
+    /// `common_lb_config.update_merge_window`; default 1 s.
+    pub update_merge_window: Duration,
+    /// `HttpProtocolOptions`.
+    pub http: UpstreamHttpOptions,
+    /// `metadata.filter_metadata["istio"].services[0]`: host, name and namespace of the service.
+    pub service: Option<IstioService>,
+    /// Where it came from.
+    pub provenance: Provenance,
+}
+
+impl ClusterConfig {
+    /// A cluster with Envoy's defaults.
+    pub fn new(name: impl Into<Arc<str>>, discovery: ClusterDiscovery) -> Self {
+        let name = name.into();
+        Self {
+            stat_name: Arc::clone(&name),
+            name,
+            discovery,
+            lb_policy: LbPolicy::RoundRobin,
+            connect_timeout: Duration::from_secs(5),
+            breaker_default: BreakerThresholds::default(),
+            breaker_high: BreakerThresholds::default(),
+            outlier_detection: None,
+            healthy_panic_threshold: 50.0,
+            locality_weighted: false,
+            update_merge_window: Duration::from_secs(1),
+            http: UpstreamHttpOptions::default(),
+            service: None,
+            provenance: Provenance::default(),
+        }
+    }
+}
+
+/// Where a cluster's endpoints come from.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ClusterDiscovery {
+    /// `EDS`; the name of the assignment (`service_name`, else the cluster's name).
+    Eds(Arc<str>),
+    /// `STATIC` with `load_assignment`.
+    Static(Arc<ClusterLoadAssignment>),
+    /// `ORIGINAL_DST`: the address that the connection was made to, or for calls from inside the process the
+    /// authority resolved by DNS.
+    OriginalDst,
+}
+
+/// `Cluster.LbPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LbPolicy {
+    /// `ROUND_ROBIN`.
+    #[default]
+    RoundRobin,
+    /// `LEAST_REQUEST` with `choice_count` (default 2) and `active_request_bias` (default 1.0).
+    LeastRequest {
+        /// `choice_count`.
+        choice_count: u32,
+        /// `active_request_bias` in thousandths (1,000 is 1.0).
+        active_request_bias_milli: u32,
+    },
+    /// `RANDOM`.
+    Random,
+    /// `CLUSTER_PROVIDED`: only with [`ClusterDiscovery::OriginalDst`].
+    ClusterProvided,
+}
+
+/// `CircuitBreakers.Thresholds` of one priority.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct BreakerThresholds {
+    /// `max_connections`; default 1,024.
+    pub max_connections: u32,
+    /// `max_pending_requests`; default 1,024.
+    pub max_pending_requests: u32,
+    /// `max_requests`; default 1,024.
+    pub max_requests: u32,
+    /// `max_retries`; default 3.
+    pub max_retries: u32,
+    /// `retry_budget`: percent of active and pending requests (default 20 %), at least `min_retry_concurrency` (3).
+    pub retry_budget: Option<(f64, u32)>,
+    /// `track_remaining`.
+    pub track_remaining: bool,
+}
+
+impl Default for BreakerThresholds {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            max_pending_requests: 1024,
+            max_requests: 1024,
+            max_retries: 3,
+            retry_budget: None,
+            track_remaining: false,
+        }
+    }
+}
+
+/// `OutlierDetection` with Envoy's defaults filled in.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct OutlierDetection {
+    /// `consecutive_5xx`; default 5.
+    pub consecutive_5xx: u32,
+    /// `enforcing_consecutive_5xx`, percent; default 100.
+    pub enforcing_consecutive_5xx: u32,
+    /// `consecutive_gateway_failure`; default 5.
+    pub consecutive_gateway_failure: u32,
+    /// `enforcing_consecutive_gateway_failure`, percent; default 0.
+    pub enforcing_consecutive_gateway_failure: u32,
+    /// `split_external_local_origin_errors`; default false.
+    pub split_external_local_origin_errors: bool,
+    /// `consecutive_local_origin_failure`; default 5.
+    pub consecutive_local_origin_failure: u32,
+    /// `enforcing_consecutive_local_origin_failure`, percent; default 100.
+    pub enforcing_consecutive_local_origin_failure: u32,
+    /// `interval`; default 10 s.
+    pub interval: Duration,
+    /// `base_ejection_time`; default 30 s.
+    pub base_ejection_time: Duration,
+    /// `max_ejection_time`; default the larger of 300 s and the base.
+    pub max_ejection_time: Duration,
+    /// `max_ejection_time_jitter`; default 0.
+    pub max_ejection_time_jitter: Duration,
+    /// `max_ejection_percent`; default 10.
+    pub max_ejection_percent: u32,
+    /// `always_eject_one_host`; default false.
+    pub always_eject_one_host: bool,
+}
+
+impl Default for OutlierDetection {
+    fn default() -> Self {
+        Self {
+            consecutive_5xx: 5,
+            enforcing_consecutive_5xx: 100,
+            consecutive_gateway_failure: 5,
+            enforcing_consecutive_gateway_failure: 0,
+            split_external_local_origin_errors: false,
+            consecutive_local_origin_failure: 5,
+            enforcing_consecutive_local_origin_failure: 100,
+            interval: Duration::from_secs(10),
+            base_ejection_time: Duration::from_secs(30),
+            max_ejection_time: Duration::from_secs(300),
+            max_ejection_time_jitter: Duration::ZERO,
+            max_ejection_percent: 10,
+            always_eject_one_host: false,
+        }
+    }
+}
+
+/// `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct UpstreamHttpOptions {
+    /// Which protocol is spoken upstream.
+    pub protocol: UpstreamProtocol,
+    /// `common_http_protocol_options.idle_timeout`; default 1 h; zero: none.
+    pub idle_timeout: Duration,
+    /// `common_http_protocol_options.max_requests_per_connection`; 0: unlimited.
+    pub max_requests_per_connection: u32,
+    /// `common_http_protocol_options.max_connection_duration`.
+    pub max_connection_duration: Option<Duration>,
+    /// `http2_protocol_options.max_concurrent_streams`.
+    pub max_concurrent_streams: Option<u32>,
+    /// `outlier_detection.error_matcher`: these response statuses count as errors, all others as success.
+    pub outlier_error_statuses: Option<Vec<u16>>,
+}
+
+impl Default for UpstreamHttpOptions {
+    fn default() -> Self {
+        Self {
+            protocol: UpstreamProtocol::Http1,
+            idle_timeout: Duration::from_secs(3600),
+            max_requests_per_connection: 0,
+            max_connection_duration: None,
+            max_concurrent_streams: None,
+            outlier_error_statuses: None,
+        }
+    }
+}
+
+/// `upstream_protocol_options`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UpstreamProtocol {
+    /// `explicit_http_config.http_protocol_options`, the default.
+    #[default]
+    Http1,
+    /// `explicit_http_config.http2_protocol_options`.
+    Http2,
+    /// `use_downstream_protocol_config`: as the caller spoke.
+    Downstream,
+}
+
+/// The Istio service behind a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IstioService {
+    /// `host`: `reviews.default.svc.cluster.local`.
+    pub host: Arc<str>,
+    /// `name`: `reviews`.
+    pub name: Arc<str>,
+    /// `namespace`: `default`.
+    pub namespace: Arc<str>,
+}

@@ -1,0 +1,85 @@
+//! Endpoints (`envoy.config.endpoint.v3`).
+
+use std::{net::SocketAddr, sync::Arc};
+
+/// `ClusterLoadAssignment`.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ClusterLoadAssignment {
+    /// `cluster_name`.
+    pub cluster_name: Arc<str>,
+    /// `endpoints`, by priority then in order.
+    pub localities: Vec<LocalityEndpoints>,
+    /// `policy.overprovisioning_factor`; default 140.
+    pub overprovisioning_factor: Option<u32>,
+}
+
+/// `LocalityLbEndpoints`.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct LocalityEndpoints {
+    /// `locality`.
+    pub locality: Locality,
+    /// `load_balancing_weight`.
+    pub weight: Option<u32>,
+    /// `priority`.
+    pub priority: u32,
+    /// `lb_endpoints`.
+    pub endpoints: Vec<EndpointConfig>,
+}
+
+/// `Locality`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Locality {
+    /// `region`.
+    pub region: Box<str>,
+    /// `zone`.
+    pub zone: Box<str>,
+    /// `sub_zone`.
+    pub sub_zone: Box<str>,
+}
+
+/// `LbEndpoint`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct EndpointConfig {
+    /// `endpoint.address`.
+    pub address: SocketAddr,
+    /// `endpoint.hostname`; may be empty.
+    pub hostname: Arc<str>,
+    /// `health_status`.
+    pub health: EndpointHealth,
+    /// `load_balancing_weight`; default 1.
+    pub weight: u32,
+    /// `metadata.filter_metadata["istio"].workload`: `workload;namespace;canonical-name;canonical-revision;cluster`.
+    pub workload: Option<Arc<str>>,
+}
+
+impl EndpointConfig {
+    /// A healthy endpoint of weight 1.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            hostname: "".into(),
+            health: EndpointHealth::Healthy,
+            weight: 1,
+            workload: None,
+        }
+    }
+}
+
+/// `HealthStatus`, reduced to what load balancing distinguishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndpointHealth {
+    /// `UNKNOWN` or `HEALTHY`.
+    #[default]
+    Healthy,
+    /// `DEGRADED`.
+    Degraded,
+    /// `UNHEALTHY` or `TIMEOUT`.
+    Unhealthy,
+    /// `DRAINING`: unhealthy, and not counted in the totals.
+    Draining,
+}

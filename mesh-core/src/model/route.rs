@@ -1,0 +1,452 @@
+//! Routes (`envoy.config.route.v3`).
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::{Fraction, Provenance};
+use crate::{
+    filter::FilterOverride,
+    matcher::{HeaderMatcher, QueryParameterMatcher},
+    regex::Regex,
+};
+
+/// `RouteConfiguration`.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RouteConfiguration {
+    /// `name`.
+    pub name: Arc<str>,
+    /// `virtual_hosts`, in order.
+    pub virtual_hosts: Vec<VirtualHost>,
+    /// Header operations of this level.
+    pub headers: HeaderOperations,
+    /// `most_specific_header_mutations_wins`; default false.
+    pub most_specific_header_mutations_wins: bool,
+    /// `ignore_port_in_host_matching`; default false.
+    pub ignore_port_in_host_matching: bool,
+    /// Per-filter configuration of this level.
+    pub filter_overrides: FilterOverrides,
+}
+
+/// `VirtualHost`.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct VirtualHost {
+    /// `name`.
+    pub name: Arc<str>,
+    /// `domains`, lower case; `*` is the catch-all.
+    pub domains: Vec<String>,
+    /// `routes`, in order; first match wins.
+    pub routes: Vec<Arc<Route>>,
+    /// `require_tls`.
+    pub require_tls: RequireTls,
+    /// Header operations of this level.
+    pub headers: HeaderOperations,
+    /// `retry_policy`: used by routes without their own.
+    pub retry_policy: Option<Arc<RetryPolicy>>,
+    /// `include_request_attempt_count`; default false.
+    pub include_request_attempt_count: bool,
+    /// `include_attempt_count_in_response`; default false.
+    pub include_attempt_count_in_response: bool,
+    /// `request_body_buffer_limit` (or `per_request_buffer_limit_bytes`); None: the connection's limit.
+    pub request_body_buffer_limit: Option<u64>,
+    /// Per-filter configuration of this level.
+    pub filter_overrides: FilterOverrides,
+    /// Where it came from.
+    pub provenance: Provenance,
+}
+
+/// `VirtualHost.TlsRequirementType`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequireTls {
+    /// No requirement.
+    #[default]
+    None,
+    /// Plaintext requests from external peers are redirected to https.
+    ExternalOnly,
+    /// All plaintext requests are redirected to https.
+    All,
+}
+
+/// `Route`.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Route {
+    /// `name`; may be empty.
+    pub name: Arc<str>,
+    /// `match`.
+    pub matcher: RouteMatch,
+    /// What to do.
+    pub action: RouteAction,
+    /// Header operations of this level.
+    pub headers: HeaderOperations,
+    /// `request_body_buffer_limit` (or `per_request_buffer_limit_bytes`); None: the virtual host's.
+    pub request_body_buffer_limit: Option<u64>,
+    /// Per-filter configuration of this level.
+    pub filter_overrides: FilterOverrides,
+    /// `decorator.operation`: the span's name.
+    pub decorator: Option<Arc<str>>,
+    /// `stat_prefix`; may be empty.
+    pub stat_prefix: Arc<str>,
+    /// Where it came from.
+    pub provenance: Provenance,
+}
+
+/// `RouteMatch`. All parts must hold.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RouteMatch {
+    /// The path specifier.
+    pub path: PathMatcher,
+    /// `case_sensitive` for prefix, path and path_separated_prefix.
+    pub case_insensitive: bool,
+    /// `headers`.
+    pub headers: Vec<HeaderMatcher>,
+    /// `query_parameters`.
+    pub query_parameters: Vec<QueryParameterMatcher>,
+    /// `grpc`: only requests with gRPC's content-type.
+    pub grpc: bool,
+    /// `runtime_fraction.default_value`.
+    pub runtime_fraction: Option<Fraction>,
+}
+
+/// The path specifier of a [`RouteMatch`]; matched against the path without query and fragment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PathMatcher {
+    /// `prefix`.
+    Prefix(Box<str>),
+    /// `path`: the whole path.
+    Path(Box<str>),
+    /// `path_separated_prefix`: the prefix, then the end or `/`.
+    PathSeparatedPrefix(Box<str>),
+    /// `safe_regex`: the whole path.
+    Regex(Regex),
+    /// `connect_matcher`: CONNECT requests.
+    Connect,
+}
+
+impl Default for PathMatcher {
+    fn default() -> Self {
+        Self::Prefix("/".into())
+    }
+}
+
+/// What a matched route does.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum RouteAction {
+    /// `route`.
+    Forward(Box<Forward>),
+    /// `redirect`.
+    Redirect(Box<Redirect>),
+    /// `direct_response`.
+    DirectResponse(DirectResponse),
+    /// `non_forwarding_action`: the server in this process answers (gRFC A36).
+    #[default]
+    NonForwarding,
+}
+
+/// `RouteAction` (named after what it does; the proto's name is taken by the oneof).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Forward {
+    /// The cluster specifier.
+    pub cluster: ClusterSpecifier,
+    /// `cluster_not_found_response_code`; default 503.
+    pub cluster_not_found_response_code: StatusCode,
+    /// `prefix_rewrite` or `regex_rewrite`.
+    pub path_rewrite: Option<PathRewrite>,
+    /// `host_rewrite_literal`, `auto_host_rewrite` or `host_rewrite_header`.
+    pub host_rewrite: Option<HostRewrite>,
+    /// `append_x_forwarded_host`.
+    pub append_x_forwarded_host: bool,
+    /// `timeout`; zero: none. Envoy's default is 15 s.
+    pub timeout: Duration,
+    /// `idle_timeout`: overrides the connection manager's stream_idle_timeout; zero disables.
+    pub idle_timeout: Option<Duration>,
+    /// `max_stream_duration`.
+    pub max_stream_duration: Option<MaxStreamDuration>,
+    /// `max_grpc_timeout` (deprecated; istiod emits it): None: grpc-timeout is not used; zero: without cap.
+    pub max_grpc_timeout: Option<Duration>,
+    /// `grpc_timeout_offset` (deprecated).
+    pub grpc_timeout_offset: Option<Duration>,
+    /// `retry_policy`.
+    pub retry_policy: Option<Arc<RetryPolicy>>,
+    /// `priority`.
+    pub priority: RoutingPriority,
+    /// `upgrade_configs`: upgrade type (lower case) to enabled; None: the connection manager's.
+    pub upgrades: Vec<(Box<str>, bool)>,
+}
+
+impl Forward {
+    /// Forwards to the cluster, everything else as Envoy's defaults.
+    pub fn to(cluster: ClusterSpecifier) -> Self {
+        Self {
+            cluster,
+            cluster_not_found_response_code: StatusCode::SERVICE_UNAVAILABLE,
+            path_rewrite: None,
+            host_rewrite: None,
+            append_x_forwarded_host: false,
+            timeout: Duration::from_secs(15),
+            idle_timeout: None,
+            max_stream_duration: None,
+            max_grpc_timeout: None,
+            grpc_timeout_offset: None,
+            retry_policy: None,
+            priority: RoutingPriority::Default,
+            upgrades: Vec::new(),
+        }
+    }
+}
+
+/// `RouteAction.MaxStreamDuration`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaxStreamDuration {
+    /// `max_stream_duration`; zero: none.
+    pub max_stream_duration: Option<Duration>,
+    /// `grpc_timeout_header_max`; zero: without cap.
+    pub grpc_timeout_header_max: Option<Duration>,
+    /// `grpc_timeout_header_offset`.
+    pub grpc_timeout_header_offset: Option<Duration>,
+}
+
+/// `RoutingPriority`: which of a cluster's circuit breakers counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoutingPriority {
+    /// `DEFAULT`.
+    #[default]
+    Default,
+    /// `HIGH`.
+    High,
+}
+
+/// Where a route forwards to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ClusterSpecifier {
+    /// `cluster`.
+    Cluster(Arc<str>),
+    /// `weighted_clusters`; the sum of weights is 1..=2^32-1.
+    Weighted(Vec<WeightedCluster>),
+    /// `cluster_header`: the header names the cluster.
+    ClusterHeader(HeaderName),
+}
+
+/// `WeightedCluster.ClusterWeight`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WeightedCluster {
+    /// `name`.
+    pub name: Arc<str>,
+    /// `weight`.
+    pub weight: u32,
+    /// Header operations of this level.
+    pub headers: HeaderOperations,
+    /// `host_rewrite_literal`.
+    pub host_rewrite_literal: Option<HeaderValue>,
+    /// Per-filter configuration of this level.
+    pub filter_overrides: FilterOverrides,
+}
+
+impl WeightedCluster {
+    /// A weight without header operations.
+    pub fn new(name: Arc<str>, weight: u32) -> Self {
+        Self {
+            name,
+            weight,
+            headers: HeaderOperations::default(),
+            host_rewrite_literal: None,
+            filter_overrides: Vec::new(),
+        }
+    }
+}
+
+/// How the path is rewritten.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PathRewrite {
+    /// `prefix_rewrite`: the matched part is replaced.
+    Prefix(Box<str>),
+    /// `path_redirect` (redirects only): the whole path.
+    Full(Box<str>),
+    /// `regex_rewrite`: RE2 global replace on the path without query (`\1` names a group).
+    Regex {
+        /// `pattern.regex`.
+        pattern: Regex,
+        /// `substitution`.
+        substitution: Box<str>,
+    },
+}
+
+/// How the host is rewritten.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum HostRewrite {
+    /// `host_rewrite_literal`.
+    Literal(HeaderValue),
+    /// `auto_host_rewrite`: the endpoint's hostname.
+    Auto,
+    /// `host_rewrite_header`.
+    Header(HeaderName),
+}
+
+/// `RedirectAction`.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Redirect {
+    /// `https_redirect` (as `https`) or `scheme_redirect`.
+    pub scheme: Option<Box<str>>,
+    /// `host_redirect`.
+    pub host: Option<Box<str>>,
+    /// `port_redirect`.
+    pub port: Option<u16>,
+    /// `path_redirect`, `prefix_rewrite` or `regex_rewrite`.
+    pub path: Option<PathRewrite>,
+    /// `response_code`; default 301.
+    pub response_code: StatusCode,
+    /// `strip_query`.
+    pub strip_query: bool,
+}
+
+/// `DirectResponseAction`.
+#[derive(Clone, Debug)]
+pub struct DirectResponse {
+    /// `status`.
+    pub status: StatusCode,
+    /// `body`.
+    pub body: Bytes,
+}
+
+/// Header operations of one level (`request_headers_to_add` and so on).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct HeaderOperations {
+    /// On requests.
+    pub request: HeaderMutations,
+    /// On responses.
+    pub response: HeaderMutations,
+}
+
+/// Removals first, then values computed, then overwrites, then appends (Envoy `HeaderParser`).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct HeaderMutations {
+    /// `*_headers_to_remove`.
+    pub remove: Vec<HeaderName>,
+    /// `*_headers_to_add`, in order.
+    pub add: Vec<HeaderAddition>,
+}
+
+impl HeaderMutations {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.add.is_empty()
+    }
+}
+
+/// `HeaderValueOption`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HeaderAddition {
+    /// `header.key`. Never a pseudo header; `host` is refused by the decoder.
+    pub name: HeaderName,
+    /// `header.value` or `raw_value`, parsed for Envoy's substitution operators.
+    pub value: crate::route::HeaderFormat,
+    /// `append_action`.
+    pub action: AppendAction,
+    /// `keep_empty_value`.
+    pub keep_empty_value: bool,
+}
+
+impl HeaderAddition {
+    /// An addition that drops empty values.
+    pub fn new(name: HeaderName, value: crate::route::HeaderFormat, action: AppendAction) -> Self {
+        Self {
+            name,
+            value,
+            action,
+            keep_empty_value: false,
+        }
+    }
+}
+
+/// `HeaderValueOption.HeaderAppendAction`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppendAction {
+    /// Adds another line.
+    #[default]
+    AppendIfExistsOrAdd,
+    /// Adds only if the header is absent.
+    AddIfAbsent,
+    /// Replaces all lines, or adds.
+    OverwriteIfExistsOrAdd,
+    /// Replaces only if the header is there.
+    OverwriteIfExists,
+}
+
+/// `RetryPolicy`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RetryPolicy {
+    /// `retry_on`.
+    pub retry_on: crate::retry::RetryOn,
+    /// `num_retries`; default 1.
+    pub num_retries: u32,
+    /// `per_try_timeout`; zero: none.
+    pub per_try_timeout: Duration,
+    /// `per_try_idle_timeout`; zero: none.
+    pub per_try_idle_timeout: Duration,
+    /// `retriable_status_codes`.
+    pub retriable_status_codes: Vec<u16>,
+    /// `retriable_headers`: response headers that make a response retriable (with `retriable-headers`).
+    pub retriable_headers: Vec<HeaderMatcher>,
+    /// `retriable_request_headers`: if not empty, only requests that match one are retried.
+    pub retriable_request_headers: Vec<HeaderMatcher>,
+    /// `retry_back_off.base_interval`; default 25 ms.
+    pub base_interval: Duration,
+    /// `retry_back_off.max_interval`; default 10 times the base.
+    pub max_interval: Duration,
+    /// `rate_limited_retry_back_off`.
+    pub rate_limited_back_off: Option<RateLimitedBackOff>,
+    /// `retry_host_predicate`: `previous_hosts`.
+    pub previous_hosts: bool,
+    /// `host_selection_retry_max_attempts`; default 1.
+    pub host_selection_retry_max_attempts: u32,
+    /// `retry_priority`: `previous_priorities.update_frequency`.
+    pub previous_priorities: Option<u32>,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            retry_on: crate::retry::RetryOn::default(),
+            num_retries: 1,
+            per_try_timeout: Duration::ZERO,
+            per_try_idle_timeout: Duration::ZERO,
+            retriable_status_codes: Vec::new(),
+            retriable_headers: Vec::new(),
+            retriable_request_headers: Vec::new(),
+            base_interval: Duration::from_millis(25),
+            max_interval: Duration::from_millis(250),
+            rate_limited_back_off: None,
+            previous_hosts: false,
+            host_selection_retry_max_attempts: 1,
+            previous_priorities: None,
+        }
+    }
+}
+
+/// `RetryPolicy.RateLimitedRetryBackOff`.
+#[derive(Clone, Debug)]
+pub struct RateLimitedBackOff {
+    /// `reset_headers`: name, and whether it holds a Unix time stamp instead of seconds.
+    pub reset_headers: Vec<(HeaderName, bool)>,
+    /// `max_interval`; default 300 s.
+    pub max_interval: Duration,
+}
+
+/// `typed_per_filter_config` of one level: filter name to its override.
+pub type FilterOverrides = Vec<(Arc<str>, FilterOverride)>;

@@ -1,0 +1,162 @@
+//! One consistent configuration, compiled: what a request loads once and every attempt of it uses.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    Entropy,
+    cluster::Cluster,
+    listener::{HttpChain, Listener},
+    model::{ClusterConfig, ClusterLoadAssignment, ListenerConfig, RouteConfiguration},
+    stats::Stats,
+};
+
+/// A cluster's slot: stable while the name lives, whatever is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClusterIndex(pub(crate) u32);
+
+/// An HTTP chain's place in a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChainIndex(pub(crate) u32);
+
+/// Who we are: what names are expanded with and what metrics are labelled with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeIdentity {
+    /// `node.id`.
+    pub id: Arc<str>,
+    /// The DNS domain of a sidecar's id (`default.svc.cluster.local`); empty: names are not expanded.
+    pub dns_domain: Arc<str>,
+    /// The workload's name; `unknown` where not known.
+    pub workload: Arc<str>,
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// Label `service.istio.io/canonical-name`, else `app`, else the workload.
+    pub canonical_service: Arc<str>,
+    /// Label `service.istio.io/canonical-revision`, else `version`, else `latest`.
+    pub canonical_revision: Arc<str>,
+    /// Label `app`.
+    pub app: Arc<str>,
+    /// Label `version`.
+    pub version: Arc<str>,
+    /// `CLUSTER_ID`.
+    pub cluster: Arc<str>,
+    /// `server_listener_resource_name_template` (gRFC A36); empty: none.
+    pub server_listener_template: Arc<str>,
+}
+
+/// All resources in force: what a snapshot is built from. Unchanged resources are the same `Arc` as before.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ConfigSet {
+    /// Who we are.
+    pub node: Arc<NodeIdentity>,
+    /// Listeners, in the order received.
+    pub listeners: Vec<Arc<ListenerConfig>>,
+    /// Route configurations by name.
+    pub routes: HashMap<Arc<str>, Arc<RouteConfiguration>>,
+    /// Clusters by name.
+    pub clusters: HashMap<Arc<str>, Arc<ClusterConfig>>,
+    /// Assignments by name (EDS `cluster_name`).
+    pub endpoints: HashMap<Arc<str>, Arc<ClusterLoadAssignment>>,
+}
+
+/// What a call from inside the process uses (design: "Which listener and route a library call uses").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outbound {
+    /// An HTTP chain.
+    Http(ChainIndex),
+    /// A TCP-only service: its cluster, without HTTP policy.
+    Tcp(ClusterIndex),
+    /// Nothing answers for this host and port.
+    None,
+}
+
+/// One configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    version: u64,
+    config: ConfigSet,
+    stats: Arc<Stats>,
+}
+
+impl Snapshot {
+    /// Without any resource.
+    pub fn empty(stats: Arc<Stats>) -> Self {
+        Self {
+            version: 0,
+            config: ConfigSet::default(),
+            stats,
+        }
+    }
+
+    /// Builds the next snapshot: compiles what changed, shares what did not, carries live state over by key
+    /// (cluster, address, hostname).
+    pub fn build(config: ConfigSet, previous: &Snapshot, entropy: &mut dyn Entropy) -> Self {
+        let _ = (config, previous, entropy);
+        todo!()
+    }
+
+    /// Counts up with every build.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// What it was built from.
+    pub fn config(&self) -> &ConfigSet {
+        &self.config
+    }
+
+    /// All statistics.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// All listeners.
+    pub fn listeners(&self) -> &[Arc<Listener>] {
+        todo!()
+    }
+
+    /// A listener by name.
+    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        let _ = name;
+        todo!()
+    }
+
+    /// A chain by its place.
+    pub fn chain(&self, at: ChainIndex) -> Option<&Arc<HttpChain>> {
+        let _ = at;
+        todo!()
+    }
+
+    /// A cluster by its slot; None: the slot is empty.
+    pub fn cluster(&self, at: ClusterIndex) -> Option<&Arc<Cluster>> {
+        let _ = at;
+        todo!()
+    }
+
+    /// A cluster's slot by name; None: no such cluster.
+    pub fn cluster_by_name(&self, name: &str) -> Option<ClusterIndex> {
+        let _ = name;
+        todo!()
+    }
+
+    /// All clusters.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        std::iter::empty()
+    }
+
+    /// What a call from inside the process to `host:port` uses: API listener, outbound listener of the port, VIP,
+    /// wildcard, `virtualOutbound`. `host` without port, any case. No allocation.
+    pub fn outbound(&self, host: &str, port: u16) -> Outbound {
+        let _ = (host, port);
+        todo!()
+    }
+
+    /// The inbound chain for a server in this process on `port`: of `virtualInbound`, of a bound inbound listener, or
+    /// of the gRPC server listener.
+    pub fn inbound(&self, port: u16) -> Option<ChainIndex> {
+        let _ = port;
+        todo!()
+    }
+}
