@@ -1,9 +1,10 @@
 //! One endpoint: address, live counters, health.
 
 use std::{
+    any::Any,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
 };
@@ -16,6 +17,7 @@ pub struct Endpoint {
     address: SocketAddr,
     hostname: Arc<str>,
     active: AtomicU32,
+    attachment: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Endpoint {
@@ -25,6 +27,7 @@ impl Endpoint {
             address,
             hostname: "".into(),
             active: AtomicU32::new(0),
+            attachment: OnceLock::new(),
         })
     }
 
@@ -36,6 +39,11 @@ impl Endpoint {
     /// The hostname; may be empty.
     pub fn hostname(&self) -> &Arc<str> {
         &self.hostname
+    }
+
+    /// A place for the transport: its connections live and die with the endpoint, and are found without a lookup.
+    pub fn attachment(&self) -> &OnceLock<Box<dyn Any + Send + Sync>> {
+        &self.attachment
     }
 
     /// Requests in flight.
