@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, request};
 
 /// The head of a request, pseudo headers as fields (an `http::HeaderMap` cannot hold them).
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,17 @@ pub struct RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
+    /// The head of a request whose URI is in absolute form (or authority form: CONNECT).
+    pub fn of(parts: &'a request::Parts) -> Self {
+        Self {
+            method: &parts.method,
+            scheme: parts.uri.scheme_str().unwrap_or("http"),
+            authority: parts.uri.authority().map_or("", |a| a.as_str()),
+            path: parts.uri.path_and_query().map_or("", |p| p.as_str()),
+            headers: &parts.headers,
+        }
+    }
+
     /// `:path` up to the first `?` or `#`: what path matchers see (Envoy `PathUtil::removeQueryAndFragment`).
     pub fn path_without_query(&self) -> &'a str {
         self.path.split(['?', '#']).next().unwrap_or_default()

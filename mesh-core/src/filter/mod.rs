@@ -17,7 +17,7 @@ use crate::{
     head::ConnectionInfo,
     local_reply::LocalReply,
     matcher::{HeaderMatcher, StringMatcher},
-    model::Fraction,
+    model::{FilterOverrides, Fraction},
 };
 
 /// `HttpFilter` of a connection manager.
@@ -246,6 +246,13 @@ impl FilterChain {
     /// Compiles the chain of a connection manager.
     pub fn compile(filters: &[HttpFilterConfig]) -> Self {
         let _ = filters;
+        todo!()
+    }
+
+    /// Merges per-route configuration by position in the chain. `levels`: from the most to the least specific
+    /// (weighted cluster, route, virtual host, route configuration); the first that names a filter wins.
+    pub fn merge(&self, levels: &[&FilterOverrides]) -> RouteFilters {
+        let _ = levels;
         todo!()
     }
 
