@@ -159,6 +159,29 @@ pub mod envoy {
                 }
             }
         }
+        pub mod compression {
+            pub mod brotli {
+                pub mod compressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.brotli.compressor.v3.rs");
+                    }
+                }
+            }
+            pub mod gzip {
+                pub mod compressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.gzip.compressor.v3.rs");
+                    }
+                }
+            }
+            pub mod zstd {
+                pub mod compressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.zstd.compressor.v3.rs");
+                    }
+                }
+            }
+        }
         pub mod filters {
             pub mod common {
                 pub mod fault {
@@ -188,6 +211,11 @@ pub mod envoy {
                 pub mod composite {
                     pub mod v3 {
                         include!("envoy.extensions.filters.http.composite.v3.rs");
+                    }
+                }
+                pub mod compressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.compressor.v3.rs");
                     }
                 }
                 pub mod cors {
@@ -523,6 +551,18 @@ pub mod envoy {
             pub mod uuid {
                 pub mod v3 {
                     include!("envoy.extensions.request_id.uuid.v3.rs");
+                }
+            }
+        }
+        pub mod resource_monitors {
+            pub mod downstream_connections {
+                pub mod v3 {
+                    include!("envoy.extensions.resource_monitors.downstream_connections.v3.rs");
+                }
+            }
+            pub mod fixed_heap {
+                pub mod v3 {
+                    include!("envoy.extensions.resource_monitors.fixed_heap.v3.rs");
                 }
             }
         }
