@@ -1,0 +1,67 @@
+//! All objects that are in force at one moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::{
+    DestinationRule, EndpointSlice, Gateway, MeshConfig, Metadata, Object, ObjectId, Other, PeerAuthentication, Pod,
+    Service, Sidecar, VirtualService,
+};
+
+/// The objects in force, in the order in which Istio reads them: creation time, then name, then namespace.
+#[derive(Debug, Default)]
+pub struct Config {
+    pub(crate) mesh: MeshConfig,
+    pub(crate) virtual_services: Vec<Arc<VirtualService>>,
+    pub(crate) destination_rules: Vec<Arc<DestinationRule>>,
+    pub(crate) gateways: Vec<Arc<Gateway>>,
+    pub(crate) sidecars: Vec<Arc<Sidecar>>,
+    pub(crate) peer_authentications: Vec<Arc<PeerAuthentication>>,
+    pub(crate) services: Vec<Arc<Service>>,
+    pub(crate) slices: Vec<Arc<EndpointSlice>>,
+    pub(crate) pods: Vec<Arc<Pod>>,
+    pub(crate) others: Vec<Arc<Other>>,
+    pub(crate) objects: BTreeMap<ObjectId, Metadata>,
+}
+
+impl Config {
+    pub(crate) fn new<'a>(mesh: MeshConfig, objects: impl Iterator<Item = (&'a ObjectId, &'a Object)>) -> Self {
+        let mut config = Config { mesh, ..Config::default() };
+        for (id, object) in objects {
+            config.objects.insert(id.clone(), object.metadata().clone());
+            match object {
+                Object::VirtualService(o) => config.virtual_services.push(o.clone()),
+                Object::DestinationRule(o) => config.destination_rules.push(o.clone()),
+                Object::Gateway(o) => config.gateways.push(o.clone()),
+                Object::Sidecar(o) => config.sidecars.push(o.clone()),
+                Object::PeerAuthentication(o) => config.peer_authentications.push(o.clone()),
+                Object::Service(o) => config.services.push(o.clone()),
+                Object::EndpointSlice(o) => config.slices.push(o.clone()),
+                Object::Pod(o) => config.pods.push(o.clone()),
+                Object::Other(o) => config.others.push(o.clone()),
+            }
+        }
+        config.virtual_services.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config.destination_rules.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config.gateways.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config.sidecars.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config.peer_authentications.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config.services.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config.slices.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config
+    }
+
+    /// Identities and metadata of all objects, sorted by kind, namespace and name.
+    pub fn objects(&self) -> impl Iterator<Item = (&ObjectId, &Metadata)> {
+        self.objects.iter()
+    }
+
+    /// Objects that shape nothing in the mesh, such as Deployments.
+    pub fn others(&self) -> impl Iterator<Item = &Arc<Other>> {
+        self.others.iter()
+    }
+}
+
+fn order(metadata: &Metadata) -> (&Option<String>, &str, &str) {
+    (&metadata.created, &metadata.name, &metadata.namespace)
+}

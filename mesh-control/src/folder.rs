@@ -1,0 +1,295 @@
+//! A folder of YAML as the source of configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::config::Config;
+use crate::model::{self, MeshConfig, Object, ObjectId, ReadObject};
+use crate::problem::{Problem, Severity};
+use crate::yaml::{Node, Report, split};
+
+/// Files of the folder that hold no objects: mesh configuration, and the local runner's table.
+const MESH_FILE: &str = "mesh.yaml";
+const RUNNER_FILE: &str = "local.yaml";
+/// Where the local runner reports pods and endpoints.
+const STATUS_FOLDER: &str = ".status";
+
+/// A folder: its `*.yaml` at the top level and in `.status/`, read into one [`Config`].
+///
+/// An object that becomes wrong keeps its last good version until the file is right again or the object is removed.
+#[derive(Debug)]
+pub struct Folder {
+    dir: PathBuf,
+    default_namespace: String,
+    /// Documents that were read, by file; a document is read again only if it or its place changes.
+    read: BTreeMap<Arc<str>, FxHashMap<DocumentKey, Arc<ReadObject>>>,
+    in_force: BTreeMap<ObjectId, Object>,
+    mesh: MeshConfig,
+    config: Arc<Config>,
+    problems: Vec<Problem>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct DocumentKey {
+    hash: u64,
+    lines_before: u32,
+}
+
+/// What a [`Folder::reload`] brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Changes {
+    /// Whether the configuration is another one than before.
+    pub config_changed: bool,
+    /// Problems that were not there before.
+    pub new_problems: Vec<Problem>,
+}
+
+impl Folder {
+    /// Reads the folder for the first time. Wrong objects are [problems](Folder::problems), not errors.
+    ///
+    /// # Errors
+    /// If the folder cannot be listed.
+    pub fn open(dir: impl Into<PathBuf>, default_namespace: &str) -> io::Result<Folder> {
+        let mut folder = Folder {
+            dir: dir.into(),
+            default_namespace: default_namespace.to_owned(),
+            read: BTreeMap::new(),
+            in_force: BTreeMap::new(),
+            mesh: MeshConfig::default(),
+            config: Arc::default(),
+            problems: Vec::new(),
+        };
+        folder.reload()?;
+        Ok(folder)
+    }
+
+    /// Reads what changed since the last time.
+    ///
+    /// # Errors
+    /// If the folder cannot be listed; everything stays as it was.
+    pub fn reload(&mut self) -> io::Result<Changes> {
+        let files = list(&self.dir)?;
+        let mut problems = Vec::new();
+        let mut read = BTreeMap::new();
+        let mut order = Vec::new();
+        let mut mesh = None;
+        for file in files {
+            let text = match std::fs::read_to_string(self.dir.join(&*file)) {
+                Ok(text) => text,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    problems.push(Problem::of_file(&file, format!("cannot be read: {error}"), "make it readable UTF-8"));
+                    // as if nothing in it had changed
+                    if let Some(before) = self.read.remove(&file) {
+                        order.extend(before.values().map(|object| (file.clone(), object.clone())));
+                        read.insert(file, before);
+                    }
+                    continue;
+                }
+            };
+            match &*file {
+                RUNNER_FILE => {}
+                MESH_FILE => mesh = Some(read_mesh(&text, &file)),
+                _ => {
+                    let objects = self.read_file(&file, &text, &mut order);
+                    read.insert(file, objects);
+                }
+            }
+        }
+        self.read = read;
+        let mesh = mesh.unwrap_or_else(|| (Some(MeshConfig::default()), Vec::new()));
+        problems.extend(mesh.1);
+        let changed = self.put_in_force(order, &mut problems) | self.put_mesh_in_force(mesh.0);
+        let new_problems = problems.iter().filter(|p| !self.problems.contains(p)).cloned().collect();
+        self.problems = problems;
+        if changed {
+            self.config = Arc::new(Config::new(self.mesh.clone(), self.in_force.iter()));
+        }
+        Ok(Changes { config_changed: changed, new_problems })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.clone()
+    }
+
+    /// Everything that is wrong in the folder now.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// The folder's path.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn read_file(
+        &self,
+        file: &Arc<str>,
+        text: &str,
+        order: &mut Vec<(Arc<str>, Arc<ReadObject>)>,
+    ) -> FxHashMap<DocumentKey, Arc<ReadObject>> {
+        let before = self.read.get(file);
+        let mut now = FxHashMap::default();
+        for document in split(text) {
+            let key = DocumentKey { hash: document.hash, lines_before: document.lines_before };
+            let object = match before.and_then(|before| before.get(&key)) {
+                Some(object) => object.clone(),
+                None => {
+                    Arc::new(read_document(document.text, document.lines_before, file, &self.default_namespace))
+                }
+            };
+            now.insert(key, object.clone());
+            order.push((file.clone(), object));
+        }
+        now
+    }
+
+    /// Chooses the objects in force: what is right, else its last good version. Returns whether anything changed.
+    fn put_in_force(&mut self, order: Vec<(Arc<str>, Arc<ReadObject>)>, problems: &mut Vec<Problem>) -> bool {
+        let mut in_force: BTreeMap<ObjectId, Object> = BTreeMap::new();
+        let mut places: BTreeMap<ObjectId, String> = BTreeMap::new();
+        let mut unreadable: BTreeSet<Arc<str>> = BTreeSet::new();
+        for (file, read) in &order {
+            problems.extend(read.problems.iter().cloned());
+            let Some(id) = &read.id else {
+                unreadable.insert(file.clone());
+                continue;
+            };
+            if let Some(first) = places.get(id) {
+                problems.push(duplicate(file, read, id, first));
+                continue;
+            }
+            places.insert(id.clone(), place(file, read));
+            match (&read.object, self.in_force.get(id)) {
+                (Some(object), _) => in_force.insert(id.clone(), object.clone()),
+                (None, Some(last_good)) => in_force.insert(id.clone(), last_good.clone()),
+                (None, None) => None,
+            };
+        }
+        // a document that cannot even be named may be any object that was in its file
+        for (id, object) in &self.in_force {
+            if unreadable.contains(&object.metadata().provenance.file) && !in_force.contains_key(id) {
+                in_force.insert(id.clone(), object.clone());
+            }
+        }
+        let same = in_force.len() == self.in_force.len()
+            && in_force.iter().zip(&self.in_force).all(|(a, b)| a.0 == b.0 && a.1.is_same(b.1));
+        self.in_force = in_force;
+        !same
+    }
+
+    fn put_mesh_in_force(&mut self, mesh: Option<MeshConfig>) -> bool {
+        match mesh {
+            Some(mesh) if mesh != self.mesh => {
+                self.mesh = mesh;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+fn list(dir: &Path) -> io::Result<Vec<Arc<str>>> {
+    let mut files = Vec::new();
+    for (folder, prefix) in [(dir.to_owned(), String::new()), (dir.join(STATUS_FOLDER), format!("{STATUS_FOLDER}/"))] {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !prefix.is_empty() => continue,
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            match name.to_str() {
+                // editors and atomic writers keep files beside it whose names start with a dot
+                Some(name) if name.ends_with(".yaml") && !name.starts_with('.') => names.push(name.to_owned()),
+                _ => {}
+            }
+        }
+        names.sort();
+        files.extend(names.into_iter().map(|name| format!("{prefix}{name}").into()));
+    }
+    Ok(files)
+}
+
+fn read_document(text: &str, lines_before: u32, file: &Arc<str>, default_namespace: &str) -> ReadObject {
+    match Node::parse(text, lines_before) {
+        Ok(node) => model::read(node, file, default_namespace),
+        Err(error) => {
+            let mut problem = Problem::of_file(file, format!("is no YAML: {}", error.message), "correct its syntax");
+            problem.line = error.mark.line.max(lines_before + 1);
+            problem.column = error.mark.column;
+            ReadObject { id: None, object: None, problems: vec![problem] }
+        }
+    }
+}
+
+fn read_mesh(text: &str, file: &str) -> (Option<MeshConfig>, Vec<Problem>) {
+    let node = match Node::parse(text, 0) {
+        Ok(node) => node,
+        Err(error) => {
+            let mut problem = Problem::of_file(file, format!("is no YAML: {}", error.message), "correct its syntax");
+            problem.line = error.mark.line;
+            return (None, vec![problem]);
+        }
+    };
+    let report = Report::new(file, "MeshConfig");
+    let mesh = MeshConfig::read(&report.at(&node, ""));
+    let refused = report.is_refused();
+    ((!refused).then_some(mesh), report.into_problems())
+}
+
+fn place(file: &str, read: &ReadObject) -> String {
+    match &read.object {
+        Some(object) => format!("{file}:{}", object.metadata().provenance.line),
+        None => file.to_owned(),
+    }
+}
+
+fn duplicate(file: &str, read: &ReadObject, id: &ObjectId, first: &str) -> Problem {
+    Problem {
+        file: file.to_owned(),
+        line: read.object.as_ref().map_or(0, |o| o.metadata().provenance.line),
+        column: 0,
+        object: id.to_string(),
+        field: String::new(),
+        message: format!("is there twice, first at {first}"),
+        suggestion: "remove one of the two".to_owned(),
+        severity: Severity::Refused,
+    }
+}
+
+/// What a document of a text is: an object, or problems; both if it is only partly right.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Validated {
+    /// Which object, if that could be read.
+    pub id: Option<ObjectId>,
+    /// The document's text.
+    pub text: String,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+impl Validated {
+    /// Whether a folder would put the object in force.
+    pub fn is_accepted(&self) -> bool {
+        self.id.is_some() && self.problems.iter().all(|p| p.severity != Severity::Refused)
+    }
+}
+
+/// Checks every document of a text as a folder would; `file` names it in problems.
+pub fn validate_documents(text: &str, file: &str, default_namespace: &str) -> Vec<Validated> {
+    let file: Arc<str> = file.into();
+    let check = |document: crate::yaml::Document<'_>| {
+        let read = read_document(document.text, document.lines_before, &file, default_namespace);
+        Validated { id: read.id, text: document.text.to_owned(), problems: read.problems }
+    };
+    split(text).into_iter().map(check).collect()
+}

@@ -1,0 +1,97 @@
+use std::collections::BTreeMap;
+
+use super::{Metadata, Protocol, names};
+use crate::yaml::{At, Fields};
+
+/// What a gateway workload listens on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Gateway {
+    pub(crate) metadata: Metadata,
+    pub(crate) selector: BTreeMap<String, String>,
+    pub(crate) servers: Vec<Server>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Server {
+    pub(crate) port: u32,
+    pub(crate) protocol: Protocol,
+    pub(crate) name: String,
+    pub(crate) bind: String,
+    pub(crate) hosts: Vec<ServerHost>,
+}
+
+/// `[namespace/]host`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServerHost {
+    /// `*` for every namespace.
+    pub(crate) namespace: String,
+    pub(crate) host: String,
+}
+
+impl Gateway {
+    pub(crate) fn read(spec: Fields<'_>, metadata: Metadata) -> Self {
+        let servers = spec.list("servers", |at| Server::read(&at, &metadata.namespace));
+        if servers.is_empty() {
+            spec.at().refuse("gateway must have at least one server", "add servers");
+        }
+        let gateway = Gateway { selector: spec.string_map("selector"), servers, metadata };
+        spec.finish_with(&[("server", "servers"), ("hosts", "servers[].hosts"), ("port", "servers[].port")]);
+        gateway
+    }
+}
+
+impl Server {
+    fn read(at: &At<'_>, namespace: &str) -> Self {
+        let fields = at.fields();
+        let mut server = Server {
+            port: 0,
+            protocol: Protocol::Http,
+            name: String::new(),
+            bind: fields.string("bind"),
+            hosts: fields.list("hosts", |at| ServerHost::read(&at, namespace)),
+        };
+        if let Some(at) = fields.require("port") {
+            let port = at.fields();
+            server.port = port.require("number").map_or(0, |at| u32::from(at.port()));
+            server.name = port.string("name");
+            if server.name.is_empty() {
+                at.refuse("port name must be set", "give the port a name such as http");
+            }
+            if let Some(at) = port.require("protocol") {
+                server.protocol = Protocol::parse(&at.string());
+                if !server.protocol.is_http() {
+                    at.refuse(
+                        format_args!("protocol {} is not supported yet", at.string()),
+                        "use HTTP, HTTP2, GRPC or GRPC-WEB",
+                    );
+                }
+            }
+            port.ignore(&["targetPort"]);
+            port.finish();
+        }
+        if server.hosts.is_empty() {
+            at.refuse("server config must contain at least one host", "add hosts, such as [\"*\"]");
+        }
+        if let Some(at) = fields.get("tls") {
+            at.refuse("TLS is not supported yet", "remove tls and use protocol HTTP");
+        }
+        fields.ignore(&["name", "defaultEndpoint"]);
+        fields.finish_with(&[("host", "hosts"), ("number", "port.number")]);
+        server
+    }
+}
+
+impl ServerHost {
+    fn read(at: &At<'_>, own: &str) -> Self {
+        let text = at.string();
+        let (namespace, host) = match text.split_once('/') {
+            Some((".", host)) => (own, host),
+            Some((namespace, host)) => (namespace, host),
+            None => ("*", text.as_str()),
+        };
+        if let Some(wrong) = names::invalid_host(host) {
+            at.refuse(format_args!("{host:?} {wrong}"), "write a domain, or *");
+        }
+        ServerHost { namespace: namespace.to_owned(), host: host.to_owned() }
+    }
+}

@@ -1,0 +1,121 @@
+use std::collections::BTreeMap;
+
+use super::headers::check_name;
+use crate::yaml::At;
+
+/// How a text is matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StringMatch {
+    Exact(String),
+    Prefix(String),
+    Regex(String),
+    /// `{}`: it must be there.
+    Present,
+}
+
+/// One entry of `http[].match`: all of it must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpMatch {
+    pub(crate) name: String,
+    pub(crate) uri: Option<StringMatch>,
+    pub(crate) ignore_uri_case: bool,
+    pub(crate) scheme: Option<StringMatch>,
+    pub(crate) method: Option<StringMatch>,
+    pub(crate) authority: Option<StringMatch>,
+    /// Sorted by name, as istiod emits them.
+    pub(crate) headers: BTreeMap<String, StringMatch>,
+    pub(crate) without_headers: BTreeMap<String, StringMatch>,
+    pub(crate) query_params: BTreeMap<String, StringMatch>,
+    pub(crate) port: Option<u32>,
+    pub(crate) source_labels: BTreeMap<String, String>,
+    pub(crate) source_namespace: String,
+    /// Resolved: `mesh` or `namespace/name`.
+    pub(crate) gateways: Vec<String>,
+    pub(crate) stat_prefix: String,
+}
+
+impl StringMatch {
+    pub(crate) fn read(at: At<'_>) -> Self {
+        let fields = at.fields();
+        let forms: Vec<_> =
+            ["exact", "prefix", "regex"].into_iter().filter_map(|n| fields.get(n).map(|at| (n, at))).collect();
+        if forms.len() > 1 {
+            at.refuse("has several of exact, prefix and regex", "keep one of them");
+        }
+        let found = match forms.into_iter().next() {
+            None => StringMatch::Present,
+            Some(("exact", value)) => StringMatch::Exact(value.string()),
+            Some(("prefix", value)) => StringMatch::Prefix(value.string()),
+            Some((_, value)) => {
+                let regex = value.string();
+                check_regex(&value, &regex);
+                StringMatch::Regex(regex)
+            }
+        };
+        fields.finish_with(&[("suffix", "regex: it has no suffix match")]);
+        found
+    }
+
+    fn read_with_value(at: At<'_>, of: &str) -> Self {
+        let matched = StringMatch::read(at.clone());
+        if matched == StringMatch::Present {
+            at.refuse(format_args!("the {of} match is empty"), "write one of exact, prefix or regex");
+        }
+        matched
+    }
+}
+
+/// Refuses a regular expression that Istio refuses.
+pub(crate) fn check_regex(at: &At<'_>, regex: &str) {
+    if regex.len() > 1024 {
+        at.refuse("regex is too large, max length allowed is 1024", "make it shorter");
+    } else if regex != "*" && let Err(error) = mesh_core::regex::Regex::new(regex) {
+        at.refuse(format_args!("is no RE2 regular expression: {error}"), "correct it, see RE2's syntax");
+    }
+}
+
+impl HttpMatch {
+    pub(crate) fn read(at: At<'_>, namespace: &str) -> Self {
+        let fields = at.fields();
+        let matched = HttpMatch {
+            name: fields.string("name"),
+            uri: fields.get("uri").map(|at| StringMatch::read_with_value(at, "uri")),
+            ignore_uri_case: fields.get("ignoreUriCase").is_some_and(|at| at.bool()),
+            scheme: fields.get("scheme").map(|at| StringMatch::read_with_value(at, "scheme")),
+            method: fields.get("method").map(|at| StringMatch::read_with_value(at, "method")),
+            authority: fields.get("authority").map(|at| StringMatch::read_with_value(at, "authority")),
+            headers: headers(&fields, "headers"),
+            without_headers: headers(&fields, "withoutHeaders"),
+            query_params: match fields.get("queryParams") {
+                Some(at) => at.entries().into_iter().map(|(n, at)| (n.to_owned(), StringMatch::read(at))).collect(),
+                None => BTreeMap::new(),
+            },
+            port: fields.get("port").map(|at| u32::from(at.port())),
+            source_labels: fields.string_map("sourceLabels"),
+            source_namespace: fields.string("sourceNamespace"),
+            gateways: fields.list("gateways", |at| super::virtual_service::gateway_name(&at.string(), namespace)),
+            stat_prefix: fields.string("statPrefix"),
+        };
+        fields.finish_with(&[
+            ("path", "uri"),
+            ("host", "authority"),
+            ("hosts", "authority"),
+            ("queryParameters", "queryParams"),
+        ]);
+        matched
+    }
+}
+
+fn headers(fields: &crate::yaml::Fields<'_>, name: &'static str) -> BTreeMap<String, StringMatch> {
+    let Some(at) = fields.get(name) else { return BTreeMap::new() };
+    let mut headers = BTreeMap::new();
+    for (name, at) in at.entries() {
+        if name.starts_with("@request.auth.claims") {
+            at.refuse("matching JWT claims is not supported yet", "match a header");
+            continue;
+        }
+        check_name(&at, name);
+        headers.insert(name.to_owned(), StringMatch::read(at));
+    }
+    headers
+}

@@ -1,0 +1,329 @@
+use std::time::Duration;
+
+use super::{Cors, Fault, Headers, HttpMatch, Retries, names};
+use crate::yaml::{At, Fields, Mark};
+
+/// One entry of `http`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HttpRoute {
+    pub(crate) mark: Mark,
+    pub(crate) name: String,
+    pub(crate) matches: Vec<HttpMatch>,
+    pub(crate) route: Vec<HttpDestination>,
+    pub(crate) redirect: Option<Redirect>,
+    pub(crate) direct_response: Option<DirectResponse>,
+    pub(crate) rewrite: Option<Rewrite>,
+    /// `None`: no timeout.
+    pub(crate) timeout: Option<Duration>,
+    /// `None`: the mesh's default.
+    pub(crate) retries: Option<Retries>,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) mirrors: Vec<Mirror>,
+    pub(crate) cors: Option<Cors>,
+    pub(crate) headers: Headers,
+}
+
+/// `destination`: where requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Destination {
+    /// Resolved to a full name.
+    pub(crate) host: String,
+    pub(crate) subset: String,
+    pub(crate) port: Option<u32>,
+}
+
+/// An entry of `route`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpDestination {
+    pub(crate) destination: Destination,
+    pub(crate) weight: u32,
+    pub(crate) headers: Headers,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Redirect {
+    pub(crate) uri: String,
+    pub(crate) prefix_rewrite: String,
+    pub(crate) authority: String,
+    pub(crate) scheme: String,
+    pub(crate) port: Option<RedirectPort>,
+    /// 0: 301.
+    pub(crate) code: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RedirectPort {
+    Number(u32),
+    /// The scheme's own.
+    ProtocolDefault,
+    /// That of the request.
+    Request,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DirectResponse {
+    pub(crate) status: u32,
+    pub(crate) body: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rewrite {
+    pub(crate) uri: String,
+    pub(crate) authority: String,
+    /// (match, rewrite).
+    pub(crate) regex: Option<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Mirror {
+    pub(crate) destination: Destination,
+    pub(crate) amount: MirrorAmount,
+}
+
+/// How much is mirrored, in the three ways in which it can be written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum MirrorAmount {
+    All,
+    /// `mirrorPercent`.
+    Whole(u32),
+    /// `percentage.value`.
+    Fraction(f64),
+}
+
+impl HttpRoute {
+    pub(crate) fn read(at: At<'_>, namespace: &str) -> Self {
+        let fields = at.fields();
+        fields.unsupported(&["delegate"], "write the delegate's routes here");
+        if let Some(at) = fields.get("websocketUpgrade") {
+            at.warn("was removed from Istio, websockets are always allowed", "remove it");
+        }
+        let route = HttpRoute {
+            mark: at.mark(),
+            name: fields.string("name"),
+            matches: fields.list("match", |at| HttpMatch::read(at, namespace)),
+            route: fields.list("route", |at| HttpDestination::read(at, namespace)),
+            redirect: fields.get("redirect").map(Redirect::read),
+            direct_response: fields.get("directResponse").map(DirectResponse::read),
+            rewrite: fields.get("rewrite").map(Rewrite::read),
+            timeout: fields.get("timeout").map(|at| timeout(&at)),
+            retries: fields.get("retries").map(Retries::read),
+            fault: fields.get("fault").map(Fault::read),
+            mirrors: mirrors(&fields, namespace),
+            cors: fields.get("corsPolicy").map(Cors::read),
+            headers: Headers::read(&fields),
+        };
+        route.check(&at);
+        fields.finish_with(&[
+            ("retry", "retries"),
+            ("destination", "route: [{destination: …}]"),
+            ("cors", "corsPolicy"),
+            ("perTryTimeout", "retries.perTryTimeout"),
+            ("weight", "route[].weight"),
+        ]);
+        route
+    }
+
+    fn check(&self, at: &At<'_>) {
+        let has_route = !self.route.is_empty();
+        if has_route && self.redirect.is_some() {
+            at.refuse("HTTP route cannot contain both route and redirect", "keep one of them");
+        }
+        if has_route && self.direct_response.is_some() {
+            at.refuse("HTTP route cannot contain both route and direct_response", "keep one of them");
+        }
+        if self.redirect.is_some() && self.direct_response.is_some() {
+            at.refuse("HTTP route cannot contain both redirect and direct_response", "keep one of them");
+        }
+        if !has_route && self.redirect.is_none() && self.direct_response.is_none() {
+            at.refuse("HTTP route, redirect or direct_response is required", "add route with a destination");
+        }
+        if self.redirect.is_some() && self.rewrite.is_some() {
+            at.refuse("HTTP route rule cannot contain both rewrite and redirect", "keep one of them");
+        }
+        if self.redirect.is_some() && self.fault.is_some() {
+            at.refuse("HTTP route cannot contain both fault and redirect", "keep one of them");
+        }
+        if self.route.len() > 1 && self.route.iter().all(|d| d.weight == 0) {
+            at.refuse("total destination weight = 0", "give at least one destination a weight");
+        }
+    }
+}
+
+/// A timeout; 0 turns it off.
+fn timeout(at: &At<'_>) -> Duration {
+    let timeout = at.duration();
+    if !timeout.is_zero() && timeout < Duration::from_millis(1) {
+        at.refuse("duration must be greater than 1ms", "write it with its unit, such as 500ms");
+    }
+    timeout
+}
+
+impl Destination {
+    pub(crate) fn read(at: At<'_>, namespace: &str) -> Self {
+        let fields = at.fields();
+        let host = fields.require("host").map(|at| {
+            let host = at.string();
+            if let Some(wrong) = names::invalid_host(&host) {
+                at.refuse(format_args!("{host:?} {wrong}"), "write the name of a service");
+            } else if host == "*" {
+                at.refuse("destination host cannot be a wildcard", "write the name of a service");
+            }
+            names::resolve_host(&host, namespace)
+        });
+        let port = fields.get("port").and_then(|at| {
+            let fields = at.fields();
+            if let Some(at) = fields.get("name") {
+                at.refuse("port name selectors were removed from Istio", "use port.number");
+            }
+            let port = fields.get("number").map(|at| u32::from(at.port()));
+            fields.finish();
+            port
+        });
+        let destination = Destination { host: host.unwrap_or_default(), subset: fields.string("subset"), port };
+        fields.finish_with(&[("name", "host"), ("service", "host"), ("weight", "weight beside destination")]);
+        destination
+    }
+}
+
+impl HttpDestination {
+    fn read(at: At<'_>, namespace: &str) -> Self {
+        let fields = at.fields();
+        let destination = fields.require("destination").map(|at| Destination::read(at, namespace));
+        let read = HttpDestination {
+            destination: destination.unwrap_or(Destination { host: String::new(), subset: String::new(), port: None }),
+            weight: fields.get("weight").map_or(0, |at| at.number(i32::MAX as u32)),
+            headers: Headers::read(&fields),
+        };
+        fields.finish_with(&[
+            ("host", "destination.host"),
+            ("subset", "destination.subset"),
+            ("port", "destination.port"),
+        ]);
+        read
+    }
+}
+
+impl Redirect {
+    fn read(at: At<'_>) -> Self {
+        let fields = at.fields();
+        let number = fields.get("port").map(|at| RedirectPort::Number(u32::from(at.port())));
+        let derived = fields.get("derivePort").and_then(|at| {
+            at.word(&[
+                ("FROM_PROTOCOL_DEFAULT", RedirectPort::ProtocolDefault),
+                ("FROM_REQUEST_PORT", RedirectPort::Request),
+            ])
+        });
+        if number.is_some() && derived.is_some() {
+            at.refuse("has both port and derivePort", "keep one of them");
+        }
+        let code = fields.get("redirectCode").map_or(0, |at| {
+            let code = at.number(599);
+            if code != 0 && !matches!(code, 301 | 302 | 303 | 307 | 308) {
+                at.refuse(format_args!("{code} is no redirect code"), "use 301, 302, 303, 307 or 308");
+            }
+            code
+        });
+        let redirect = Redirect {
+            uri: fields.string("uri"),
+            prefix_rewrite: fields.string("prefixRewrite"),
+            authority: fields.string("authority"),
+            scheme: fields.string("scheme"),
+            port: number.or(derived),
+            code,
+        };
+        let empty = redirect.uri.is_empty()
+            && redirect.prefix_rewrite.is_empty()
+            && redirect.authority.is_empty()
+            && redirect.scheme.is_empty()
+            && redirect.port.is_none();
+        if empty {
+            at.refuse("redirect must specify URI, authority, scheme, or port", "add one of them");
+        }
+        if !redirect.uri.is_empty() && !redirect.prefix_rewrite.is_empty() {
+            at.refuse("has both uri and prefixRewrite", "keep one of them");
+        }
+        fields.finish();
+        redirect
+    }
+}
+
+impl DirectResponse {
+    fn read(at: At<'_>) -> Self {
+        let fields = at.fields();
+        let status = fields.require("status").map_or(0, |at| {
+            let status = at.number(599);
+            if status < 200 {
+                at.refuse(format_args!("HTTP status {status} is not in range 200-599"), "write a status");
+            }
+            status
+        });
+        let body = fields.get("body").map(|at| {
+            let fields = at.fields();
+            fields.unsupported(&["bytes"], "use string");
+            let body = fields.string("string");
+            fields.finish();
+            body
+        });
+        if body.as_ref().is_some_and(|b| b.len() > 1 << 20) {
+            at.refuse("response body size 1MB is exceeded", "send less");
+        }
+        fields.finish();
+        DirectResponse { status, body }
+    }
+}
+
+impl Rewrite {
+    fn read(at: At<'_>) -> Self {
+        let fields = at.fields();
+        let regex = fields.get("uriRegexRewrite").map(|at| {
+            let fields = at.fields();
+            let pattern = fields.require("match").map(|at| {
+                let regex = at.string();
+                super::http_match::check_regex(&at, &regex);
+                regex
+            });
+            let pair = (pattern.unwrap_or_default(), fields.string("rewrite"));
+            fields.finish();
+            pair
+        });
+        let rewrite = Rewrite { uri: fields.string("uri"), authority: fields.string("authority"), regex };
+        if rewrite.uri.is_empty() && rewrite.authority.is_empty() && rewrite.regex.is_none() {
+            at.refuse("rewrite must specify at least one of URI or authority", "add one of them");
+        }
+        if !rewrite.uri.is_empty() && rewrite.regex.is_some() {
+            at.refuse("rewrite may only contain one of URI or uriRegexRewrite", "keep one of them");
+        }
+        fields.finish();
+        rewrite
+    }
+}
+
+fn mirrors(fields: &Fields<'_>, namespace: &str) -> Vec<Mirror> {
+    let mut amount = MirrorAmount::All;
+    for name in ["mirrorPercent", "mirror_percent"] {
+        if let Some(at) = fields.get(name) {
+            at.warn("is deprecated", "write mirrorPercentage: {value: …}");
+            amount = MirrorAmount::Whole(at.number(100));
+        }
+    }
+    if let Some(at) = fields.get("mirrorPercentage") {
+        amount = MirrorAmount::Fraction(super::resilience::percent(at));
+    }
+    let mut mirrors = Vec::new();
+    if let Some(at) = fields.get("mirror") {
+        mirrors.push(Mirror { destination: Destination::read(at, namespace), amount });
+    }
+    let listed = fields.list("mirrors", |at| {
+        let fields = at.fields();
+        let destination = fields.require("destination").map(|at| Destination::read(at, namespace));
+        let amount =
+            fields.get("percentage").map_or(MirrorAmount::All, |at| MirrorAmount::Fraction(super::resilience::percent(at)));
+        fields.finish();
+        destination.map(|destination| Mirror { destination, amount })
+    });
+    if !mirrors.is_empty() && !listed.is_empty() {
+        fields.at().refuse("HTTP route cannot contain both mirror and mirrors", "keep mirrors");
+    }
+    mirrors.extend(listed.into_iter().flatten());
+    mirrors
+}

@@ -1,0 +1,220 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::kind::Effect;
+use super::{
+    DestinationRule, EndpointSlice, Gateway, Kind, PeerAuthentication, Pod, Service, Sidecar, VirtualService,
+};
+use crate::yaml::{At, Fields, Node, Report};
+
+/// Identity of an object in a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId {
+    /// Its kind, such as `VirtualService`.
+    pub kind: &'static str,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// Where an object stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// The file, relative to the folder.
+    pub file: Arc<str>,
+    /// The first line of the object, from 1.
+    pub line: u32,
+}
+
+/// The metadata of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// Its name.
+    pub name: String,
+    /// Its namespace; the folder's default if the file gives none.
+    pub namespace: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// `creationTimestamp` as written, if given.
+    pub created: Option<String>,
+    /// API version and group, such as `networking.istio.io/v1`.
+    pub api_version: String,
+    /// Where it stands.
+    pub provenance: Provenance,
+}
+
+/// An object that shapes nothing in the mesh, such as a Deployment; the local runner reads its document.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Other {
+    /// Its kind, such as `Deployment`.
+    pub kind: &'static str,
+    /// Its metadata.
+    pub metadata: Metadata,
+    /// The whole document.
+    pub document: Node,
+}
+
+/// An object that was read and is right.
+#[derive(Clone, Debug)]
+pub(crate) enum Object {
+    VirtualService(Arc<VirtualService>),
+    DestinationRule(Arc<DestinationRule>),
+    Gateway(Arc<Gateway>),
+    Sidecar(Arc<Sidecar>),
+    PeerAuthentication(Arc<PeerAuthentication>),
+    Service(Arc<Service>),
+    EndpointSlice(Arc<EndpointSlice>),
+    Pod(Arc<Pod>),
+    Other(Arc<Other>),
+}
+
+impl Object {
+    pub(crate) fn metadata(&self) -> &Metadata {
+        match self {
+            Object::VirtualService(o) => &o.metadata,
+            Object::DestinationRule(o) => &o.metadata,
+            Object::Gateway(o) => &o.metadata,
+            Object::Sidecar(o) => &o.metadata,
+            Object::PeerAuthentication(o) => &o.metadata,
+            Object::Service(o) => &o.metadata,
+            Object::EndpointSlice(o) => &o.metadata,
+            Object::Pod(o) => &o.metadata,
+            Object::Other(o) => &o.metadata,
+        }
+    }
+
+    /// Whether it is the very same object, not read anew.
+    pub(crate) fn is_same(&self, other: &Object) -> bool {
+        match (self, other) {
+            (Object::VirtualService(a), Object::VirtualService(b)) => Arc::ptr_eq(a, b),
+            (Object::DestinationRule(a), Object::DestinationRule(b)) => Arc::ptr_eq(a, b),
+            (Object::Gateway(a), Object::Gateway(b)) => Arc::ptr_eq(a, b),
+            (Object::Sidecar(a), Object::Sidecar(b)) => Arc::ptr_eq(a, b),
+            (Object::PeerAuthentication(a), Object::PeerAuthentication(b)) => Arc::ptr_eq(a, b),
+            (Object::Service(a), Object::Service(b)) => Arc::ptr_eq(a, b),
+            (Object::EndpointSlice(a), Object::EndpointSlice(b)) => Arc::ptr_eq(a, b),
+            (Object::Pod(a), Object::Pod(b)) => Arc::ptr_eq(a, b),
+            (Object::Other(a), Object::Other(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+/// The head of a document: what it is, and the object if it is right.
+#[derive(Debug)]
+pub(crate) struct ReadObject {
+    pub(crate) id: Option<ObjectId>,
+    pub(crate) object: Option<Object>,
+    pub(crate) problems: Vec<crate::Problem>,
+}
+
+/// Reads one document.
+pub(crate) fn read(document: Node, file: &Arc<str>, default_namespace: &str) -> ReadObject {
+    let head = Report::new(file, "");
+    let id_and_kind = read_head(&head.at(&document, ""), default_namespace);
+    let Some((id, kind)) = id_and_kind else {
+        return ReadObject { id: None, object: None, problems: head.into_problems() };
+    };
+    let report = Report::new(file, &id.to_string());
+    let at = report.at(&document, "");
+    let object = read_object(&at, kind, &id, file);
+    let refused = report.is_refused() || head.is_refused();
+    let mut problems = head.into_problems();
+    problems.extend(report.into_problems());
+    ReadObject { id: Some(id), object: object.filter(|_| !refused), problems }
+}
+
+fn read_head(at: &At<'_>, default_namespace: &str) -> Option<(ObjectId, &'static Kind)> {
+    let fields = at.fields();
+    let api_version = fields.require("apiVersion")?.string();
+    let kind_at = fields.require("kind")?;
+    let kind_name = kind_at.string();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+    let metadata = fields.require("metadata")?.fields();
+    let name = metadata.require("name")?.string();
+    let namespace = metadata.string("namespace");
+    let namespace = if namespace.is_empty() { default_namespace.to_owned() } else { namespace };
+    let Some(kind) = Kind::of(group, &kind_name) else {
+        let suggestion = match super::kinds().iter().find(|k| k.name == kind_name) {
+            Some(other) if other.group.is_empty() => format!("{kind_name} has apiVersion v1"),
+            Some(other) => format!("{kind_name} has apiVersion {}/v1", other.group),
+            None => "see the kinds of Istio and Kubernetes that this control plane reads".to_owned(),
+        };
+        kind_at.refuse(format_args!("unknown kind {kind_name} of {api_version}"), suggestion);
+        return None;
+    };
+    if !kind.has_version(version) {
+        let right = if kind.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", kind.group) };
+        kind_at.refuse(format_args!("unknown version {version} of {kind_name}"), format_args!("write {right}"));
+    }
+    Some((ObjectId { kind: kind.name, namespace, name }, kind))
+}
+
+fn read_object(at: &At<'_>, kind: &'static Kind, id: &ObjectId, file: &Arc<str>) -> Option<Object> {
+    let fields = at.fields();
+    fields.ignore(&["apiVersion", "kind", "metadata", "status"]);
+    let metadata = read_metadata(&fields, id, file);
+    fn spec<'a>(fields: &Fields<'a>) -> Option<Fields<'a>> {
+        fields.require("spec").map(|spec| spec.fields())
+    }
+    let object = match kind.name {
+        _ if matches!(kind.effect, Effect::Refused(_)) => {
+            if let Effect::Refused(text) = kind.effect {
+                at.refuse(format_args!("{} cannot be used", kind.name), text);
+            }
+            return None;
+        }
+        "VirtualService" => Object::VirtualService(Arc::new(VirtualService::read(spec(&fields)?, metadata))),
+        "DestinationRule" => Object::DestinationRule(Arc::new(DestinationRule::read(spec(&fields)?, metadata))),
+        "Gateway" => Object::Gateway(Arc::new(Gateway::read(spec(&fields)?, metadata))),
+        "Sidecar" => Object::Sidecar(Arc::new(Sidecar::read(spec(&fields)?, metadata))),
+        "PeerAuthentication" => {
+            let spec = fields.get("spec");
+            Object::PeerAuthentication(Arc::new(PeerAuthentication::read(spec.map(|s| s.fields()), metadata)))
+        }
+        "Service" => Object::Service(Arc::new(Service::read(spec(&fields)?, metadata))),
+        "EndpointSlice" => return Some(Object::EndpointSlice(Arc::new(EndpointSlice::read(fields, metadata)))),
+        "Pod" => Object::Pod(Arc::new(Pod::read(&fields, metadata))),
+        _ => {
+            let document = at.node().clone();
+            return Some(Object::Other(Arc::new(Other { kind: kind.name, metadata, document })));
+        }
+    };
+    fields.finish();
+    Some(object)
+}
+
+fn read_metadata(fields: &Fields<'_>, id: &ObjectId, file: &Arc<str>) -> Metadata {
+    let metadata = fields.get("metadata").map(|m| m.fields());
+    let map = |name: &'static str| metadata.as_ref().map(|m| m.string_map(name)).unwrap_or_default();
+    let created = metadata.as_ref().map(|m| m.string("creationTimestamp")).filter(|s| !s.is_empty());
+    let result = Metadata {
+        name: id.name.clone(),
+        namespace: id.namespace.clone(),
+        labels: map("labels"),
+        annotations: map("annotations"),
+        created,
+        api_version: fields.string("apiVersion"),
+        provenance: Provenance { file: file.clone(), line: fields.at().mark().line },
+    };
+    if let Some(metadata) = metadata {
+        metadata.ignore(&[
+            "name", "namespace", "uid", "resourceVersion", "generation", "generateName", "ownerReferences",
+            "finalizers", "managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds",
+        ]);
+        metadata.finish();
+    }
+    result
+}
