@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{
-    DestinationRule, EndpointSlice, Gateway, MeshConfig, Metadata, Object, ObjectId, Other, PeerAuthentication, Pod,
-    Service, Sidecar, VirtualService,
+    DestinationRule, EndpointSlice, Gateway, MeshConfig, Metadata, Object, ObjectId, Other,
+    PeerAuthentication, Pod, Service, Sidecar, VirtualService,
 };
 
 /// The objects in force, in the order in which Istio reads them: creation time, then name, then namespace.
@@ -25,8 +25,14 @@ pub struct Config {
 }
 
 impl Config {
-    pub(crate) fn new<'a>(mesh: MeshConfig, objects: impl Iterator<Item = (&'a ObjectId, &'a Object)>) -> Self {
-        let mut config = Config { mesh, ..Config::default() };
+    pub(crate) fn new<'a>(
+        mesh: MeshConfig,
+        objects: impl Iterator<Item = (&'a ObjectId, &'a Object)>,
+    ) -> Self {
+        let mut config = Config {
+            mesh,
+            ..Config::default()
+        };
         for (id, object) in objects {
             config.objects.insert(id.clone(), object.metadata().clone());
             match object {
@@ -41,13 +47,27 @@ impl Config {
                 Object::Other(o) => config.others.push(o.clone()),
             }
         }
-        config.virtual_services.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
-        config.destination_rules.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
-        config.gateways.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
-        config.sidecars.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
-        config.peer_authentications.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
-        config.services.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
-        config.slices.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config
+            .virtual_services
+            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config
+            .destination_rules
+            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config
+            .gateways
+            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config
+            .sidecars
+            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config
+            .peer_authentications
+            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config
+            .services
+            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        config
+            .slices
+            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
         config
     }
 

@@ -83,7 +83,11 @@ impl Folder {
                 Ok(text) => text,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
-                    problems.push(Problem::of_file(&file, format!("cannot be read: {error}"), "make it readable UTF-8"));
+                    problems.push(Problem::of_file(
+                        &file,
+                        format!("cannot be read: {error}"),
+                        "make it readable UTF-8",
+                    ));
                     // as if nothing in it had changed
                     if let Some(before) = self.read.remove(&file) {
                         order.extend(before.values().map(|object| (file.clone(), object.clone())));
@@ -105,12 +109,19 @@ impl Folder {
         let mesh = mesh.unwrap_or_else(|| (Some(MeshConfig::default()), Vec::new()));
         problems.extend(mesh.1);
         let changed = self.put_in_force(order, &mut problems) | self.put_mesh_in_force(mesh.0);
-        let new_problems = problems.iter().filter(|p| !self.problems.contains(p)).cloned().collect();
+        let new_problems = problems
+            .iter()
+            .filter(|p| !self.problems.contains(p))
+            .cloned()
+            .collect();
         self.problems = problems;
         if changed {
             self.config = Arc::new(Config::new(self.mesh.clone(), self.in_force.iter()));
         }
-        Ok(Changes { config_changed: changed, new_problems })
+        Ok(Changes {
+            config_changed: changed,
+            new_problems,
+        })
     }
 
     /// The configuration in force.
@@ -137,12 +148,18 @@ impl Folder {
         let before = self.read.get(file);
         let mut now = FxHashMap::default();
         for document in split(text) {
-            let key = DocumentKey { hash: document.hash, lines_before: document.lines_before };
+            let key = DocumentKey {
+                hash: document.hash,
+                lines_before: document.lines_before,
+            };
             let object = match before.and_then(|before| before.get(&key)) {
                 Some(object) => object.clone(),
-                None => {
-                    Arc::new(read_document(document.text, document.lines_before, file, &self.default_namespace))
-                }
+                None => Arc::new(read_document(
+                    document.text,
+                    document.lines_before,
+                    file,
+                    &self.default_namespace,
+                )),
             };
             now.insert(key, object.clone());
             order.push((file.clone(), object));
@@ -151,7 +168,11 @@ impl Folder {
     }
 
     /// Chooses the objects in force: what is right, else its last good version. Returns whether anything changed.
-    fn put_in_force(&mut self, order: Vec<(Arc<str>, Arc<ReadObject>)>, problems: &mut Vec<Problem>) -> bool {
+    fn put_in_force(
+        &mut self,
+        order: Vec<(Arc<str>, Arc<ReadObject>)>,
+        problems: &mut Vec<Problem>,
+    ) -> bool {
         let mut in_force: BTreeMap<ObjectId, Object> = BTreeMap::new();
         let mut places: BTreeMap<ObjectId, String> = BTreeMap::new();
         let mut unreadable: BTreeSet<Arc<str>> = BTreeSet::new();
@@ -174,12 +195,16 @@ impl Folder {
         }
         // a document that cannot even be named may be any object that was in its file
         for (id, object) in &self.in_force {
-            if unreadable.contains(&object.metadata().provenance.file) && !in_force.contains_key(id) {
+            if unreadable.contains(&object.metadata().provenance.file) && !in_force.contains_key(id)
+            {
                 in_force.insert(id.clone(), object.clone());
             }
         }
         let same = in_force.len() == self.in_force.len()
-            && in_force.iter().zip(&self.in_force).all(|(a, b)| a.0 == b.0 && a.1.is_same(b.1));
+            && in_force
+                .iter()
+                .zip(&self.in_force)
+                .all(|(a, b)| a.0 == b.0 && a.1.is_same(b.1));
         self.in_force = in_force;
         !same
     }
@@ -197,7 +222,10 @@ impl Folder {
 
 fn list(dir: &Path) -> io::Result<Vec<Arc<str>>> {
     let mut files = Vec::new();
-    for (folder, prefix) in [(dir.to_owned(), String::new()), (dir.join(STATUS_FOLDER), format!("{STATUS_FOLDER}/"))] {
+    for (folder, prefix) in [
+        (dir.to_owned(), String::new()),
+        (dir.join(STATUS_FOLDER), format!("{STATUS_FOLDER}/")),
+    ] {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !prefix.is_empty() => continue,
@@ -208,24 +236,43 @@ fn list(dir: &Path) -> io::Result<Vec<Arc<str>>> {
             let name = entry?.file_name();
             match name.to_str() {
                 // editors and atomic writers keep files beside it whose names start with a dot
-                Some(name) if name.ends_with(".yaml") && !name.starts_with('.') => names.push(name.to_owned()),
+                Some(name) if name.ends_with(".yaml") && !name.starts_with('.') => {
+                    names.push(name.to_owned())
+                }
                 _ => {}
             }
         }
         names.sort();
-        files.extend(names.into_iter().map(|name| format!("{prefix}{name}").into()));
+        files.extend(
+            names
+                .into_iter()
+                .map(|name| format!("{prefix}{name}").into()),
+        );
     }
     Ok(files)
 }
 
-fn read_document(text: &str, lines_before: u32, file: &Arc<str>, default_namespace: &str) -> ReadObject {
+fn read_document(
+    text: &str,
+    lines_before: u32,
+    file: &Arc<str>,
+    default_namespace: &str,
+) -> ReadObject {
     match Node::parse(text, lines_before) {
         Ok(node) => model::read(node, file, default_namespace),
         Err(error) => {
-            let mut problem = Problem::of_file(file, format!("is no YAML: {}", error.message), "correct its syntax");
+            let mut problem = Problem::of_file(
+                file,
+                format!("is no YAML: {}", error.message),
+                "correct its syntax",
+            );
             problem.line = error.mark.line.max(lines_before + 1);
             problem.column = error.mark.column;
-            ReadObject { id: None, object: None, problems: vec![problem] }
+            ReadObject {
+                id: None,
+                object: None,
+                problems: vec![problem],
+            }
         }
     }
 }
@@ -234,7 +281,11 @@ fn read_mesh(text: &str, file: &str) -> (Option<MeshConfig>, Vec<Problem>) {
     let node = match Node::parse(text, 0) {
         Ok(node) => node,
         Err(error) => {
-            let mut problem = Problem::of_file(file, format!("is no YAML: {}", error.message), "correct its syntax");
+            let mut problem = Problem::of_file(
+                file,
+                format!("is no YAML: {}", error.message),
+                "correct its syntax",
+            );
             problem.line = error.mark.line;
             return (None, vec![problem]);
         }
@@ -255,7 +306,10 @@ fn place(file: &str, read: &ReadObject) -> String {
 fn duplicate(file: &str, read: &ReadObject, id: &ObjectId, first: &str) -> Problem {
     Problem {
         file: file.to_owned(),
-        line: read.object.as_ref().map_or(0, |o| o.metadata().provenance.line),
+        line: read
+            .object
+            .as_ref()
+            .map_or(0, |o| o.metadata().provenance.line),
         column: 0,
         object: id.to_string(),
         field: String::new(),
@@ -280,7 +334,11 @@ pub struct Validated {
 impl Validated {
     /// Whether a folder would put the object in force.
     pub fn is_accepted(&self) -> bool {
-        self.id.is_some() && self.problems.iter().all(|p| p.severity != Severity::Refused)
+        self.id.is_some()
+            && self
+                .problems
+                .iter()
+                .all(|p| p.severity != Severity::Refused)
     }
 }
 
@@ -288,8 +346,17 @@ impl Validated {
 pub fn validate_documents(text: &str, file: &str, default_namespace: &str) -> Vec<Validated> {
     let file: Arc<str> = file.into();
     let check = |document: crate::yaml::Document<'_>| {
-        let read = read_document(document.text, document.lines_before, &file, default_namespace);
-        Validated { id: read.id, text: document.text.to_owned(), problems: read.problems }
+        let read = read_document(
+            document.text,
+            document.lines_before,
+            &file,
+            default_namespace,
+        );
+        Validated {
+            id: read.id,
+            text: document.text.to_owned(),
+            problems: read.problems,
+        }
     };
     split(text).into_iter().map(check).collect()
 }

@@ -47,7 +47,11 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of a whole file, refused.
-    pub(crate) fn of_file(file: &str, message: impl Into<String>, suggestion: impl Into<String>) -> Self {
+    pub(crate) fn of_file(
+        file: &str,
+        message: impl Into<String>,
+        suggestion: impl Into<String>,
+    ) -> Self {
         Problem {
             file: file.to_owned(),
             line: 0,

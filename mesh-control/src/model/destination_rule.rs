@@ -86,7 +86,10 @@ impl DestinationRule {
         let host = spec.require("host").map(|at| {
             let host = at.string();
             if let Some(wrong) = names::invalid_host(&host) {
-                at.refuse(format_args!("{host:?} {wrong}"), "write the name of a service");
+                at.refuse(
+                    format_args!("{host:?} {wrong}"),
+                    "write the name of a service",
+                );
             }
             names::resolve_host(&host, &metadata.namespace)
         });
@@ -94,7 +97,10 @@ impl DestinationRule {
         let subsets = spec.list("subsets", |at| {
             let subset = Subset::read(&at);
             if !seen.insert(subset.name.clone()) {
-                at.refuse(format_args!("subset {:?} is there twice", subset.name), "give it another name");
+                at.refuse(
+                    format_args!("subset {:?} is there twice", subset.name),
+                    "give it another name",
+                );
             }
             subset
         });
@@ -106,7 +112,9 @@ impl DestinationRule {
         });
         let rule = DestinationRule {
             host: host.unwrap_or_default(),
-            traffic_policy: spec.get("trafficPolicy").map(|at| TrafficPolicy::read(&at, true)),
+            traffic_policy: spec
+                .get("trafficPolicy")
+                .map(|at| TrafficPolicy::read(&at, true)),
             subsets,
             export_to: virtual_service::export_to(&spec),
             workload_labels: workload_labels.unwrap_or_default(),
@@ -129,7 +137,9 @@ impl Subset {
         let subset = Subset {
             name: fields.string("name"),
             labels: fields.string_map("labels"),
-            traffic_policy: fields.get("trafficPolicy").map(|at| TrafficPolicy::read(&at, true)),
+            traffic_policy: fields
+                .get("trafficPolicy")
+                .map(|at| TrafficPolicy::read(&at, true)),
         };
         if subset.name.is_empty() {
             at.refuse("subset name cannot be empty", "give it a name");
@@ -143,30 +153,56 @@ impl TrafficPolicy {
     fn read(at: &At<'_>, with_ports: bool) -> Self {
         let fields = at.fields();
         if fields.is_empty() {
-            let what = if with_ports { "traffic policy" } else { "port traffic policy" };
-            at.refuse(format_args!("{what} must have at least one field"), "add one, or remove it");
+            let what = if with_ports {
+                "traffic policy"
+            } else {
+                "port traffic policy"
+            };
+            at.refuse(
+                format_args!("{what} must have at least one field"),
+                "add one, or remove it",
+            );
         }
         if let Some(at) = fields.get("tls") {
             read_tls(&at);
         }
         fields.unsupported(&["tunnel", "proxyProtocol", "retryBudget"], "remove it");
         let mut policy = TrafficPolicy {
-            load_balancer: fields.get("loadBalancer").and_then(|at| LoadBalancer::read(&at)),
-            connection_pool: fields.get("connectionPool").map(|at| ConnectionPool::read(&at)),
-            outlier_detection: fields.get("outlierDetection").map(|at| OutlierDetection::read(&at)),
+            load_balancer: fields
+                .get("loadBalancer")
+                .and_then(|at| LoadBalancer::read(&at)),
+            connection_pool: fields
+                .get("connectionPool")
+                .map(|at| ConnectionPool::read(&at)),
+            outlier_detection: fields
+                .get("outlierDetection")
+                .map(|at| OutlierDetection::read(&at)),
             ports: BTreeMap::new(),
         };
         let mut mistakes = vec![
             ("tcp", "trafficPolicy.connectionPool.tcp"),
             ("http", "trafficPolicy.connectionPool.http"),
             ("simple", "trafficPolicy.loadBalancer.simple"),
-            ("maxConnections", "trafficPolicy.connectionPool.tcp.maxConnections"),
-            ("consecutive5xxErrors", "trafficPolicy.outlierDetection.consecutive5xxErrors"),
-            ("consecutiveErrors", "trafficPolicy.outlierDetection.consecutive5xxErrors"),
+            (
+                "maxConnections",
+                "trafficPolicy.connectionPool.tcp.maxConnections",
+            ),
+            (
+                "consecutive5xxErrors",
+                "trafficPolicy.outlierDetection.consecutive5xxErrors",
+            ),
+            (
+                "consecutiveErrors",
+                "trafficPolicy.outlierDetection.consecutive5xxErrors",
+            ),
             ("ports", "trafficPolicy.portLevelSettings"),
         ];
         if with_ports {
-            policy.ports = fields.list("portLevelSettings", read_port).into_iter().flatten().collect();
+            policy.ports = fields
+                .list("portLevelSettings", read_port)
+                .into_iter()
+                .flatten()
+                .collect();
         } else {
             fields.ignore(&["port"]);
             mistakes.push(("number", "port: {number: …}"));
@@ -179,7 +215,10 @@ impl TrafficPolicy {
     pub(crate) fn for_port(&self, port: u32) -> TrafficPolicy {
         match self.ports.get(&port) {
             Some(policy) => policy.clone(),
-            None => TrafficPolicy { ports: BTreeMap::new(), ..self.clone() },
+            None => TrafficPolicy {
+                ports: BTreeMap::new(),
+                ..self.clone()
+            },
         }
     }
 
@@ -215,13 +254,22 @@ fn read_tls(at: &At<'_>) {
         Some(mode) if mode.node().as_str() == Some("DISABLE") => {}
         Some(mode) => {
             mode.refuse(
-                format_args!("TLS is not supported yet, so mode {} cannot be used", mode.string()),
+                format_args!(
+                    "TLS is not supported yet, so mode {} cannot be used",
+                    mode.string()
+                ),
                 "write mode: DISABLE, or remove tls",
             );
         }
         None => {}
     }
-    fields.ignore(&["clientCertificate", "privateKey", "caCertificates", "subjectAltNames", "sni"]);
+    fields.ignore(&[
+        "clientCertificate",
+        "privateKey",
+        "caCertificates",
+        "subjectAltNames",
+        "sni",
+    ]);
     fields.ignore(&["credentialName", "insecureSkipVerify", "caCrl"]);
     fields.finish();
 }
@@ -229,8 +277,19 @@ fn read_tls(at: &At<'_>) {
 impl LoadBalancer {
     fn read(at: &At<'_>) -> Option<Self> {
         let fields = at.fields();
-        fields.unsupported(&["consistentHash"], "use simple: RANDOM, ROUND_ROBIN or LEAST_REQUEST");
-        fields.unsupported(&["localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs"], "remove it");
+        fields.unsupported(
+            &["consistentHash"],
+            "use simple: RANDOM, ROUND_ROBIN or LEAST_REQUEST",
+        );
+        fields.unsupported(
+            &[
+                "localityLbSetting",
+                "zoneAwareLbSetting",
+                "warmup",
+                "warmupDurationSecs",
+            ],
+            "remove it",
+        );
         let simple = fields.get("simple").and_then(|at| {
             at.word(&[
                 ("UNSPECIFIED", LoadBalancer::LeastRequest),
@@ -250,7 +309,10 @@ impl ConnectionPool {
     fn read(at: &At<'_>) -> Self {
         let fields = at.fields();
         if fields.is_empty() {
-            at.refuse("connection pool must have at least one field", "add tcp or http, or remove it");
+            at.refuse(
+                "connection pool must have at least one field",
+                "add tcp or http, or remove it",
+            );
         }
         let mut pool = ConnectionPool::default();
         if let Some(at) = fields.get("tcp") {
@@ -272,10 +334,18 @@ impl ConnectionPool {
 
     fn read_tcp(&mut self, at: &At<'_>) {
         let fields = at.fields();
-        let number = |name| fields.get(name).map_or(0, |at: At<'_>| at.number(i32::MAX as u32));
+        let number = |name| {
+            fields
+                .get(name)
+                .map_or(0, |at: At<'_>| at.number(i32::MAX as u32))
+        };
         self.max_connections = number("maxConnections");
-        self.connect_timeout = fields.get("connectTimeout").map(|at| at.duration_from_1ms());
-        self.max_connection_duration = fields.get("maxConnectionDuration").map(|at| at.duration_from_1ms());
+        self.connect_timeout = fields
+            .get("connectTimeout")
+            .map(|at| at.duration_from_1ms());
+        self.max_connection_duration = fields
+            .get("maxConnectionDuration")
+            .map(|at| at.duration_from_1ms());
         self.idle_timeout = fields.get("idleTimeout").map(|at| at.duration_from_1ms());
         self.keepalive = fields.get("tcpKeepalive").map(|at| {
             let fields = at.fields();
@@ -292,7 +362,11 @@ impl ConnectionPool {
 
     fn read_http(&mut self, at: &At<'_>) {
         let fields = at.fields();
-        let number = |name| fields.get(name).map_or(0, |at: At<'_>| at.number(i32::MAX as u32));
+        let number = |name| {
+            fields
+                .get(name)
+                .map_or(0, |at: At<'_>| at.number(i32::MAX as u32))
+        };
         self.http1_max_pending_requests = number("http1MaxPendingRequests");
         self.http2_max_requests = number("http2MaxRequests");
         self.max_requests_per_connection = number("maxRequestsPerConnection");
@@ -304,9 +378,18 @@ impl ConnectionPool {
         fields.unsupported(&["useClientProtocol", "http2KeepAlive"], "remove it");
         let policy = fields.get("h2UpgradePolicy");
         self.upgrade_to_h2 = policy
-            .and_then(|at| at.word(&[("DEFAULT", false), ("DO_NOT_UPGRADE", false), ("UPGRADE", true)]))
+            .and_then(|at| {
+                at.word(&[
+                    ("DEFAULT", false),
+                    ("DO_NOT_UPGRADE", false),
+                    ("UPGRADE", true),
+                ])
+            })
             .unwrap_or_default();
-        fields.finish_with(&[("maxPendingRequests", "http1MaxPendingRequests"), ("maxRequests", "http2MaxRequests")]);
+        fields.finish_with(&[
+            ("maxPendingRequests", "http1MaxPendingRequests"),
+            ("maxRequests", "http2MaxRequests"),
+        ]);
     }
 }
 
@@ -315,14 +398,21 @@ impl OutlierDetection {
         let fields = at.fields();
         let number = |name| fields.get(name).map(|at: At<'_>| at.number(u32::MAX));
         let percent = |name| fields.get(name).map_or(0, |at: At<'_>| at.number(100));
-        fields.unsupported(&["outlierDetectionHttpErrorCodes"], "use consecutive5xxErrors");
+        fields.unsupported(
+            &["outlierDetectionHttpErrorCodes"],
+            "use consecutive5xxErrors",
+        );
         let mut outlier = OutlierDetection {
             consecutive_5xx: number("consecutive5xxErrors"),
             consecutive_gateway: number("consecutiveGatewayErrors"),
             consecutive_local_origin: number("consecutiveLocalOriginFailures"),
-            split_local_origin: fields.get("splitExternalLocalOriginErrors").is_some_and(|at| at.bool()),
+            split_local_origin: fields
+                .get("splitExternalLocalOriginErrors")
+                .is_some_and(|at| at.bool()),
             interval: fields.get("interval").map(|at| at.duration_from_1ms()),
-            base_ejection_time: fields.get("baseEjectionTime").map(|at| at.duration_from_1ms()),
+            base_ejection_time: fields
+                .get("baseEjectionTime")
+                .map(|at| at.duration_from_1ms()),
             max_ejection_percent: percent("maxEjectionPercent"),
             min_health_percent: percent("minHealthPercent"),
             old_consecutive_errors: false,

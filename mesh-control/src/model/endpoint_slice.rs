@@ -27,7 +27,11 @@ const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 impl EndpointSlice {
     pub(crate) fn read(fields: Fields<'_>, metadata: Metadata) -> Self {
-        let service = metadata.labels.get(SERVICE_LABEL).cloned().unwrap_or_default();
+        let service = metadata
+            .labels
+            .get(SERVICE_LABEL)
+            .cloned()
+            .unwrap_or_default();
         if service.is_empty() {
             fields.at().warn(
                 format_args!("has no label {SERVICE_LABEL}, so it belongs to no service"),
@@ -43,7 +47,10 @@ impl EndpointSlice {
             endpoints: fields.list("endpoints", |at| SliceEndpoint::read(&at, &namespace)),
             ports: fields.list("ports", |at| {
                 let fields = at.fields();
-                let port = (fields.string("name"), fields.get("port").map_or(0, |at| u32::from(at.port())));
+                let port = (
+                    fields.string("name"),
+                    fields.get("port").map_or(0, |at| u32::from(at.port())),
+                );
                 fields.ignore(&["protocol", "appProtocol"]);
                 fields.finish();
                 port
@@ -61,7 +68,11 @@ impl SliceEndpoint {
         let conditions = fields.get("conditions").map(|at| {
             let fields = at.fields();
             let condition = |name| fields.get(name).map(|at: At<'_>| at.bool());
-            let read = (condition("ready"), condition("serving"), condition("terminating"));
+            let read = (
+                condition("ready"),
+                condition("serving"),
+                condition("terminating"),
+            );
             fields.finish();
             read
         });
@@ -73,7 +84,14 @@ impl SliceEndpoint {
             fields.ignore(&["apiVersion", "uid", "resourceVersion", "fieldPath"]);
             let is_pod = fields.string("kind") == "Pod";
             let own = fields.string("namespace");
-            let pod = (if own.is_empty() { namespace.to_owned() } else { own }, fields.string("name"));
+            let pod = (
+                if own.is_empty() {
+                    namespace.to_owned()
+                } else {
+                    own
+                },
+                fields.string("name"),
+            );
             fields.finish();
             is_pod.then_some(pod)
         });

@@ -32,10 +32,19 @@ impl Gateway {
     pub(crate) fn read(spec: Fields<'_>, metadata: Metadata) -> Self {
         let servers = spec.list("servers", |at| Server::read(&at, &metadata.namespace));
         if servers.is_empty() {
-            spec.at().refuse("gateway must have at least one server", "add servers");
+            spec.at()
+                .refuse("gateway must have at least one server", "add servers");
         }
-        let gateway = Gateway { selector: spec.string_map("selector"), servers, metadata };
-        spec.finish_with(&[("server", "servers"), ("hosts", "servers[].hosts"), ("port", "servers[].port")]);
+        let gateway = Gateway {
+            selector: spec.string_map("selector"),
+            servers,
+            metadata,
+        };
+        spec.finish_with(&[
+            ("server", "servers"),
+            ("hosts", "servers[].hosts"),
+            ("port", "servers[].port"),
+        ]);
         gateway
     }
 }
@@ -70,10 +79,16 @@ impl Server {
             port.finish();
         }
         if server.hosts.is_empty() {
-            at.refuse("server config must contain at least one host", "add hosts, such as [\"*\"]");
+            at.refuse(
+                "server config must contain at least one host",
+                "add hosts, such as [\"*\"]",
+            );
         }
         if let Some(at) = fields.get("tls") {
-            at.refuse("TLS is not supported yet", "remove tls and use protocol HTTP");
+            at.refuse(
+                "TLS is not supported yet",
+                "remove tls and use protocol HTTP",
+            );
         }
         fields.ignore(&["name", "defaultEndpoint"]);
         fields.finish_with(&[("host", "hosts"), ("number", "port.number")]);
@@ -92,6 +107,9 @@ impl ServerHost {
         if let Some(wrong) = names::invalid_host(host) {
             at.refuse(format_args!("{host:?} {wrong}"), "write a domain, or *");
         }
-        ServerHost { namespace: namespace.to_owned(), host: host.to_owned() }
+        ServerHost {
+            namespace: namespace.to_owned(),
+            host: host.to_owned(),
+        }
     }
 }

@@ -44,8 +44,14 @@ impl Headers {
         let mut headers = Headers::default();
         if let Some(at) = fields.get("headers") {
             let inner = at.fields();
-            headers.request = inner.get("request").map(HeaderOps::read).unwrap_or_default();
-            headers.response = inner.get("response").map(HeaderOps::read).unwrap_or_default();
+            headers.request = inner
+                .get("request")
+                .map(HeaderOps::read)
+                .unwrap_or_default();
+            headers.response = inner
+                .get("response")
+                .map(HeaderOps::read)
+                .unwrap_or_default();
             inner.finish_with(&[
                 ("set", "headers.request.set"),
                 ("add", "headers.request.add"),
@@ -58,8 +64,15 @@ impl Headers {
             ("appendResponseHeaders", "headers.response.add"),
         ] {
             if let Some(at) = fields.get(old) {
-                at.warn("was removed from Istio, it is read as its successor", format_args!("write {new}"));
-                let side = if old == "appendResponseHeaders" { &mut headers.response } else { &mut headers.request };
+                at.warn(
+                    "was removed from Istio, it is read as its successor",
+                    format_args!("write {new}"),
+                );
+                let side = if old == "appendResponseHeaders" {
+                    &mut headers.response
+                } else {
+                    &mut headers.request
+                };
                 side.add.extend(at.string_map());
             }
         }
@@ -68,8 +81,15 @@ impl Headers {
             ("removeResponseHeaders", "headers.response.remove"),
         ] {
             if let Some(at) = fields.get(old) {
-                at.warn("was removed from Istio, it is read as its successor", format_args!("write {new}"));
-                let side = if old == "removeRequestHeaders" { &mut headers.request } else { &mut headers.response };
+                at.warn(
+                    "was removed from Istio, it is read as its successor",
+                    format_args!("write {new}"),
+                );
+                let side = if old == "removeRequestHeaders" {
+                    &mut headers.request
+                } else {
+                    &mut headers.response
+                };
                 side.remove.extend(at.strings());
             }
         }
@@ -82,7 +102,9 @@ impl Headers {
 }
 
 fn header_map(fields: &Fields<'_>, name: &'static str) -> BTreeMap<String, String> {
-    let Some(at) = fields.get(name) else { return BTreeMap::new() };
+    let Some(at) = fields.get(name) else {
+        return BTreeMap::new();
+    };
     let entry = |(name, at): (&str, At<'_>)| {
         check_name(&at, name);
         (name.to_owned(), at.string())
@@ -95,6 +117,9 @@ pub(crate) fn check_name(at: &At<'_>, name: &str) {
     let name = name.strip_prefix(':').unwrap_or(name);
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.is_empty() || !name.bytes().all(token) {
-        at.refuse(format_args!("{name:?} is no header name"), "use letters, digits and hyphens");
+        at.refuse(
+            format_args!("{name:?} is no header name"),
+            "use letters, digits and hyphens",
+        );
     }
 }

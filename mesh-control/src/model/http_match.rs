@@ -37,8 +37,10 @@ pub(crate) struct HttpMatch {
 impl StringMatch {
     pub(crate) fn read(at: At<'_>) -> Self {
         let fields = at.fields();
-        let forms: Vec<_> =
-            ["exact", "prefix", "regex"].into_iter().filter_map(|n| fields.get(n).map(|at| (n, at))).collect();
+        let forms: Vec<_> = ["exact", "prefix", "regex"]
+            .into_iter()
+            .filter_map(|n| fields.get(n).map(|at| (n, at)))
+            .collect();
         if forms.len() > 1 {
             at.refuse("has several of exact, prefix and regex", "keep one of them");
         }
@@ -59,7 +61,10 @@ impl StringMatch {
     fn read_with_value(at: At<'_>, of: &str) -> Self {
         let matched = StringMatch::read(at.clone());
         if matched == StringMatch::Present {
-            at.refuse(format_args!("the {of} match is empty"), "write one of exact, prefix or regex");
+            at.refuse(
+                format_args!("the {of} match is empty"),
+                "write one of exact, prefix or regex",
+            );
         }
         matched
     }
@@ -68,9 +73,17 @@ impl StringMatch {
 /// Refuses a regular expression that Istio refuses.
 pub(crate) fn check_regex(at: &At<'_>, regex: &str) {
     if regex.len() > 1024 {
-        at.refuse("regex is too large, max length allowed is 1024", "make it shorter");
-    } else if regex != "*" && let Err(error) = mesh_core::regex::Regex::new(regex) {
-        at.refuse(format_args!("is no RE2 regular expression: {error}"), "correct it, see RE2's syntax");
+        at.refuse(
+            "regex is too large, max length allowed is 1024",
+            "make it shorter",
+        );
+    } else if regex != "*"
+        && let Err(error) = mesh_core::regex::Regex::new(regex)
+    {
+        at.refuse(
+            format_args!("is no RE2 regular expression: {error}"),
+            "correct it, see RE2's syntax",
+        );
     }
 }
 
@@ -79,21 +92,35 @@ impl HttpMatch {
         let fields = at.fields();
         let matched = HttpMatch {
             name: fields.string("name"),
-            uri: fields.get("uri").map(|at| StringMatch::read_with_value(at, "uri")),
+            uri: fields
+                .get("uri")
+                .map(|at| StringMatch::read_with_value(at, "uri")),
             ignore_uri_case: fields.get("ignoreUriCase").is_some_and(|at| at.bool()),
-            scheme: fields.get("scheme").map(|at| StringMatch::read_with_value(at, "scheme")),
-            method: fields.get("method").map(|at| StringMatch::read_with_value(at, "method")),
-            authority: fields.get("authority").map(|at| StringMatch::read_with_value(at, "authority")),
+            scheme: fields
+                .get("scheme")
+                .map(|at| StringMatch::read_with_value(at, "scheme")),
+            method: fields
+                .get("method")
+                .map(|at| StringMatch::read_with_value(at, "method")),
+            authority: fields
+                .get("authority")
+                .map(|at| StringMatch::read_with_value(at, "authority")),
             headers: headers(&fields, "headers"),
             without_headers: headers(&fields, "withoutHeaders"),
             query_params: match fields.get("queryParams") {
-                Some(at) => at.entries().into_iter().map(|(n, at)| (n.to_owned(), StringMatch::read(at))).collect(),
+                Some(at) => at
+                    .entries()
+                    .into_iter()
+                    .map(|(n, at)| (n.to_owned(), StringMatch::read(at)))
+                    .collect(),
                 None => BTreeMap::new(),
             },
             port: fields.get("port").map(|at| u32::from(at.port())),
             source_labels: fields.string_map("sourceLabels"),
             source_namespace: fields.string("sourceNamespace"),
-            gateways: fields.list("gateways", |at| super::virtual_service::gateway_name(&at.string(), namespace)),
+            gateways: fields.list("gateways", |at| {
+                super::virtual_service::gateway_name(&at.string(), namespace)
+            }),
             stat_prefix: fields.string("statPrefix"),
         };
         fields.finish_with(&[
@@ -107,7 +134,9 @@ impl HttpMatch {
 }
 
 fn headers(fields: &crate::yaml::Fields<'_>, name: &'static str) -> BTreeMap<String, StringMatch> {
-    let Some(at) = fields.get(name) else { return BTreeMap::new() };
+    let Some(at) = fields.get(name) else {
+        return BTreeMap::new();
+    };
     let mut headers = BTreeMap::new();
     for (name, at) in at.entries() {
         if name.starts_with("@request.auth.claims") {

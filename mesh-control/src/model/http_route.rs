@@ -95,7 +95,10 @@ impl HttpRoute {
         let fields = at.fields();
         fields.unsupported(&["delegate"], "write the delegate's routes here");
         if let Some(at) = fields.get("websocketUpgrade") {
-            at.warn("was removed from Istio, websockets are always allowed", "remove it");
+            at.warn(
+                "was removed from Istio, websockets are always allowed",
+                "remove it",
+            );
         }
         let route = HttpRoute {
             mark: at.mark(),
@@ -126,25 +129,46 @@ impl HttpRoute {
     fn check(&self, at: &At<'_>) {
         let has_route = !self.route.is_empty();
         if has_route && self.redirect.is_some() {
-            at.refuse("HTTP route cannot contain both route and redirect", "keep one of them");
+            at.refuse(
+                "HTTP route cannot contain both route and redirect",
+                "keep one of them",
+            );
         }
         if has_route && self.direct_response.is_some() {
-            at.refuse("HTTP route cannot contain both route and direct_response", "keep one of them");
+            at.refuse(
+                "HTTP route cannot contain both route and direct_response",
+                "keep one of them",
+            );
         }
         if self.redirect.is_some() && self.direct_response.is_some() {
-            at.refuse("HTTP route cannot contain both redirect and direct_response", "keep one of them");
+            at.refuse(
+                "HTTP route cannot contain both redirect and direct_response",
+                "keep one of them",
+            );
         }
         if !has_route && self.redirect.is_none() && self.direct_response.is_none() {
-            at.refuse("HTTP route, redirect or direct_response is required", "add route with a destination");
+            at.refuse(
+                "HTTP route, redirect or direct_response is required",
+                "add route with a destination",
+            );
         }
         if self.redirect.is_some() && self.rewrite.is_some() {
-            at.refuse("HTTP route rule cannot contain both rewrite and redirect", "keep one of them");
+            at.refuse(
+                "HTTP route rule cannot contain both rewrite and redirect",
+                "keep one of them",
+            );
         }
         if self.redirect.is_some() && self.fault.is_some() {
-            at.refuse("HTTP route cannot contain both fault and redirect", "keep one of them");
+            at.refuse(
+                "HTTP route cannot contain both fault and redirect",
+                "keep one of them",
+            );
         }
         if self.route.len() > 1 && self.route.iter().all(|d| d.weight == 0) {
-            at.refuse("total destination weight = 0", "give at least one destination a weight");
+            at.refuse(
+                "total destination weight = 0",
+                "give at least one destination a weight",
+            );
         }
     }
 }
@@ -153,7 +177,10 @@ impl HttpRoute {
 fn timeout(at: &At<'_>) -> Duration {
     let timeout = at.duration();
     if !timeout.is_zero() && timeout < Duration::from_millis(1) {
-        at.refuse("duration must be greater than 1ms", "write it with its unit, such as 500ms");
+        at.refuse(
+            "duration must be greater than 1ms",
+            "write it with its unit, such as 500ms",
+        );
     }
     timeout
 }
@@ -164,23 +191,40 @@ impl Destination {
         let host = fields.require("host").map(|at| {
             let host = at.string();
             if let Some(wrong) = names::invalid_host(&host) {
-                at.refuse(format_args!("{host:?} {wrong}"), "write the name of a service");
+                at.refuse(
+                    format_args!("{host:?} {wrong}"),
+                    "write the name of a service",
+                );
             } else if host == "*" {
-                at.refuse("destination host cannot be a wildcard", "write the name of a service");
+                at.refuse(
+                    "destination host cannot be a wildcard",
+                    "write the name of a service",
+                );
             }
             names::resolve_host(&host, namespace)
         });
         let port = fields.get("port").and_then(|at| {
             let fields = at.fields();
             if let Some(at) = fields.get("name") {
-                at.refuse("port name selectors were removed from Istio", "use port.number");
+                at.refuse(
+                    "port name selectors were removed from Istio",
+                    "use port.number",
+                );
             }
             let port = fields.get("number").map(|at| u32::from(at.port()));
             fields.finish();
             port
         });
-        let destination = Destination { host: host.unwrap_or_default(), subset: fields.string("subset"), port };
-        fields.finish_with(&[("name", "host"), ("service", "host"), ("weight", "weight beside destination")]);
+        let destination = Destination {
+            host: host.unwrap_or_default(),
+            subset: fields.string("subset"),
+            port,
+        };
+        fields.finish_with(&[
+            ("name", "host"),
+            ("service", "host"),
+            ("weight", "weight beside destination"),
+        ]);
         destination
     }
 }
@@ -188,10 +232,18 @@ impl Destination {
 impl HttpDestination {
     fn read(at: At<'_>, namespace: &str) -> Self {
         let fields = at.fields();
-        let destination = fields.require("destination").map(|at| Destination::read(at, namespace));
+        let destination = fields
+            .require("destination")
+            .map(|at| Destination::read(at, namespace));
         let read = HttpDestination {
-            destination: destination.unwrap_or(Destination { host: String::new(), subset: String::new(), port: None }),
-            weight: fields.get("weight").map_or(0, |at| at.number(i32::MAX as u32)),
+            destination: destination.unwrap_or(Destination {
+                host: String::new(),
+                subset: String::new(),
+                port: None,
+            }),
+            weight: fields
+                .get("weight")
+                .map_or(0, |at| at.number(i32::MAX as u32)),
             headers: Headers::read(&fields),
         };
         fields.finish_with(&[
@@ -206,7 +258,9 @@ impl HttpDestination {
 impl Redirect {
     fn read(at: At<'_>) -> Self {
         let fields = at.fields();
-        let number = fields.get("port").map(|at| RedirectPort::Number(u32::from(at.port())));
+        let number = fields
+            .get("port")
+            .map(|at| RedirectPort::Number(u32::from(at.port())));
         let derived = fields.get("derivePort").and_then(|at| {
             at.word(&[
                 ("FROM_PROTOCOL_DEFAULT", RedirectPort::ProtocolDefault),
@@ -219,7 +273,10 @@ impl Redirect {
         let code = fields.get("redirectCode").map_or(0, |at| {
             let code = at.number(599);
             if code != 0 && !matches!(code, 301 | 302 | 303 | 307 | 308) {
-                at.refuse(format_args!("{code} is no redirect code"), "use 301, 302, 303, 307 or 308");
+                at.refuse(
+                    format_args!("{code} is no redirect code"),
+                    "use 301, 302, 303, 307 or 308",
+                );
             }
             code
         });
@@ -237,7 +294,10 @@ impl Redirect {
             && redirect.scheme.is_empty()
             && redirect.port.is_none();
         if empty {
-            at.refuse("redirect must specify URI, authority, scheme, or port", "add one of them");
+            at.refuse(
+                "redirect must specify URI, authority, scheme, or port",
+                "add one of them",
+            );
         }
         if !redirect.uri.is_empty() && !redirect.prefix_rewrite.is_empty() {
             at.refuse("has both uri and prefixRewrite", "keep one of them");
@@ -253,7 +313,10 @@ impl DirectResponse {
         let status = fields.require("status").map_or(0, |at| {
             let status = at.number(599);
             if status < 200 {
-                at.refuse(format_args!("HTTP status {status} is not in range 200-599"), "write a status");
+                at.refuse(
+                    format_args!("HTTP status {status} is not in range 200-599"),
+                    "write a status",
+                );
             }
             status
         });
@@ -286,12 +349,22 @@ impl Rewrite {
             fields.finish();
             pair
         });
-        let rewrite = Rewrite { uri: fields.string("uri"), authority: fields.string("authority"), regex };
+        let rewrite = Rewrite {
+            uri: fields.string("uri"),
+            authority: fields.string("authority"),
+            regex,
+        };
         if rewrite.uri.is_empty() && rewrite.authority.is_empty() && rewrite.regex.is_none() {
-            at.refuse("rewrite must specify at least one of URI or authority", "add one of them");
+            at.refuse(
+                "rewrite must specify at least one of URI or authority",
+                "add one of them",
+            );
         }
         if !rewrite.uri.is_empty() && rewrite.regex.is_some() {
-            at.refuse("rewrite may only contain one of URI or uriRegexRewrite", "keep one of them");
+            at.refuse(
+                "rewrite may only contain one of URI or uriRegexRewrite",
+                "keep one of them",
+            );
         }
         fields.finish();
         rewrite
@@ -311,18 +384,30 @@ fn mirrors(fields: &Fields<'_>, namespace: &str) -> Vec<Mirror> {
     }
     let mut mirrors = Vec::new();
     if let Some(at) = fields.get("mirror") {
-        mirrors.push(Mirror { destination: Destination::read(at, namespace), amount });
+        mirrors.push(Mirror {
+            destination: Destination::read(at, namespace),
+            amount,
+        });
     }
     let listed = fields.list("mirrors", |at| {
         let fields = at.fields();
-        let destination = fields.require("destination").map(|at| Destination::read(at, namespace));
-        let amount =
-            fields.get("percentage").map_or(MirrorAmount::All, |at| MirrorAmount::Fraction(super::resilience::percent(at)));
+        let destination = fields
+            .require("destination")
+            .map(|at| Destination::read(at, namespace));
+        let amount = fields.get("percentage").map_or(MirrorAmount::All, |at| {
+            MirrorAmount::Fraction(super::resilience::percent(at))
+        });
         fields.finish();
-        destination.map(|destination| Mirror { destination, amount })
+        destination.map(|destination| Mirror {
+            destination,
+            amount,
+        })
     });
     if !mirrors.is_empty() && !listed.is_empty() {
-        fields.at().refuse("HTTP route cannot contain both mirror and mirrors", "keep mirrors");
+        fields.at().refuse(
+            "HTTP route cannot contain both mirror and mirrors",
+            "keep mirrors",
+        );
     }
     mirrors.extend(listed.into_iter().flatten());
     mirrors

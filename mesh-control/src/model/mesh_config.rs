@@ -37,8 +37,9 @@ impl MeshConfig {
         if let Some(at) = fields.get("outboundTrafficPolicy") {
             let inner = at.fields();
             let mode = inner.get("mode");
-            mesh.registry_only =
-                mode.and_then(|at| at.word(&[("ALLOW_ANY", false), ("REGISTRY_ONLY", true)])).unwrap_or(false);
+            mesh.registry_only = mode
+                .and_then(|at| at.word(&[("ALLOW_ANY", false), ("REGISTRY_ONLY", true)]))
+                .unwrap_or(false);
             inner.finish();
         }
         if let Some(at) = fields.get("rootNamespace") {
@@ -52,7 +53,13 @@ impl MeshConfig {
                 at.refuse("is not supported yet", format_args!("write {name}: false"));
             }
         }
-        fields.ignore(&["accessLogFile", "defaultConfig", "defaultProviders", "enableTracing", "trustDomain"]);
+        fields.ignore(&[
+            "accessLogFile",
+            "defaultConfig",
+            "defaultProviders",
+            "enableTracing",
+            "trustDomain",
+        ]);
         fields.finish();
         mesh
     }

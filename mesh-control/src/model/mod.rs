@@ -26,13 +26,14 @@ pub(crate) use gateway::{Gateway, Server, ServerHost};
 pub(crate) use headers::{HeaderOps, Headers};
 pub(crate) use http_match::{HttpMatch, StringMatch};
 pub(crate) use http_route::{
-    Destination, DirectResponse, HttpDestination, HttpRoute, Mirror, MirrorAmount, Redirect, RedirectPort, Rewrite,
+    Destination, DirectResponse, HttpDestination, HttpRoute, Mirror, MirrorAmount, Redirect,
+    RedirectPort, Rewrite,
 };
 pub use kind::{Kind, kinds};
 pub(crate) use mesh_config::MeshConfig;
 pub(crate) use names::{DOMAIN, resolve_host};
 pub use object::{Metadata, ObjectId, Other, Provenance};
-pub(crate) use object::{Object, read};
+pub(crate) use object::{Object, ReadObject, read};
 pub(crate) use peer_authentication::PeerAuthentication;
 pub(crate) use pod::Pod;
 pub(crate) use protocol::Protocol;

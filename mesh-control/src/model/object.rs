@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::kind::Effect;
 use super::{
-    DestinationRule, EndpointSlice, Gateway, Kind, PeerAuthentication, Pod, Service, Sidecar, VirtualService,
+    DestinationRule, EndpointSlice, Gateway, Kind, PeerAuthentication, Pod, Service, Sidecar,
+    VirtualService,
 };
 use crate::yaml::{At, Fields, Node, Report};
 
@@ -125,7 +126,11 @@ pub(crate) fn read(document: Node, file: &Arc<str>, default_namespace: &str) -> 
     let head = Report::new(file, "");
     let id_and_kind = read_head(&head.at(&document, ""), default_namespace);
     let Some((id, kind)) = id_and_kind else {
-        return ReadObject { id: None, object: None, problems: head.into_problems() };
+        return ReadObject {
+            id: None,
+            object: None,
+            problems: head.into_problems(),
+        };
     };
     let report = Report::new(file, &id.to_string());
     let at = report.at(&document, "");
@@ -133,7 +138,11 @@ pub(crate) fn read(document: Node, file: &Arc<str>, default_namespace: &str) -> 
     let refused = report.is_refused() || head.is_refused();
     let mut problems = head.into_problems();
     problems.extend(report.into_problems());
-    ReadObject { id: Some(id), object: object.filter(|_| !refused), problems }
+    ReadObject {
+        id: Some(id),
+        object: object.filter(|_| !refused),
+        problems,
+    }
 }
 
 fn read_head(at: &At<'_>, default_namespace: &str) -> Option<(ObjectId, &'static Kind)> {
@@ -145,21 +154,44 @@ fn read_head(at: &At<'_>, default_namespace: &str) -> Option<(ObjectId, &'static
     let metadata = fields.require("metadata")?.fields();
     let name = metadata.require("name")?.string();
     let namespace = metadata.string("namespace");
-    let namespace = if namespace.is_empty() { default_namespace.to_owned() } else { namespace };
+    let namespace = if namespace.is_empty() {
+        default_namespace.to_owned()
+    } else {
+        namespace
+    };
     let Some(kind) = Kind::of(group, &kind_name) else {
         let suggestion = match super::kinds().iter().find(|k| k.name == kind_name) {
             Some(other) if other.group.is_empty() => format!("{kind_name} has apiVersion v1"),
             Some(other) => format!("{kind_name} has apiVersion {}/v1", other.group),
-            None => "see the kinds of Istio and Kubernetes that this control plane reads".to_owned(),
+            None => {
+                "see the kinds of Istio and Kubernetes that this control plane reads".to_owned()
+            }
         };
-        kind_at.refuse(format_args!("unknown kind {kind_name} of {api_version}"), suggestion);
+        kind_at.refuse(
+            format_args!("unknown kind {kind_name} of {api_version}"),
+            suggestion,
+        );
         return None;
     };
     if !kind.has_version(version) {
-        let right = if kind.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", kind.group) };
-        kind_at.refuse(format_args!("unknown version {version} of {kind_name}"), format_args!("write {right}"));
+        let right = if kind.group.is_empty() {
+            "v1".to_owned()
+        } else {
+            format!("{}/v1", kind.group)
+        };
+        kind_at.refuse(
+            format_args!("unknown version {version} of {kind_name}"),
+            format_args!("write {right}"),
+        );
     }
-    Some((ObjectId { kind: kind.name, namespace, name }, kind))
+    Some((
+        ObjectId {
+            kind: kind.name,
+            namespace,
+            name,
+        },
+        kind,
+    ))
 }
 
 fn read_object(at: &At<'_>, kind: &'static Kind, id: &ObjectId, file: &Arc<str>) -> Option<Object> {
@@ -176,20 +208,35 @@ fn read_object(at: &At<'_>, kind: &'static Kind, id: &ObjectId, file: &Arc<str>)
             }
             return None;
         }
-        "VirtualService" => Object::VirtualService(Arc::new(VirtualService::read(spec(&fields)?, metadata))),
-        "DestinationRule" => Object::DestinationRule(Arc::new(DestinationRule::read(spec(&fields)?, metadata))),
+        "VirtualService" => {
+            Object::VirtualService(Arc::new(VirtualService::read(spec(&fields)?, metadata)))
+        }
+        "DestinationRule" => {
+            Object::DestinationRule(Arc::new(DestinationRule::read(spec(&fields)?, metadata)))
+        }
         "Gateway" => Object::Gateway(Arc::new(Gateway::read(spec(&fields)?, metadata))),
         "Sidecar" => Object::Sidecar(Arc::new(Sidecar::read(spec(&fields)?, metadata))),
         "PeerAuthentication" => {
             let spec = fields.get("spec");
-            Object::PeerAuthentication(Arc::new(PeerAuthentication::read(spec.map(|s| s.fields()), metadata)))
+            Object::PeerAuthentication(Arc::new(PeerAuthentication::read(
+                spec.map(|s| s.fields()),
+                metadata,
+            )))
         }
         "Service" => Object::Service(Arc::new(Service::read(spec(&fields)?, metadata))),
-        "EndpointSlice" => return Some(Object::EndpointSlice(Arc::new(EndpointSlice::read(fields, metadata)))),
+        "EndpointSlice" => {
+            return Some(Object::EndpointSlice(Arc::new(EndpointSlice::read(
+                fields, metadata,
+            ))));
+        }
         "Pod" => Object::Pod(Arc::new(Pod::read(&fields, metadata))),
         _ => {
             let document = at.node().clone();
-            return Some(Object::Other(Arc::new(Other { kind: kind.name, metadata, document })));
+            return Some(Object::Other(Arc::new(Other {
+                kind: kind.name,
+                metadata,
+                document,
+            })));
         }
     };
     fields.finish();
@@ -198,8 +245,16 @@ fn read_object(at: &At<'_>, kind: &'static Kind, id: &ObjectId, file: &Arc<str>)
 
 fn read_metadata(fields: &Fields<'_>, id: &ObjectId, file: &Arc<str>) -> Metadata {
     let metadata = fields.get("metadata").map(|m| m.fields());
-    let map = |name: &'static str| metadata.as_ref().map(|m| m.string_map(name)).unwrap_or_default();
-    let created = metadata.as_ref().map(|m| m.string("creationTimestamp")).filter(|s| !s.is_empty());
+    let map = |name: &'static str| {
+        metadata
+            .as_ref()
+            .map(|m| m.string_map(name))
+            .unwrap_or_default()
+    };
+    let created = metadata
+        .as_ref()
+        .map(|m| m.string("creationTimestamp"))
+        .filter(|s| !s.is_empty());
     let result = Metadata {
         name: id.name.clone(),
         namespace: id.namespace.clone(),
@@ -207,12 +262,25 @@ fn read_metadata(fields: &Fields<'_>, id: &ObjectId, file: &Arc<str>) -> Metadat
         annotations: map("annotations"),
         created,
         api_version: fields.string("apiVersion"),
-        provenance: Provenance { file: file.clone(), line: fields.at().mark().line },
+        provenance: Provenance {
+            file: file.clone(),
+            line: fields.at().mark().line,
+        },
     };
     if let Some(metadata) = metadata {
         metadata.ignore(&[
-            "name", "namespace", "uid", "resourceVersion", "generation", "generateName", "ownerReferences",
-            "finalizers", "managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds",
+            "name",
+            "namespace",
+            "uid",
+            "resourceVersion",
+            "generation",
+            "generateName",
+            "ownerReferences",
+            "finalizers",
+            "managedFields",
+            "selfLink",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
         ]);
         metadata.finish();
     }

@@ -18,9 +18,16 @@ impl PeerAuthentication {
             if let Some(at) = spec.get("mtls") {
                 read_mode(at);
             }
-            for (_, at) in spec.get("portLevelMtls").map(|at| at.entries()).unwrap_or_default() {
+            for (_, at) in spec
+                .get("portLevelMtls")
+                .map(|at| at.entries())
+                .unwrap_or_default()
+            {
                 if spec.get("selector").is_none() {
-                    at.refuse("mesh/namespace peer authentication cannot have port level mTLS", "add a selector");
+                    at.refuse(
+                        "mesh/namespace peer authentication cannot have port level mTLS",
+                        "add a selector",
+                    );
                 }
                 read_mode(at);
             }
@@ -33,9 +40,20 @@ impl PeerAuthentication {
 fn read_mode(at: At<'_>) {
     let fields = at.fields();
     if let Some(mode) = fields.get("mode") {
-        let words = [("DISABLE", true), ("UNSET", true), ("PERMISSIVE", false), ("STRICT", false)];
+        let words = [
+            ("DISABLE", true),
+            ("UNSET", true),
+            ("PERMISSIVE", false),
+            ("STRICT", false),
+        ];
         if mode.word(&words) == Some(false) {
-            mode.refuse(format_args!("mTLS is not supported yet, so mode {} cannot be used", mode.string()), "write mode: DISABLE");
+            mode.refuse(
+                format_args!(
+                    "mTLS is not supported yet, so mode {} cannot be used",
+                    mode.string()
+                ),
+                "write mode: DISABLE",
+            );
         }
     }
     fields.finish();

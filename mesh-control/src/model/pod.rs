@@ -23,7 +23,10 @@ impl Pod {
                 condition.get("type").and_then(Node::as_str) == Some("Ready")
                     && condition.get("status").and_then(Node::as_str) == Some("True")
             };
-            let conditions = status.get("conditions").map(|at| at.items()).unwrap_or_default();
+            let conditions = status
+                .get("conditions")
+                .map(|at| at.items())
+                .unwrap_or_default();
             ready = phase == "Running" && conditions.iter().any(|at| is_ready(at.node()));
         }
         let mut service_account = String::new();
@@ -31,14 +34,28 @@ impl Pod {
         if let Some(spec) = fields.get("spec") {
             let spec = spec.fields();
             service_account = spec.string("serviceAccountName");
-            for container in spec.get("containers").map(|at| at.items()).unwrap_or_default() {
+            for container in spec
+                .get("containers")
+                .map(|at| at.items())
+                .unwrap_or_default()
+            {
                 let container = container.fields();
-                for port in container.get("ports").map(|at| at.items()).unwrap_or_default() {
+                for port in container
+                    .get("ports")
+                    .map(|at| at.items())
+                    .unwrap_or_default()
+                {
                     ports.extend(named_port(port.node()));
                 }
             }
         }
-        Pod { metadata, ip, ready, service_account, ports }
+        Pod {
+            metadata,
+            ip,
+            ready,
+            service_account,
+            ports,
+        }
     }
 }
 

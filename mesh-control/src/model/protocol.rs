@@ -52,7 +52,10 @@ impl Protocol {
     }
 
     pub(crate) fn is_http(self) -> bool {
-        matches!(self, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb)
+        matches!(
+            self,
+            Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb
+        )
     }
 
     pub(crate) fn is_http2(self) -> bool {

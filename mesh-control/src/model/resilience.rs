@@ -82,16 +82,25 @@ impl Retries {
     pub(crate) fn read(at: At<'_>) -> Self {
         let fields = at.fields();
         let retries = Retries {
-            attempts: fields.get("attempts").map_or(0, |at| at.number(i32::MAX as u32)),
+            attempts: fields
+                .get("attempts")
+                .map_or(0, |at| at.number(i32::MAX as u32)),
             per_try_timeout: fields.get("perTryTimeout").map(|at| at.duration_from_1ms()),
             retry_on: fields.get("retryOn").map(retry_on).unwrap_or_default(),
-            retry_remote_localities: fields.get("retryRemoteLocalities").is_some_and(|at| at.bool()),
-            ignore_previous_hosts: fields.get("retryIgnorePreviousHosts").is_none_or(|at| at.bool()),
+            retry_remote_localities: fields
+                .get("retryRemoteLocalities")
+                .is_some_and(|at| at.bool()),
+            ignore_previous_hosts: fields
+                .get("retryIgnorePreviousHosts")
+                .is_none_or(|at| at.bool()),
             backoff: fields.get("backoff").map(|at| at.duration_from_1ms()),
         };
         let has_more = retries.per_try_timeout.is_some() || !retries.retry_on.is_empty();
         if retries.attempts == 0 && has_more {
-            at.refuse("http retry policy configured when attempts are set to 0 (disabled)", "write attempts: 1 or more");
+            at.refuse(
+                "http retry policy configured when attempts are set to 0 (disabled)",
+                "write attempts: 1 or more",
+            );
         }
         fields.finish_with(&[("numRetries", "attempts"), ("timeout", "perTryTimeout")]);
         retries
@@ -105,7 +114,10 @@ fn retry_on(at: At<'_>) -> String {
         if !status && !RETRY_POLICIES.contains(&word) {
             at.refuse(
                 format_args!("{word:?} is not a valid retryOn policy"),
-                format_args!("use HTTP status codes or some of {}", RETRY_POLICIES.join(", ")),
+                format_args!(
+                    "use HTTP status codes or some of {}",
+                    RETRY_POLICIES.join(", ")
+                ),
             );
         }
     }
@@ -115,10 +127,15 @@ fn retry_on(at: At<'_>) -> String {
 impl Fault {
     pub(crate) fn read(at: At<'_>) -> Self {
         let fields = at.fields();
-        let fault =
-            Fault { delay: fields.get("delay").and_then(delay), abort: fields.get("abort").and_then(abort) };
+        let fault = Fault {
+            delay: fields.get("delay").and_then(delay),
+            abort: fields.get("abort").and_then(abort),
+        };
         if fields.is_empty() {
-            at.refuse("HTTP fault injection must have an abort and/or a delay", "add one");
+            at.refuse(
+                "HTTP fault injection must have an abort and/or a delay",
+                "add one",
+            );
         }
         fields.finish();
         fault
@@ -127,30 +144,52 @@ impl Fault {
 
 fn delay(at: At<'_>) -> Option<Delay> {
     let fields = at.fields();
-    fields.unsupported(&["exponentialDelay"], "exponentialDelay not supported yet, use fixedDelay");
+    fields.unsupported(
+        &["exponentialDelay"],
+        "exponentialDelay not supported yet, use fixedDelay",
+    );
     let percent = fault_percent(&fields);
-    let fixed = fields.require("fixedDelay").map(|at| at.duration_from_1ms());
+    let fixed = fields
+        .require("fixedDelay")
+        .map(|at| at.duration_from_1ms());
     fields.finish_with(&[("duration", "fixedDelay"), ("delay", "fixedDelay")]);
-    Some(Delay { fixed: fixed?, percent })
+    Some(Delay {
+        fixed: fixed?,
+        percent,
+    })
 }
 
 fn abort(at: At<'_>) -> Option<Abort> {
     let fields = at.fields();
-    fields.unsupported(&["http2Error"], "HTTP/2 abort fault injection not supported yet, use httpStatus");
+    fields.unsupported(
+        &["http2Error"],
+        "HTTP/2 abort fault injection not supported yet, use httpStatus",
+    );
     let percent = fault_percent(&fields);
     let http = fields.get("httpStatus").map(|at| {
         let status = at.number(u32::MAX);
         if !(200..=599).contains(&status) {
-            at.refuse(format_args!("HTTP status {status} is not in range 200-599"), "write a status such as 503");
+            at.refuse(
+                format_args!("HTTP status {status} is not in range 200-599"),
+                "write a status such as 503",
+            );
         }
         AbortStatus::Http(status)
     });
-    let grpc = fields.get("grpcStatus").map(|at| AbortStatus::Grpc(grpc_status(&at)));
+    let grpc = fields
+        .get("grpcStatus")
+        .map(|at| AbortStatus::Grpc(grpc_status(&at)));
     if http.is_some() == grpc.is_some() {
-        at.refuse("needs exactly one of httpStatus and grpcStatus", "write httpStatus or grpcStatus");
+        at.refuse(
+            "needs exactly one of httpStatus and grpcStatus",
+            "write httpStatus or grpcStatus",
+        );
     }
     fields.finish_with(&[("status", "httpStatus"), ("code", "httpStatus")]);
-    Some(Abort { status: http.or(grpc)?, percent })
+    Some(Abort {
+        status: http.or(grpc)?,
+        percent,
+    })
 }
 
 fn fault_percent(fields: &crate::yaml::Fields<'_>) -> Option<Percent> {
@@ -158,9 +197,14 @@ fn fault_percent(fields: &crate::yaml::Fields<'_>) -> Option<Percent> {
         at.warn("is deprecated", "write percentage: {value: …}");
         Percent::Whole(at.number(100))
     });
-    let new = fields.get("percentage").map(|at| Percent::Fraction(percent(at)));
+    let new = fields
+        .get("percentage")
+        .map(|at| Percent::Fraction(percent(at)));
     if old.is_none() && new.is_none() {
-        fields.at().warn("has no percentage, so it never happens", "write percentage: {value: 100}");
+        fields.at().warn(
+            "has no percentage, so it never happens",
+            "write percentage: {value: 100}",
+        );
     }
     new.or(old)
 }
@@ -188,15 +232,35 @@ pub(crate) fn percent(at: At<'_>) -> f64 {
 
 fn grpc_status(at: &At<'_>) -> u32 {
     const NAMES: [&str; 17] = [
-        "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-        "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
-        "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
     ];
     let text = at.string();
-    let by_name = NAMES.iter().position(|name| *name == text).and_then(|n| u32::try_from(n).ok());
+    let by_name = NAMES
+        .iter()
+        .position(|name| *name == text)
+        .and_then(|n| u32::try_from(n).ok());
     let code = by_name.or_else(|| text.parse().ok().filter(|n| *n <= 16));
     if code.is_none() {
-        at.refuse(format_args!("gRPC status {text:?} is not supported"), "write a name such as UNAVAILABLE");
+        at.refuse(
+            format_args!("gRPC status {text:?} is not supported"),
+            "write a name such as UNAVAILABLE",
+        );
     }
     code.unwrap_or_default()
 }
@@ -220,7 +284,9 @@ impl Cors {
             allow_credentials: fields.get("allowCredentials").map(|at| at.bool()),
             forward_unmatched_preflights: fields
                 .get("unmatchedPreflights")
-                .and_then(|at| at.word(&[("UNSPECIFIED", true), ("FORWARD", true), ("IGNORE", false)]))
+                .and_then(|at| {
+                    at.word(&[("UNSPECIFIED", true), ("FORWARD", true), ("IGNORE", false)])
+                })
                 .unwrap_or(true),
         };
         fields.finish();

@@ -42,16 +42,27 @@ pub(crate) enum TargetPort {
 impl Service {
     pub(crate) fn read(spec: Fields<'_>, metadata: Metadata) -> Self {
         if let Some(at) = spec.get("type") {
-            let words = [("ClusterIP", true), ("NodePort", true), ("LoadBalancer", true), ("ExternalName", false)];
+            let words = [
+                ("ClusterIP", true),
+                ("NodePort", true),
+                ("LoadBalancer", true),
+                ("ExternalName", false),
+            ];
             if at.word(&words) == Some(false) {
-                at.refuse("ExternalName services are not supported yet", "write type: ClusterIP");
+                at.refuse(
+                    "ExternalName services are not supported yet",
+                    "write type: ClusterIP",
+                );
             }
         }
         let mut names = BTreeSet::new();
         let ports = spec.list("ports", |at| {
             let port = ServicePort::read(&at);
             if !names.insert(port.name.clone()) {
-                at.refuse(format_args!("port name {:?} is there twice", port.name), "give every port its own name");
+                at.refuse(
+                    format_args!("port name {:?} is there twice", port.name),
+                    "give every port its own name",
+                );
             }
             port
         });
@@ -60,13 +71,26 @@ impl Service {
             cluster_ip: cluster_ip(&spec),
             ports,
             selector: spec.string_map("selector"),
-            publish_not_ready: spec.get("publishNotReadyAddresses").is_some_and(|at| at.bool()),
+            publish_not_ready: spec
+                .get("publishNotReadyAddresses")
+                .is_some_and(|at| at.bool()),
             metadata,
         };
         spec.ignore(&[
-            "externalIPs", "externalName", "externalTrafficPolicy", "internalTrafficPolicy", "ipFamilies",
-            "ipFamilyPolicy", "sessionAffinity", "sessionAffinityConfig", "healthCheckNodePort", "loadBalancerIP",
-            "loadBalancerClass", "loadBalancerSourceRanges", "allocateLoadBalancerNodePorts", "trafficDistribution",
+            "externalIPs",
+            "externalName",
+            "externalTrafficPolicy",
+            "internalTrafficPolicy",
+            "ipFamilies",
+            "ipFamilyPolicy",
+            "sessionAffinity",
+            "sessionAffinityConfig",
+            "healthCheckNodePort",
+            "loadBalancerIP",
+            "loadBalancerClass",
+            "loadBalancerSourceRanges",
+            "allocateLoadBalancerNodePorts",
+            "trafficDistribution",
         ]);
         spec.finish_with(&[("port", "ports: [{port: …}]"), ("labels", "selector")]);
         service
@@ -82,8 +106,16 @@ impl Service {
 }
 
 fn cluster_ip(spec: &Fields<'_>) -> ClusterIp {
-    let mut texts: Vec<_> = spec.get("clusterIP").into_iter().map(|at| (at.clone(), at.string())).collect();
-    for at in spec.get("clusterIPs").map(|at| at.items()).unwrap_or_default() {
+    let mut texts: Vec<_> = spec
+        .get("clusterIP")
+        .into_iter()
+        .map(|at| (at.clone(), at.string()))
+        .collect();
+    for at in spec
+        .get("clusterIPs")
+        .map(|at| at.items())
+        .unwrap_or_default()
+    {
         let text = at.string();
         if texts.iter().all(|(_, seen)| *seen != text) {
             texts.push((at, text));
@@ -97,10 +129,17 @@ fn cluster_ip(spec: &Fields<'_>) -> ClusterIp {
     for (at, text) in texts {
         match text.parse() {
             Ok(address) => addresses.push(address),
-            Err(_) => at.refuse(format_args!("{text:?} is no IP address"), "write an address, None, or nothing"),
+            Err(_) => at.refuse(
+                format_args!("{text:?} is no IP address"),
+                "write an address, None, or nothing",
+            ),
         }
     }
-    if addresses.is_empty() { ClusterIp::Unset } else { ClusterIp::Addresses(addresses) }
+    if addresses.is_empty() {
+        ClusterIp::Unset
+    } else {
+        ClusterIp::Addresses(addresses)
+    }
 }
 
 impl ServicePort {
@@ -122,6 +161,11 @@ impl ServicePort {
         let app_protocol = fields.string("appProtocol");
         fields.ignore(&["nodePort"]);
         fields.finish();
-        ServicePort { protocol: Protocol::of_port(port, &name, transport, &app_protocol), name, port, target }
+        ServicePort {
+            protocol: Protocol::of_port(port, &name, transport, &app_protocol),
+            name,
+            port,
+            target,
+        }
     }
 }

@@ -33,7 +33,10 @@ pub(crate) enum CaptureMode {
 
 impl Sidecar {
     pub(crate) fn read(spec: Fields<'_>, metadata: Metadata) -> Self {
-        spec.unsupported(&["ingress", "inboundConnectionPool"], "remove it, inbound ports come from the services");
+        spec.unsupported(
+            &["ingress", "inboundConnectionPool"],
+            "remove it, inbound ports come from the services",
+        );
         let workload_labels = spec.get("workloadSelector").map(|at| {
             let fields = at.fields();
             let labels = fields.string_map("labels");
@@ -43,7 +46,9 @@ impl Sidecar {
         let registry_only = spec.get("outboundTrafficPolicy").and_then(|at| {
             let fields = at.fields();
             fields.unsupported(&["egressProxy"], "remove it");
-            let mode = fields.get("mode").and_then(|at| at.word(&[("ALLOW_ANY", false), ("REGISTRY_ONLY", true)]));
+            let mode = fields
+                .get("mode")
+                .and_then(|at| at.word(&[("ALLOW_ANY", false), ("REGISTRY_ONLY", true)]));
             fields.finish();
             mode
         });
@@ -84,17 +89,26 @@ impl EgressListener {
             if let Some(at) = port.get("protocol") {
                 listener.protocol = Protocol::parse(&at.string());
                 if !listener.protocol.is_http() {
-                    at.refuse(format_args!("protocol {} is not supported yet", at.string()), "use HTTP, HTTP2 or GRPC");
+                    at.refuse(
+                        format_args!("protocol {} is not supported yet", at.string()),
+                        "use HTTP, HTTP2 or GRPC",
+                    );
                 }
             }
             port.ignore(&["name", "targetPort"]);
             port.finish();
         }
         if listener.capture == CaptureMode::None && listener.port.is_none() {
-            at.refuse("sidecar: egress listener with captureMode NONE must have a port", "add port");
+            at.refuse(
+                "sidecar: egress listener with captureMode NONE must have a port",
+                "add port",
+            );
         }
         if listener.hosts.is_empty() {
-            at.refuse("sidecar: egress listener must contain at least one host", "add hosts, such as [\"./*\"]");
+            at.refuse(
+                "sidecar: egress listener must contain at least one host",
+                "add hosts, such as [\"./*\"]",
+            );
         }
         fields.finish();
         listener
@@ -105,12 +119,21 @@ impl EgressListener {
 fn read_host(at: &At<'_>, own: &str) -> ServerHost {
     let text = at.string();
     let Some((namespace, host)) = text.split_once('/') else {
-        at.refuse(format_args!("host {text:?} must be of form namespace/dnsName"), "write */name or ./name");
-        return ServerHost { namespace: "*".to_owned(), host: text };
+        at.refuse(
+            format_args!("host {text:?} must be of form namespace/dnsName"),
+            "write */name or ./name",
+        );
+        return ServerHost {
+            namespace: "*".to_owned(),
+            host: text,
+        };
     };
     if let Some(wrong) = names::invalid_host(host) {
         at.refuse(format_args!("{host:?} {wrong}"), "write a name, or *");
     }
     let namespace = if namespace == "." { own } else { namespace };
-    ServerHost { namespace: namespace.to_owned(), host: host.to_owned() }
+    ServerHost {
+        namespace: namespace.to_owned(),
+        host: host.to_owned(),
+    }
 }

@@ -61,20 +61,38 @@ impl VirtualService {
             })
             .collect();
         if hosts.is_empty() {
-            spec.at().refuse("virtual service must have at least one host", "add hosts");
+            spec.at()
+                .refuse("virtual service must have at least one host", "add hosts");
         }
         for protocol in ["tls", "tcp"] {
             if let Some(at) = spec.get(if protocol == "tls" { "tls" } else { "tcp" }) {
-                at.refuse(format_args!("{protocol} routes are not supported yet"), "use http routes");
+                at.refuse(
+                    format_args!("{protocol} routes are not supported yet"),
+                    "use http routes",
+                );
             }
         }
         let http = spec.list("http", |at| HttpRoute::read(at, &namespace));
         if http.is_empty() {
-            spec.at().refuse("http, tcp or tls must be provided in virtual service", "add http routes");
+            spec.at().refuse(
+                "http, tcp or tls must be provided in virtual service",
+                "add http routes",
+            );
         }
         let export_to = export_to(&spec);
-        spec.finish_with(&[("host", "hosts"), ("gateway", "gateways"), ("routes", "http"), ("route", "http[].route")]);
-        VirtualService { metadata, hosts, gateways, http, export_to }
+        spec.finish_with(&[
+            ("host", "hosts"),
+            ("gateway", "gateways"),
+            ("routes", "http"),
+            ("route", "http[].route"),
+        ]);
+        VirtualService {
+            metadata,
+            hosts,
+            gateways,
+            http,
+            export_to,
+        }
     }
 }
 
@@ -82,9 +100,13 @@ impl VirtualService {
 pub(crate) fn export_to(spec: &Fields<'_>) -> Vec<String> {
     spec.list("exportTo", |at| {
         let to = at.string();
-        let label = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let label =
+            |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if to != "." && to != "*" && to != "~" && !label(&to) {
-            at.refuse(format_args!("{to:?} is no namespace"), "write \".\", \"*\" or a namespace");
+            at.refuse(
+                format_args!("{to:?} is no namespace"),
+                "write \".\", \"*\" or a namespace",
+            );
         }
         to
     })
@@ -92,5 +114,8 @@ pub(crate) fn export_to(spec: &Fields<'_>) -> Vec<String> {
 
 /// Whether something of `namespace` with this `exportTo` is seen from `client`.
 pub(crate) fn is_exported(export_to: &[String], namespace: &str, client: &str) -> bool {
-    export_to.is_empty() || export_to.iter().any(|to| to == "*" || to == client || (to == "." && namespace == client))
+    export_to.is_empty()
+        || export_to
+            .iter()
+            .any(|to| to == "*" || to == client || (to == "." && namespace == client))
 }

@@ -28,7 +28,12 @@ impl Report {
 
     /// A node of the document, by its path.
     pub fn at<'a>(&'a self, node: &'a Node, path: &str) -> At<'a> {
-        At { report: self, node, mark: node.mark, path: path.to_owned() }
+        At {
+            report: self,
+            node,
+            mark: node.mark,
+            path: path.to_owned(),
+        }
     }
 
     /// Whether a problem refuses the object.
@@ -43,7 +48,14 @@ impl Report {
         problems
     }
 
-    fn add(&self, severity: Severity, mark: Mark, field: &str, message: impl Display, suggestion: impl Display) {
+    fn add(
+        &self,
+        severity: Severity,
+        mark: Mark,
+        field: &str,
+        message: impl Display,
+        suggestion: impl Display,
+    ) {
         if severity == Severity::Refused {
             self.refused.set(true);
         }
@@ -89,17 +101,30 @@ impl<'a> At<'a> {
 
     /// Reports a problem that refuses the object.
     pub fn refuse(&self, message: impl Display, suggestion: impl Display) {
-        self.report.add(Severity::Refused, self.mark, &self.path, message, suggestion);
+        self.report.add(
+            Severity::Refused,
+            self.mark,
+            &self.path,
+            message,
+            suggestion,
+        );
     }
 
     /// Reports that this has no effect, as an error.
     pub fn without_effect(&self, message: impl Display, suggestion: impl Display) {
-        self.report.add(Severity::Error, self.mark, &self.path, message, suggestion);
+        self.report
+            .add(Severity::Error, self.mark, &self.path, message, suggestion);
     }
 
     /// Reports something that deserves a look.
     pub fn warn(&self, message: impl Display, suggestion: impl Display) {
-        self.report.add(Severity::Warning, self.mark, &self.path, message, suggestion);
+        self.report.add(
+            Severity::Warning,
+            self.mark,
+            &self.path,
+            message,
+            suggestion,
+        );
     }
 
     fn wrong_type(&self, wanted: &str) {
@@ -123,7 +148,11 @@ impl<'a> At<'a> {
                 &[]
             }
         };
-        Fields { at: self.clone(), entries, known: RefCell::default() }
+        Fields {
+            at: self.clone(),
+            entries,
+            known: RefCell::default(),
+        }
     }
 
     /// The items of a list.
@@ -148,7 +177,11 @@ impl<'a> At<'a> {
     /// The entries of a mapping whose keys are data (labels, headers).
     pub fn entries(&self) -> Vec<(&'a str, At<'a>)> {
         let fields = self.fields();
-        fields.entries.iter().map(|e| (e.key.as_str(), fields.at_entry(e))).collect()
+        fields
+            .entries
+            .iter()
+            .map(|e| (e.key.as_str(), fields.at_entry(e)))
+            .collect()
     }
 
     /// A string.
@@ -184,7 +217,10 @@ impl<'a> At<'a> {
             Value::String(s) => s.parse().ok(),
             _ => None,
         };
-        match number.and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= max) {
+        match number
+            .and_then(|n| u32::try_from(n).ok())
+            .filter(|n| *n <= max)
+        {
             Some(n) => n,
             None => {
                 self.wrong_type(&format!("a whole number from 0 to {max}"));
@@ -234,7 +270,10 @@ impl<'a> At<'a> {
     pub fn duration_from_1ms(&self) -> Duration {
         let duration = self.duration();
         if duration < Duration::from_millis(1) && !self.report.is_refused() {
-            self.refuse("duration must be greater than 1ms", "write it with its unit, such as 500ms");
+            self.refuse(
+                "duration must be greater than 1ms",
+                "write it with its unit, such as 500ms",
+            );
         }
         duration
     }
@@ -246,13 +285,18 @@ impl<'a> At<'a> {
 
     /// A mapping of strings to strings.
     pub fn string_map(&self) -> BTreeMap<String, String> {
-        self.entries().into_iter().map(|(key, at)| (key.to_owned(), at.string())).collect()
+        self.entries()
+            .into_iter()
+            .map(|(key, at)| (key.to_owned(), at.string()))
+            .collect()
     }
 
     /// One of some words.
     pub fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let text = self.node.as_str();
-        let found = text.and_then(|t| words.iter().find(|(word, _)| *word == t)).map(|(_, value)| *value);
+        let found = text
+            .and_then(|t| words.iter().find(|(word, _)| *word == t))
+            .map(|(_, value)| *value);
         if found.is_none() {
             let all: Vec<_> = words.iter().map(|(word, _)| *word).collect();
             self.wrong_type(&format!("one of {}", all.join(", ")));
@@ -291,7 +335,10 @@ impl<'a> Fields<'a> {
     pub fn require(&self, name: &'static str) -> Option<At<'a>> {
         let found = self.get(name);
         if found.is_none() {
-            self.at.refuse(format_args!("field {name} is missing"), format_args!("add {name}"));
+            self.at.refuse(
+                format_args!("field {name} is missing"),
+                format_args!("add {name}"),
+            );
         }
         found
     }
@@ -362,7 +409,12 @@ impl<'a> Fields<'a> {
             true => entry.key.clone(),
             false => format!("{}.{}", self.at.path, entry.key),
         };
-        At { report: self.at.report, node: &entry.value, mark: entry.mark, path }
+        At {
+            report: self.at.report,
+            node: &entry.value,
+            mark: entry.mark,
+            path,
+        }
     }
 }
 
@@ -370,7 +422,10 @@ impl<'a> Fields<'a> {
 fn nearest<'k>(wrong: &str, known: &[&'k str]) -> Option<&'k str> {
     let plain = |s: &str| s.replace(['_', '-'], "").to_lowercase();
     let wrong = plain(wrong);
-    let (distance, name) = known.iter().map(|name| (edit_distance(&wrong, &plain(name)), *name)).min()?;
+    let (distance, name) = known
+        .iter()
+        .map(|name| (edit_distance(&wrong, &plain(name)), *name))
+        .min()?;
     (distance <= wrong.len().div_ceil(4).min(3)).then_some(name)
 }
 
@@ -397,7 +452,11 @@ mod tests {
         let node = Node::parse(text, 0).unwrap();
         let report = Report::new("f.yaml", "Kind default/x");
         read(report.at(&node, ""));
-        report.into_problems().iter().map(ToString::to_string).collect()
+        report
+            .into_problems()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]

@@ -76,8 +76,13 @@ impl Node {
     /// Reads one document; `line_offset` lines stand before it in its file.
     pub(crate) fn parse(text: &str, line_offset: u32) -> Result<Node, SyntaxError> {
         let mut node: Node = serde_saphyr::from_str(text).map_err(|error| {
-            let mark = error.location().map_or(Mark::default(), |l| mark_of(l, line_offset));
-            SyntaxError { mark, message: one_line(&error) }
+            let mark = error
+                .location()
+                .map_or(Mark::default(), |l| mark_of(l, line_offset));
+            SyntaxError {
+                mark,
+                message: one_line(&error),
+            }
         })?;
         node.move_down(line_offset);
         Ok(node)
@@ -132,7 +137,10 @@ fn one_line(error: &serde_saphyr::Error) -> String {
         Some(rest) => rest,
         None => first,
     };
-    let text = match text.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
+    let text = match text
+        .strip_prefix("line ")
+        .and_then(|rest| rest.split_once(": "))
+    {
         Some((_, rest)) => rest,
         None => text,
     };
@@ -144,8 +152,15 @@ fn one_line(error: &serde_saphyr::Error) -> String {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Spanned { value: Raw(value), referenced, .. } = Spanned::<Raw>::deserialize(deserializer)?;
-        Ok(Node { value, mark: mark_of(referenced, 0) })
+        let Spanned {
+            value: Raw(value),
+            referenced,
+            ..
+        } = Spanned::<Raw>::deserialize(deserializer)?;
+        Ok(Node {
+            value,
+            mark: mark_of(referenced, 0),
+        })
     }
 }
 
@@ -215,7 +230,11 @@ impl<'de> Visitor<'de> for RawVisitor {
         let mut entries = Vec::new();
         while let Some(key) = access.next_key::<Spanned<String>>()? {
             let mark = mark_of(key.referenced, 0);
-            entries.push(Entry { key: key.value, mark, value: access.next_value()? });
+            entries.push(Entry {
+                key: key.value,
+                mark,
+                value: access.next_value()?,
+            });
         }
         Ok(Value::Map(entries))
     }
@@ -229,21 +248,50 @@ mod tests {
     fn places_are_those_of_the_file() {
         let node = Node::parse("a: 1\nb:\n- c: true\n  d: \"x\"\n", 10).unwrap();
         let b = node.get("b").unwrap();
-        let Value::List(items) = &b.value else { panic!("{b:?}") };
+        let Value::List(items) = &b.value else {
+            panic!("{b:?}")
+        };
         let d = items[0].get("d").unwrap();
         assert_eq!(d.as_str(), Some("x"));
-        assert_eq!(d.mark, Mark { line: 14, column: 6 });
-        let Value::Map(entries) = &items[0].value else { panic!() };
-        assert_eq!(entries[1].mark, Mark { line: 14, column: 3 });
+        assert_eq!(
+            d.mark,
+            Mark {
+                line: 14,
+                column: 6
+            }
+        );
+        let Value::Map(entries) = &items[0].value else {
+            panic!()
+        };
+        assert_eq!(
+            entries[1].mark,
+            Mark {
+                line: 14,
+                column: 3
+            }
+        );
         assert_eq!(node.get("a").unwrap().value, Value::Int(1));
     }
 
     #[test]
     fn types_follow_yaml() {
         let node = Node::parse("[~, yes please, 1.5, '1', -3, {}, v1]", 0).unwrap();
-        let Value::List(items) = node.value else { panic!() };
+        let Value::List(items) = node.value else {
+            panic!()
+        };
         let kinds: Vec<_> = items.iter().map(|n| n.value.kind()).collect();
-        assert_eq!(kinds, ["nothing", "a string", "a number", "a string", "a number", "a mapping", "a string"]);
+        assert_eq!(
+            kinds,
+            [
+                "nothing",
+                "a string",
+                "a number",
+                "a string",
+                "a number",
+                "a mapping",
+                "a string"
+            ]
+        );
     }
 
     #[test]

@@ -41,10 +41,16 @@ pub fn split(text: &str) -> Vec<Document<'_>> {
 }
 
 fn is_marker(line: &str) -> bool {
-    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']))
+    line.strip_prefix("---")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']))
 }
 
-fn push<'a>(to: &mut Vec<Document<'a>>, file: &'a str, range: std::ops::Range<usize>, lines_before: u32) {
+fn push<'a>(
+    to: &mut Vec<Document<'a>>,
+    file: &'a str,
+    range: std::ops::Range<usize>,
+    lines_before: u32,
+) {
     let text = &file[range.start.min(range.end)..range.end];
     let blank = |line: &str| {
         let line = line.trim();
@@ -55,7 +61,12 @@ fn push<'a>(to: &mut Vec<Document<'a>>, file: &'a str, range: std::ops::Range<us
     }
     let mut hasher = FxHasher::default();
     text.hash(&mut hasher);
-    to.push(Document { text, offset: range.start, lines_before, hash: hasher.finish() });
+    to.push(Document {
+        text,
+        offset: range.start,
+        lines_before,
+        hash: hasher.finish(),
+    });
 }
 
 #[cfg(test)]
@@ -68,7 +79,11 @@ mod tests {
         let documents = split(text);
         let seen: Vec<_> = documents.iter().map(|d| (d.text, d.lines_before)).collect();
         assert_eq!(seen, [("a: 1\n", 2), ("b: |\n  ---\n", 4), ("\nc: 1", 9)]);
-        assert!(documents.iter().all(|d| text[d.offset..].starts_with(d.text)));
+        assert!(
+            documents
+                .iter()
+                .all(|d| text[d.offset..].starts_with(d.text))
+        );
     }
 
     #[test]

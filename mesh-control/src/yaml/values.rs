@@ -14,7 +14,9 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let unit_end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit_end = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
         let unit = match &rest[..unit_end] {
             "ns" => 1.0,
             "us" | "µs" => 1e3,
@@ -42,10 +44,30 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, millis) in [("10ms", 10), ("1s", 1000), ("1.5s", 1500), ("1m30s", 90_000), ("1h", 3_600_000), ("0s", 0)] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+        for (text, millis) in [
+            ("10ms", 10),
+            ("1s", 1000),
+            ("1.5s", 1500),
+            ("1m30s", 90_000),
+            ("1h", 3_600_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Some(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
-        for text in ["", "5", "5x", "s", "-1s", "1s5", "9999999999999999h", "1..2s"] {
+        for text in [
+            "",
+            "5",
+            "5x",
+            "s",
+            "-1s",
+            "1s5",
+            "9999999999999999h",
+            "1..2s",
+        ] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }
