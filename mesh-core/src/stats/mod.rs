@@ -1,82 +1,241 @@
 //! Statistics: sharded counters and histograms, handles resolved when configuration arrives, bounded by it.
+//!
+//! Envoy's statistics live while a snapshot (or a request of it) uses them, as in Envoy. Istio's request metrics outlive
+//! their endpoints for a while, so that the last requests of a removed workload can still be scraped.
 
-use std::{sync::Arc, time::Duration};
+mod envoy;
+mod metric;
+pub mod prometheus;
+mod request;
+mod sparse;
+pub mod text;
 
-use crate::flags::ResponseFlags;
+pub use envoy::{
+    BreakerStats, ClusterStats, ControlPlaneStats, CorsStats, FaultStats, ListenerStats,
+    ManagerStats, OutlierStats, ResponseCodes, ServerStats,
+};
+pub use metric::{Counter, Gauge, Histogram, HistogramValues};
+pub use request::{RequestLabels, RequestMetrics};
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use envoy::{Group, Metric};
+
+/// How many request metrics without a user are kept before they are dropped.
+const KEPT_REQUEST_METRICS: usize = 1000;
 
 /// All statistics of a process: survives snapshots; a name keeps its counters while any snapshot uses it.
+///
+/// Its locks are taken when configuration arrives and when metrics are read, never by a request.
 #[derive(Debug, Default)]
-pub struct Stats {}
-
-/// Envoy's counters of a cluster (`cluster.NAME.…`).
-#[derive(Debug, Default)]
-pub struct ClusterStats {}
-
-/// Envoy's counters of a connection manager (`http.PREFIX.…`).
-#[derive(Debug, Default)]
-pub struct ManagerStats {}
-
-/// Istio's request metrics for one set of labels but response code, flags and grpc status.
-#[derive(Debug)]
-pub struct RequestMetrics {}
-
-/// Labels of [`RequestMetrics`] that configuration determines.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct RequestLabels {
-    /// `reporter`: true: `source`, false: `destination`.
-    pub reporter_source: bool,
-    /// `request_protocol`: true: `grpc`, false: `http`.
-    pub grpc: bool,
-    /// `destination_service`.
-    pub destination_service: Arc<str>,
-    /// `destination_service_name`.
-    pub destination_service_name: Arc<str>,
-    /// `destination_service_namespace`.
-    pub destination_service_namespace: Arc<str>,
-    /// `destination_workload`.
-    pub destination_workload: Arc<str>,
-    /// `destination_workload_namespace`.
-    pub destination_workload_namespace: Arc<str>,
-    /// `destination_canonical_service`, also `destination_app`.
-    pub destination_canonical_service: Arc<str>,
-    /// `destination_canonical_revision`, also `destination_version`.
-    pub destination_canonical_revision: Arc<str>,
-    /// `destination_cluster`.
-    pub destination_cluster: Arc<str>,
-}
-
-impl RequestMetrics {
-    /// Counts one finished request. `code`: the HTTP status, 0 if there was no response. No lock; no allocation but
-    /// for the first request with a new combination of code, flags and grpc status.
-    pub fn record(
-        &self,
-        code: u16,
-        grpc_status: Option<u32>,
-        flags: ResponseFlags,
-        duration: Duration,
-    ) {
-        let _ = (code, grpc_status, flags, duration);
-        todo!()
-    }
+pub struct Stats {
+    clusters: Named<ClusterStats>,
+    managers: Named<ManagerStats>,
+    listeners: Named<ListenerStats>,
+    requests: Mutex<HashMap<RequestLabels, Arc<RequestMetrics>>>,
+    server: ServerStats,
+    control_plane: ControlPlaneStats,
 }
 
 impl Stats {
     /// The metrics for these labels, the same handle for the same labels.
     pub fn request_metrics(&self, labels: &RequestLabels) -> Arc<RequestMetrics> {
-        let _ = labels;
-        todo!()
+        let mut requests = self.requests();
+        if let Some(metrics) = requests.get(labels) {
+            return Arc::clone(metrics);
+        }
+        let unused = |metrics: &Arc<RequestMetrics>| Arc::strong_count(metrics) == 1;
+        // Counting is as long as the map; only a map that doubled can hold so many more.
+        if requests.len() >= KEPT_REQUEST_METRICS
+            && requests.len().is_power_of_two()
+            && requests.values().filter(|m| unused(m)).count() > KEPT_REQUEST_METRICS / 2
+        {
+            requests.retain(|_, metrics| !unused(metrics));
+        }
+        let metrics = Arc::new(RequestMetrics::new(labels.clone()));
+        requests.insert(labels.clone(), Arc::clone(&metrics));
+        metrics
     }
 
     /// The counters of a cluster by its stat name.
     pub fn cluster(&self, stat_name: &str) -> Arc<ClusterStats> {
-        let _ = stat_name;
-        todo!()
+        self.clusters.handle(stat_name)
     }
 
     /// The counters of a connection manager by its stat prefix.
     pub fn manager(&self, stat_prefix: &str) -> Arc<ManagerStats> {
-        let _ = stat_prefix;
-        todo!()
+        self.managers.handle(stat_prefix)
+    }
+
+    /// The counters of a listener by its address (`127.0.0.1_9080`, as Envoy writes it).
+    pub fn listener(&self, address: &str) -> Arc<ListenerStats> {
+        self.listeners.handle(address)
+    }
+
+    /// The server's own statistics.
+    pub fn server(&self) -> &ServerStats {
+        &self.server
+    }
+
+    /// The statistics of the ADS stream.
+    pub fn control_plane(&self) -> &ControlPlaneStats {
+        &self.control_plane
+    }
+
+    fn requests(&self) -> MutexGuard<'_, HashMap<RequestLabels, Arc<RequestMetrics>>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All request metrics, in no order.
+    fn all_requests(&self) -> Vec<Arc<RequestMetrics>> {
+        self.requests().values().cloned().collect()
+    }
+
+    /// All of Envoy's statistics, by group and name.
+    fn visit(&self, visit: &mut dyn FnMut(Series<'_>)) {
+        fn each<T: Default + Group>(
+            named: &Named<T>,
+            scope: Scope,
+            visit: &mut dyn FnMut(Series<'_>),
+        ) {
+            for (tag, group) in named.all() {
+                group.visit(&mut |name, metric| {
+                    visit(Series {
+                        scope,
+                        tag: &tag,
+                        name,
+                        metric,
+                    })
+                });
+            }
+        }
+        each(&self.clusters, Scope::Cluster, visit);
+        each(&self.managers, Scope::Http, visit);
+        each(&self.listeners, Scope::Listener, visit);
+        let groups: [(Scope, &dyn Group); 2] = [
+            (Scope::Server, &self.server),
+            (Scope::ControlPlane, &self.control_plane),
+        ];
+        for (scope, group) in groups {
+            group.visit(&mut |name, metric| {
+                visit(Series {
+                    scope,
+                    tag: "",
+                    name,
+                    metric,
+                })
+            });
+        }
+    }
+}
+
+/// One of Envoy's statistics.
+struct Series<'a> {
+    scope: Scope,
+    /// The cluster's, connection manager's or listener's name.
+    tag: &'a str,
+    name: &'a str,
+    metric: Metric<'a>,
+}
+
+/// The first word of a statistic's name.
+#[derive(Clone, Copy)]
+enum Scope {
+    Cluster,
+    Http,
+    Listener,
+    Server,
+    ControlPlane,
+}
+
+impl Scope {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Http => "http",
+            Self::Listener => "listener",
+            Self::Server => "server",
+            Self::ControlPlane => "control_plane",
+        }
+    }
+}
+
+/// Handles by name, forgotten when nobody holds them.
+#[derive(Debug)]
+struct Named<T>(Mutex<BTreeMap<Arc<str>, Weak<T>>>);
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Default> Named<T> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Weak<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, name: &str) -> Arc<T> {
+        let mut map = self.lock();
+        if let Some(handle) = map.get(name).and_then(Weak::upgrade) {
+            return handle;
+        }
+        let handle = Arc::new(T::default());
+        map.insert(name.into(), Arc::downgrade(&handle));
+        handle
+    }
+
+    fn all(&self) -> Vec<(Arc<str>, Arc<T>)> {
+        let mut map = self.lock();
+        map.retain(|_, handle| handle.strong_count() > 0);
+        map.iter()
+            .filter_map(|(name, handle)| Some((Arc::clone(name), handle.upgrade()?)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_counters_while_somebody_holds_them() {
+        let stats = Stats::default();
+        let first = stats.cluster("a");
+        first.upstream_rq_total.inc();
+        let second = stats.cluster("a");
+        assert!(Arc::ptr_eq(&first, &second));
+        drop(first);
+        assert_eq!(stats.cluster("a").upstream_rq_total.value(), 1);
+        drop(second);
+        assert_eq!(stats.cluster("a").upstream_rq_total.value(), 0);
+        assert!(stats.clusters.all().is_empty());
+    }
+
+    #[test]
+    fn request_metrics_outlive_their_users_up_to_a_bound() {
+        let stats = Stats::default();
+        let labels = |i: usize| RequestLabels {
+            destination_workload: i.to_string().into(),
+            ..RequestLabels::default()
+        };
+        let held = stats.request_metrics(&labels(0));
+        let second = std::time::Duration::from_secs(1);
+        stats.request_metrics(&labels(1)).record(
+            200,
+            None,
+            crate::flags::ResponseFlags::NONE,
+            second,
+        );
+        assert_eq!(stats.request_metrics(&labels(1)).count(200), 1);
+        for i in 2..10_000 {
+            stats.request_metrics(&labels(i));
+        }
+        assert!(stats.all_requests().len() < 2000);
+        assert!(Arc::ptr_eq(&held, &stats.request_metrics(&labels(0))));
+        assert_eq!(stats.request_metrics(&labels(1)).count(200), 0);
     }
 }

@@ -1,0 +1,353 @@
+//! Envoy's statistics by Envoy's names: clusters, connection managers, listeners, the server.
+
+use http::StatusCode;
+
+use super::{Counter, Gauge, Histogram, sparse::Sparse};
+
+/// One metric, as exposition reads it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Metric<'a> {
+    Counter(u64),
+    /// A counter whose name ends in the response code.
+    Code(u64, u16),
+    /// A counter whose name ends in the class of the response code (2 for `2xx`).
+    Class(u64, u16),
+    Gauge(u64),
+    Histogram(&'a Histogram),
+}
+
+/// Reads the metrics of a group, in the order of declaration; the name is the part after the group's prefix.
+pub(crate) trait Group {
+    fn visit(&self, visit: &mut dyn FnMut(&str, Metric<'_>));
+}
+
+macro_rules! group {
+    (
+        $(#[doc = $doc:literal])+ $name:ident
+        counters { $($counter:ident $counter_doc:literal),* $(,)? }
+        gauges { $($gauge:ident $gauge_doc:literal),* $(,)? }
+        histograms { $($histogram:ident $histogram_doc:literal),* $(,)? }
+        groups { $($group:ident $prefix:literal $group_type:ident $group_doc:literal),* $(,)? }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Default)]
+        #[non_exhaustive]
+        pub struct $name {
+            $(#[doc = $counter_doc] pub $counter: Counter,)*
+            $(#[doc = $gauge_doc] pub $gauge: Gauge,)*
+            $(#[doc = $histogram_doc] pub $histogram: Histogram,)*
+            $(#[doc = $group_doc] pub $group: $group_type,)*
+        }
+
+        impl Group for $name {
+            fn visit(&self, visit: &mut dyn FnMut(&str, Metric<'_>)) {
+                $(visit(stringify!($counter), Metric::Counter(self.$counter.value()));)*
+                $(visit(stringify!($gauge), Metric::Gauge(self.$gauge.value()));)*
+                $(visit(stringify!($histogram), Metric::Histogram(&self.$histogram));)*
+                $(self.$group.visit(&mut |name, metric| visit(&format!(concat!($prefix, "{}"), name), metric));)*
+            }
+        }
+    };
+}
+
+/// How many response codes are told apart; others count by class only.
+const CODES: usize = 64;
+
+/// Responses by code and by class: `…rq_200`, `…rq_2xx`, `…rq_completed`.
+#[derive(Debug, Default)]
+pub struct ResponseCodes {
+    /// All: `completed`.
+    pub completed: Counter,
+    classes: [Counter; 5],
+    codes: Sparse<u16, Counter>,
+}
+
+impl ResponseCodes {
+    /// Counts one response: three relaxed adds; the first with a new code allocates.
+    pub fn record(&self, status: StatusCode) {
+        self.completed.inc();
+        let code = status.as_u16();
+        if let Some(class) = usize::from(code / 100)
+            .checked_sub(1)
+            .and_then(|class| self.classes.get(class))
+        {
+            class.inc();
+        }
+        if let Some(counter) = self.codes.entry(code, CODES) {
+            counter.inc();
+        }
+    }
+
+    /// Responses with this code.
+    pub fn of(&self, code: u16) -> u64 {
+        self.codes
+            .iter()
+            .find(|(seen, _)| *seen == code)
+            .map_or(0, |(_, counter)| counter.value())
+    }
+
+    /// Responses of a class: 2 for `2xx`.
+    pub fn of_class(&self, class: u16) -> u64 {
+        usize::from(class)
+            .checked_sub(1)
+            .and_then(|class| self.classes.get(class))
+            .map_or(0, Counter::value)
+    }
+}
+
+impl Group for ResponseCodes {
+    fn visit(&self, visit: &mut dyn FnMut(&str, Metric<'_>)) {
+        visit("_completed", Metric::Counter(self.completed.value()));
+        for (class, counter) in (1..).zip(&self.classes) {
+            visit("", Metric::Class(counter.value(), class));
+        }
+        for (code, counter) in self.codes.iter() {
+            visit("", Metric::Code(counter.value(), code));
+        }
+    }
+}
+
+group! {
+    /// Envoy's statistics of a cluster (`cluster.NAME.…`).
+    ClusterStats
+    counters {
+        upstream_cx_total "Connections made.",
+        upstream_cx_http1_total "HTTP/1.1 connections made.",
+        upstream_cx_http2_total "HTTP/2 connections made.",
+        upstream_cx_connect_fail "Connections that failed to be made, timeouts included.",
+        upstream_cx_connect_timeout "Connections not made within `connect_timeout`.",
+        upstream_cx_idle_timeout "Connections closed because they were idle.",
+        upstream_cx_max_duration_reached "Connections closed because of `max_connection_duration`.",
+        upstream_cx_max_requests "Connections closed because of `max_requests_per_connection`.",
+        upstream_cx_overflow "Times the breaker for connections was full.",
+        upstream_cx_none_healthy "Times no endpoint was eligible.",
+        upstream_cx_protocol_error "Connections whose upstream broke the protocol.",
+        upstream_cx_close_notify "Connections closed by `connection: close` or GOAWAY.",
+        upstream_cx_destroy "Connections closed.",
+        upstream_cx_destroy_local "Connections closed by us.",
+        upstream_cx_destroy_remote "Connections closed by the upstream.",
+        upstream_cx_destroy_with_active_rq "Connections closed with requests on them.",
+        upstream_cx_destroy_local_with_active_rq "Connections closed by us with requests on them.",
+        upstream_cx_destroy_remote_with_active_rq "Connections closed by the upstream with requests on them.",
+        upstream_cx_rx_bytes_total "Bytes received.",
+        upstream_cx_tx_bytes_total "Bytes sent.",
+        upstream_rq_total "Requests that a connection took.",
+        upstream_rq_pending_total "Requests that waited for a connection.",
+        upstream_rq_pending_overflow "Requests refused by the breaker for pending requests or requests.",
+        upstream_rq_pending_failure_eject "Requests failed because their connection was not made.",
+        upstream_rq_cancelled "Requests cancelled before a connection took them.",
+        upstream_rq_maintenance_mode "Requests refused in maintenance mode.",
+        upstream_rq_timeout "Requests that ran into the route timeout.",
+        upstream_rq_max_duration_reached "Requests that ran into their maximum duration.",
+        upstream_rq_per_try_timeout "Attempts that ran into the per-try timeout.",
+        upstream_rq_per_try_idle_timeout "Attempts that ran into the per-try idle timeout.",
+        upstream_rq_rx_reset "Requests that the upstream reset.",
+        upstream_rq_tx_reset "Requests that we reset.",
+        upstream_rq_retry "Retries.",
+        upstream_rq_retry_success "Retries that succeeded.",
+        upstream_rq_retry_overflow "Retries refused by the breaker or the budget.",
+        upstream_rq_retry_limit_exceeded "Retries not made because `num_retries` were used up.",
+        upstream_rq_retry_backoff_exponential "Retries after exponential back-off.",
+        upstream_rq_retry_backoff_ratelimited "Retries after the time that the upstream asked for.",
+        upstream_rq_0rtt "Requests sent as early data.",
+        lb_healthy_panic "Picks in panic mode.",
+        membership_change "Changes of the endpoints.",
+        update_attempt "Assignments that arrived or were asked for.",
+        update_success "Assignments taken.",
+        update_empty "Assignments without an endpoint.",
+        update_no_rebuild "Assignments that changed nothing.",
+        original_dst_host_invalid "Original destinations that were no address.",
+        retry_or_shadow_abandoned "Retries or mirrors given up because the body outgrew the buffer.",
+    }
+    gauges {
+        upstream_cx_active "Open connections.",
+        upstream_rq_active "Requests on connections.",
+        upstream_rq_pending_active "Requests waiting for a connection.",
+        membership_total "Endpoints.",
+        membership_healthy "Healthy endpoints, those in outlier ejection not counted.",
+        membership_degraded "Degraded endpoints.",
+        membership_excluded "Endpoints left out of load balancing.",
+        max_host_weight "The largest weight of an endpoint.",
+        version "A hash of the assignment's version.",
+    }
+    histograms {
+        upstream_rq_time "From the request's start to the response's end.",
+        upstream_cx_connect_ms "Time to make a connection.",
+        upstream_cx_length_ms "Life of a connection.",
+    }
+    groups {
+        responses "upstream_rq" ResponseCodes "Responses: `upstream_rq_completed`, `upstream_rq_2xx`, `upstream_rq_200`.",
+        outlier_detection "outlier_detection." OutlierStats "Outlier detection.",
+        circuit_breakers_default "circuit_breakers.default." BreakerStats "Breakers of priority DEFAULT.",
+        circuit_breakers_high "circuit_breakers.high." BreakerStats "Breakers of priority HIGH.",
+    }
+}
+
+group! {
+    /// `cluster.NAME.outlier_detection.…`
+    OutlierStats
+    counters {
+        ejections_enforced_total "Ejections.",
+        ejections_overflow "Ejections not made because of `max_ejection_percent`.",
+        ejections_enforced_consecutive_5xx "Ejections for consecutive 5xx.",
+        ejections_detected_consecutive_5xx "Times consecutive 5xx were detected.",
+        ejections_enforced_consecutive_gateway_failure "Ejections for consecutive gateway failures.",
+        ejections_detected_consecutive_gateway_failure "Times consecutive gateway failures were detected.",
+        ejections_enforced_consecutive_local_origin_failure "Ejections for consecutive failures of local origin.",
+        ejections_detected_consecutive_local_origin_failure "Times consecutive failures of local origin were detected.",
+    }
+    gauges { ejections_active "Endpoints ejected now.", }
+    histograms {}
+    groups {}
+}
+
+group! {
+    /// `cluster.NAME.circuit_breakers.PRIORITY.…`: 1 while the breaker is full; what is left with `track_remaining`.
+    BreakerStats
+    counters {}
+    gauges {
+        cx_open "`max_connections` reached.",
+        rq_pending_open "`max_pending_requests` reached.",
+        rq_open "`max_requests` reached.",
+        rq_retry_open "`max_retries` or the budget reached.",
+        remaining_cx "Connections left.",
+        remaining_pending "Pending requests left.",
+        remaining_rq "Requests left.",
+        remaining_retries "Retries left.",
+    }
+    histograms {}
+    groups {}
+}
+
+group! {
+    /// Envoy's statistics of a connection manager (`http.PREFIX.…`).
+    ManagerStats
+    counters {
+        downstream_cx_total "Connections.",
+        downstream_cx_http1_total "HTTP/1.1 connections.",
+        downstream_cx_http2_total "HTTP/2 connections.",
+        downstream_cx_upgrades_total "Streams upgraded.",
+        downstream_cx_destroy "Connections closed.",
+        downstream_cx_destroy_local "Connections closed by us.",
+        downstream_cx_destroy_remote "Connections closed by the peer.",
+        downstream_cx_destroy_active_rq "Connections closed with requests on them.",
+        downstream_cx_protocol_error "Connections whose peer broke the protocol.",
+        downstream_cx_idle_timeout "Connections closed because they were idle.",
+        downstream_cx_max_duration_reached "Connections closed because of `max_connection_duration`.",
+        downstream_cx_drain_close "Connections closed by draining.",
+        downstream_cx_rx_bytes_total "Bytes received.",
+        downstream_cx_tx_bytes_total "Bytes sent.",
+        downstream_rq_total "Requests.",
+        downstream_rq_http1_total "HTTP/1.1 requests.",
+        downstream_rq_http2_total "HTTP/2 requests.",
+        downstream_rq_rx_reset "Requests that the peer reset.",
+        downstream_rq_tx_reset "Requests that we reset.",
+        downstream_rq_timeout "Requests that ran into `request_timeout`.",
+        downstream_rq_header_timeout "Requests that ran into `request_headers_timeout`.",
+        downstream_rq_idle_timeout "Requests that ran into the stream idle timeout.",
+        downstream_rq_max_duration_reached "Requests that ran into their maximum duration.",
+        downstream_rq_failed_path_normalization "Requests refused because of their path.",
+        downstream_rq_redirected_with_normalized_path "Requests redirected to their normalised path.",
+        downstream_rq_non_relative_path "Requests refused because of an absolute path.",
+        downstream_rq_too_large "Requests refused because of their size.",
+        downstream_rq_response_before_rq_complete "Responses sent before the request was complete.",
+        downstream_rq_ws_on_non_ws_route "Upgrades refused by the route.",
+        rq_total "Requests that the router saw.",
+        no_route "Requests without a route.",
+        no_cluster "Requests whose cluster does not exist.",
+        rq_direct_response "Requests answered by a direct response.",
+        rq_redirect "Requests answered by a redirect.",
+        rq_reset_after_downstream_response_started "Requests reset after their response had begun.",
+        rs_too_large "Responses that outgrew a buffer.",
+    }
+    gauges {
+        downstream_cx_active "Open connections.",
+        downstream_cx_http1_active "Open HTTP/1.1 connections.",
+        downstream_cx_http2_active "Open HTTP/2 connections.",
+        downstream_cx_upgrades_active "Upgraded streams.",
+        downstream_rq_active "Requests in flight.",
+    }
+    histograms {
+        downstream_rq_time "From the request's first byte to the response's end.",
+        downstream_cx_length_ms "Life of a connection.",
+    }
+    groups {
+        responses "downstream_rq" ResponseCodes "Responses: `downstream_rq_completed`, `downstream_rq_2xx`.",
+        fault "fault." FaultStats "The fault filter.",
+        cors "cors." CorsStats "The CORS filter.",
+    }
+}
+
+group! {
+    /// `http.PREFIX.fault.…`
+    FaultStats
+    counters {
+        aborts_injected "Requests aborted.",
+        delays_injected "Requests delayed.",
+        faults_overflow "Faults not injected because of `max_active_faults`.",
+    }
+    gauges { active_faults "Faults going on.", }
+    histograms {}
+    groups {}
+}
+
+group! {
+    /// `http.PREFIX.cors.…`
+    CorsStats
+    counters {
+        origin_valid "Requests from an allowed origin.",
+        origin_invalid "Requests from another origin.",
+    }
+    gauges {}
+    histograms {}
+    groups {}
+}
+
+group! {
+    /// Envoy's statistics of a listener (`listener.ADDRESS.…`).
+    ListenerStats
+    counters {
+        downstream_cx_total "Connections.",
+        downstream_cx_destroy "Connections closed.",
+        downstream_cx_overflow "Connections refused because of a limit.",
+        downstream_cx_transport_socket_connect_timeout "Connections whose handshake took too long.",
+        downstream_pre_cx_timeout "Connections that ran into `listener_filters_timeout`.",
+        no_filter_chain_match "Connections without a filter chain.",
+    }
+    gauges {
+        downstream_cx_active "Open connections.",
+        downstream_pre_cx_active "Connections in listener filters.",
+    }
+    histograms { downstream_cx_length_ms "Life of a connection.", }
+    groups {}
+}
+
+group! {
+    /// Envoy's statistics of the server (`server.…`) and its control plane.
+    ServerStats
+    counters {}
+    gauges {
+        live "1: live and not draining.",
+        state "0 live, 1 draining, 2 before initialisation, 3 initialising.",
+        uptime "Seconds since the start.",
+        concurrency "Worker threads.",
+        memory_allocated "Bytes allocated.",
+        memory_heap_size "Bytes of the heap.",
+        total_connections "Open downstream connections.",
+        days_until_first_cert_expiring "Days until the first certificate expires.",
+    }
+    histograms {}
+    groups {}
+}
+
+group! {
+    /// Envoy's statistics of the ADS stream (`control_plane.…`).
+    ControlPlaneStats
+    counters {}
+    gauges {
+        connected_state "1: connected.",
+        pending_requests "Requests waiting for the rate limit.",
+    }
+    histograms {}
+    groups {}
+}
