@@ -1,6 +1,6 @@
 //! Matchers shared by routes and filters (`envoy.type.matcher.v3`, `envoy.config.route.v3.HeaderMatcher`).
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 use crate::{
     head::RequestHead,
@@ -46,8 +46,35 @@ pub enum StringMatcher {
 impl StringMatcher {
     /// Whether the value matches.
     pub fn matches(&self, value: &[u8], scratch: &mut Scratch) -> bool {
-        let _ = (value, scratch);
-        todo!()
+        match self {
+            Self::Exact {
+                value: expected,
+                ignore_case,
+            } => equals(value, expected.as_bytes(), *ignore_case),
+            Self::Prefix {
+                value: prefix,
+                ignore_case,
+            } => value
+                .get(..prefix.len())
+                .is_some_and(|start| equals(start, prefix.as_bytes(), *ignore_case)),
+            Self::Suffix {
+                value: suffix,
+                ignore_case,
+            } => value
+                .len()
+                .checked_sub(suffix.len())
+                .is_some_and(|at| equals(&value[at..], suffix.as_bytes(), *ignore_case)),
+            Self::Contains {
+                value: part,
+                ignore_case,
+            } => {
+                part.is_empty()
+                    || value
+                        .windows(part.len())
+                        .any(|window| equals(window, part.as_bytes(), *ignore_case))
+            }
+            Self::Regex(regex) => regex.is_full_match(value, scratch),
+        }
     }
 }
 
@@ -113,8 +140,88 @@ impl HeaderMatcher {
 
     /// Whether the head matches: each line of a repeated header is matched by itself (Envoy ≥ 1.39).
     pub fn matches(&self, head: &RequestHead<'_>, scratch: &mut Scratch) -> bool {
-        let _ = (head, scratch);
-        todo!()
+        match &self.name {
+            MatchedHeader::Method => self.matches_line(Some(head.method.as_str()), scratch),
+            MatchedHeader::Scheme => self.matches_line(Some(head.scheme), scratch),
+            MatchedHeader::Authority => self.matches_line(not_empty(head.authority), scratch),
+            MatchedHeader::Path => self.matches_line(not_empty(head.path), scratch),
+            MatchedHeader::Name(name) => self.matches_map(name, head.headers, scratch),
+        }
+    }
+
+    /// Whether response headers match (`retriable_headers`). Pseudo headers are taken as missing.
+    pub fn matches_response(&self, headers: &HeaderMap, scratch: &mut Scratch) -> bool {
+        match &self.name {
+            MatchedHeader::Name(name) => self.matches_map(name, headers, scratch),
+            _ => self.matches_line(None, scratch),
+        }
+    }
+
+    fn matches_map(&self, name: &HeaderName, headers: &HeaderMap, scratch: &mut Scratch) -> bool {
+        self.matches_values(
+            headers
+                .get_all(name)
+                .iter()
+                .map(http::HeaderValue::as_bytes),
+            scratch,
+        )
+    }
+
+    fn matches_line(&self, line: Option<&str>, scratch: &mut Scratch) -> bool {
+        self.matches_values(line.into_iter().map(str::as_bytes), scratch)
+    }
+
+    fn matches_values<'v>(
+        &self,
+        values: impl Iterator<Item = &'v [u8]>,
+        scratch: &mut Scratch,
+    ) -> bool {
+        let mut values = values.peekable();
+        let missing = values.peek().is_none();
+        let present = match &self.condition {
+            HeaderCondition::Any => true,
+            HeaderCondition::Present(present) => *present,
+            condition => {
+                return match (missing, self.treat_missing_as_empty) {
+                    (true, false) => false,
+                    (true, true) => condition.holds(b"", scratch) != self.invert,
+                    (false, _) => {
+                        values.any(|value| condition.holds(value, scratch)) != self.invert
+                    }
+                };
+            }
+        };
+        if missing && !self.treat_missing_as_empty {
+            present == self.invert
+        } else {
+            present != self.invert
+        }
+    }
+}
+
+impl HeaderCondition {
+    /// Whether one value fulfils a condition other than presence.
+    fn holds(&self, value: &[u8], scratch: &mut Scratch) -> bool {
+        match self {
+            Self::Any | Self::Present(_) => true,
+            Self::String(matcher) => matcher.matches(value, scratch),
+            Self::Range { start, end } => std::str::from_utf8(value)
+                .ok()
+                .and_then(|v| v.trim_ascii().parse::<i64>().ok())
+                .is_some_and(|v| (*start..*end).contains(&v)),
+        }
+    }
+}
+
+fn not_empty(value: &str) -> Option<&str> {
+    (!value.is_empty()).then_some(value)
+}
+
+fn equals(a: &[u8], b: &[u8], ignore_case: bool) -> bool {
+    if ignore_case {
+        a.eq_ignore_ascii_case(b)
+    } else {
+        a == b
     }
 }
 
@@ -149,7 +256,16 @@ impl QueryParameterMatcher {
 
     /// Whether the query (without `?`) matches.
     pub fn matches(&self, query: &str, scratch: &mut Scratch) -> bool {
-        let _ = (query, scratch);
-        todo!()
+        let value = query.split('&').find_map(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            (name == &*self.name && !parameter.is_empty()).then_some(value)
+        });
+        match &self.condition {
+            None => value.is_some(),
+            Some(QueryCondition::Present(present)) => value.is_some() == *present,
+            Some(QueryCondition::String(matcher)) => {
+                value.is_some_and(|v| matcher.matches(v.as_bytes(), scratch))
+            }
+        }
     }
 }

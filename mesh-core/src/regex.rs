@@ -1,6 +1,27 @@
 //! Regular expressions with RE2's meaning (Envoy's `safe_regex`), over linear-time automata.
+//!
+//! The two syntaxes look alike and differ where it matters: `\d` is ASCII, `[a&&b]` is three characters, `a{,2}` is
+//! text. So the pattern is read here by RE2's rules, and only the automata are those of `regex-automata`.
 
-use std::sync::Arc;
+mod class;
+mod parse;
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use regex_automata::{Input, meta, nfa::thompson::WhichCaptures};
+use regex_syntax::hir::{Hir, Look};
+use rustc_hash::FxHashMap;
+
+/// Largest automaton of one expression, in bytes. Envoy has no limit by default, RE2 refuses above about 8 MiB of its
+/// own instructions; both are far beyond any sensible pattern.
+const SIZE_LIMIT: usize = 10 << 20;
+/// Most memory of one expression's lazily built states, in bytes.
+const CACHE_CAPACITY: usize = 256 << 10;
+/// Most expressions of which a [`Scratch`] keeps the working memory.
+const MAX_CACHES: usize = 256;
 
 /// A compiled expression. Cloning is one reference count.
 #[derive(Clone)]
@@ -8,6 +29,12 @@ pub struct Regex(Arc<Compiled>);
 
 struct Compiled {
     pattern: Box<str>,
+    /// Never reused, so that a cache is never taken for another expression's.
+    id: u64,
+    hir: Hir,
+    full_match: meta::Regex,
+    /// Only for expressions that rewrite.
+    search: OnceLock<Option<meta::Regex>>,
 }
 
 /// Why a pattern is refused.
@@ -19,17 +46,66 @@ pub struct InvalidRegex {
 }
 
 /// Working memory of matching: one per thread or service, so that no pool with a lock is needed.
-#[derive(Debug, Default)]
-pub struct Scratch {}
+#[derive(Default)]
+pub struct Scratch {
+    lower_case: String,
+    caches: FxHashMap<u64, meta::Cache>,
+}
+
+impl Scratch {
+    /// The text in lower case (ASCII); allocates only until the buffer is large enough.
+    pub(crate) fn lower_case(&mut self, text: &str) -> &str {
+        self.lower_case.clear();
+        self.lower_case.push_str(text);
+        self.lower_case.make_ascii_lowercase();
+        &self.lower_case
+    }
+
+    /// The expression's cache; made on first use. When there are too many, which may belong to configurations long
+    /// gone, all are dropped.
+    fn cache(&mut self, regex: &Compiled) -> &mut meta::Cache {
+        if self.caches.len() >= MAX_CACHES && !self.caches.contains_key(&regex.id) {
+            self.caches.clear();
+        }
+        self.caches
+            .entry(regex.id)
+            .or_insert_with(|| regex.full_match.create_cache())
+    }
+}
+
+impl std::fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scratch")
+            .field("caches", &self.caches.len())
+            .finish_non_exhaustive()
+    }
+}
 
 impl Regex {
     /// Compiles a pattern as RE2 reads it.
     ///
     /// # Errors
-    /// What RE2 refuses is refused, with the reason; also programs over the size limit.
+    /// What RE2 refuses is refused, with the reason; also groups that nest deeper than 250, and automata over 10 MiB.
     pub fn new(pattern: &str) -> Result<Self, InvalidRegex> {
-        let _ = pattern;
-        todo!()
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let invalid = |reason| InvalidRegex {
+            pattern: pattern.to_owned(),
+            reason,
+        };
+        let hir = parse::parse(pattern).map_err(invalid)?;
+        let whole = Hir::concat(vec![
+            Hir::look(Look::Start),
+            hir.clone(),
+            Hir::look(Look::End),
+        ]);
+        let full_match = compile(&whole, WhichCaptures::Implicit).map_err(invalid)?;
+        Ok(Self(Arc::new(Compiled {
+            pattern: pattern.into(),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            hir,
+            full_match,
+            search: OnceLock::new(),
+        })))
     }
 
     /// The pattern as written.
@@ -37,16 +113,52 @@ impl Regex {
         &self.0.pattern
     }
 
-    /// Whether the whole text matches.
+    /// Whether the whole text matches. Allocates only at the first use of the expression with this scratch.
     pub fn is_full_match(&self, text: &[u8], scratch: &mut Scratch) -> bool {
-        let _ = (text, scratch);
-        todo!()
+        let input = Input::new(text).earliest(true);
+        let cache = scratch.cache(&self.0);
+        self.0.full_match.search_half_with(cache, &input).is_some()
     }
 
-    /// RE2 `GlobalReplace`: every match replaced by `substitution`, in which `\1` is a group and `\0` the match.
+    /// Compiles what [`Self::replace_all`] needs, which otherwise its first call does.
+    pub(crate) fn prepare_replace(&self) {
+        let _ = self.search();
+    }
+
+    fn search(&self) -> Option<&meta::Regex> {
+        // What compiled with anchors compiles without; captures may exceed the size limit.
+        self.0
+            .search
+            .get_or_init(|| compile(&self.0.hir, WhichCaptures::All).ok())
+            .as_ref()
+    }
+
+    /// RE2 `GlobalReplace`: every match replaced by `substitution`, in which `\1` is a group and `\0` the match, `\\` a
+    /// backslash. As in RE2, a substitution that names a group which the expression lacks changes nothing, and any
+    /// other `\` ends the substitution. Allocates; the memory of the search comes from the expression's own pool.
     pub fn replace_all(&self, text: &str, substitution: &str) -> String {
-        let _ = (text, substitution);
-        todo!()
+        let Some(search) = self.search().filter(|search| {
+            highest_group(substitution).is_none_or(|group| group < search.captures_len())
+        }) else {
+            return text.to_owned();
+        };
+        let mut replaced = Vec::with_capacity(text.len());
+        let mut end = 0;
+        for captures in search.captures_iter(text) {
+            let Some(whole) = captures.get_match() else {
+                continue;
+            };
+            replaced.extend_from_slice(&text.as_bytes()[end..whole.start()]);
+            end = whole.end();
+            append_substitution(&mut replaced, substitution, |group| {
+                let span = captures.get_group(group)?;
+                text.as_bytes().get(span.start..span.end)
+            });
+        }
+        replaced.extend_from_slice(&text.as_bytes()[end..]);
+        // Only `\C` can split a character.
+        String::from_utf8(replaced)
+            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
     }
 }
 
@@ -55,3 +167,51 @@ impl std::fmt::Debug for Regex {
         write!(f, "Regex({:?})", self.as_str())
     }
 }
+
+fn compile(hir: &Hir, captures: WhichCaptures) -> Result<meta::Regex, String> {
+    let config = meta::Config::new()
+        .which_captures(captures)
+        .nfa_size_limit(Some(SIZE_LIMIT))
+        .hybrid_cache_capacity(CACHE_CAPACITY);
+    meta::Builder::new()
+        .configure(config)
+        .build_from_hir(hir)
+        .map_err(|_| format!("pattern too large: its automaton exceeds {SIZE_LIMIT} bytes"))
+}
+
+fn highest_group(substitution: &str) -> Option<usize> {
+    let mut bytes = substitution.bytes();
+    let mut highest = None;
+    while let Some(b) = bytes.next() {
+        if b == b'\\'
+            && let Some(digit) = bytes.next().filter(u8::is_ascii_digit)
+        {
+            highest = highest.max(Some(usize::from(digit - b'0')));
+        }
+    }
+    highest
+}
+
+fn append_substitution<'t>(
+    out: &mut Vec<u8>,
+    substitution: &str,
+    group: impl Fn(usize) -> Option<&'t [u8]>,
+) {
+    let mut bytes = substitution.bytes();
+    while let Some(b) = bytes.next() {
+        if b != b'\\' {
+            out.push(b);
+            continue;
+        }
+        match bytes.next() {
+            Some(digit @ b'0'..=b'9') => {
+                out.extend_from_slice(group(usize::from(digit - b'0')).unwrap_or_default());
+            }
+            Some(b'\\') => out.push(b'\\'),
+            _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

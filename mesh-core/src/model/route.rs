@@ -155,6 +155,8 @@ pub enum RouteAction {
 pub struct Forward {
     /// The cluster specifier.
     pub cluster: ClusterSpecifier,
+    /// `weighted_clusters.header_name`: a header whose number is used instead of the stream's random number.
+    pub weighted_header: Option<HeaderName>,
     /// `cluster_not_found_response_code`; default 503.
     pub cluster_not_found_response_code: StatusCode,
     /// `prefix_rewrite` or `regex_rewrite`.
@@ -186,6 +188,7 @@ impl Forward {
     pub fn to(cluster: ClusterSpecifier) -> Self {
         Self {
             cluster,
+            weighted_header: None,
             cluster_not_found_response_code: StatusCode::SERVICE_UNAVAILABLE,
             path_rewrite: None,
             host_rewrite: None,

@@ -1,0 +1,203 @@
+//! Bodies at the edge of the pool: requests without their type, responses with their connection.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+
+use super::{pool::Lease, reset};
+use crate::error::{BoxError, TransportError};
+
+/// A request body without its type, so that requests of all kinds share connections. Empty bodies cost nothing.
+pub struct PooledBody(Kind);
+
+enum Kind {
+    Empty,
+    Boxed {
+        body: Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>,
+        ended: Arc<AtomicBool>,
+    },
+}
+
+/// Tells whether a request's body was read to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestEnd(Option<Arc<AtomicBool>>);
+
+impl RequestEnd {
+    pub(crate) fn is_reached(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|ended| ended.load(Ordering::Acquire))
+    }
+}
+
+impl PooledBody {
+    /// Boxes a body unless it is empty.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if body.is_end_stream() {
+            return Self(Kind::Empty);
+        }
+        Self(Kind::Boxed {
+            body: Box::pin(MapError { body }),
+            ended: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
+    pub(crate) fn request_end(&self) -> RequestEnd {
+        match &self.0 {
+            Kind::Empty => RequestEnd(None),
+            Kind::Boxed { ended, .. } => RequestEnd(Some(Arc::clone(ended))),
+        }
+    }
+}
+
+impl Body for PooledBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Boxed { body, ended } => {
+                let frame = ready!(body.as_mut().poll_frame(cx));
+                if frame.is_none() || body.is_end_stream() {
+                    ended.store(true, Ordering::Release);
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Boxed { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Boxed { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for PooledBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PooledBody")
+    }
+}
+
+pin_project! {
+    struct MapError<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B> Body for MapError<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.project().body.poll_frame(cx).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A response body; at its end the connection goes back to its pool, and the breaker's request is released. Dropped
+/// before, it resets the stream.
+pub struct TransportBody {
+    body: Incoming,
+    lease: Option<Lease>,
+}
+
+impl TransportBody {
+    pub(crate) fn new(body: Incoming, lease: Lease) -> Self {
+        let mut this = Self {
+            body,
+            lease: Some(lease),
+        };
+        this.release_at_end();
+        this
+    }
+
+    fn release_at_end(&mut self) {
+        if self.body.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.finish();
+        }
+    }
+}
+
+impl Body for TransportBody {
+    type Data = Bytes;
+    type Error = TransportError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            None => {
+                if let Some(lease) = self.lease.take() {
+                    lease.finish();
+                }
+            }
+            Some(Ok(_)) => self.release_at_end(),
+            // The lease is dropped without being finished: the connection is not used again.
+            Some(Err(_)) => self.lease = None,
+        }
+        Poll::Ready(
+            frame.map(|f| f.map_err(|e| TransportError::sent(reset::reason(&e)).with_source(e))),
+        )
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl fmt::Debug for TransportBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransportBody").finish_non_exhaustive()
+    }
+}

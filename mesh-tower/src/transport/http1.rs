@@ -1,0 +1,229 @@
+//! Requests over HTTP/1.1: a connection serves one request at a time.
+
+use std::{sync::Arc, time::Instant};
+
+use http::{HeaderValue, Method, Response, Uri, Version, header::HOST, uri};
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use mesh_core::{
+    cluster::{Breaker, Cluster, Endpoint},
+    outcome::ResetReason,
+};
+
+use super::{
+    body::{PooledBody, TransportBody},
+    connect::connect,
+    idle::IdleReaper,
+    pool::{ConnectionGuard, Hold, Lease, Pool},
+    reset,
+    waiters::ConnectFailure,
+};
+use crate::{dispatch::Dispatch, error::TransportError};
+
+/// An open connection, between requests or serving one.
+#[derive(Debug)]
+pub(crate) struct Http1Connection {
+    send: SendRequest<PooledBody>,
+    /// Requests served.
+    served: u32,
+    /// `max_requests_per_connection`; 0: unlimited.
+    max_requests: u32,
+    /// When `max_connection_duration` is over.
+    expires: Option<Instant>,
+}
+
+impl Http1Connection {
+    /// Whether it serves no further request: closed by the peer, or at `max_requests_per_connection` or
+    /// `max_connection_duration`.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.send.is_closed()
+            || (self.max_requests > 0 && self.served >= self.max_requests)
+            || self.expires.is_some_and(|at| at <= Instant::now())
+    }
+}
+
+/// Sends a request over a pooled connection.
+pub(crate) async fn send(
+    dispatch: Dispatch<PooledBody>,
+    idle: IdleReaper,
+) -> Result<Response<TransportBody>, TransportError> {
+    let endpoint = Arc::clone(dispatch.endpoint());
+    let cluster = Arc::clone(dispatch.cluster());
+    let breaker = Arc::clone(cluster.breaker(dispatch.priority()));
+    let pool_ready = dispatch.pool_ready().cloned();
+    let pool = Pool::of(&endpoint, false, idle.tick(), |pool| {
+        idle.watch(pool, cluster.config().http.idle_timeout);
+    });
+    let mut request = dispatch.into_request();
+    let request_end = request.body().request_end();
+    prepare(&mut request)?;
+    loop {
+        let mut connection = match pool.checkout() {
+            Some(connection) => connection,
+            None => wait(&pool, &endpoint, &cluster, &breaker).await?,
+        };
+        // A connection that has just ended its last response may need its own task to run once more.
+        if let Err(e) = connection.send.ready().await {
+            if connection.served > 0 {
+                continue;
+            }
+            return Err(TransportError::unsent(reset::reason(&e)).with_source(e));
+        }
+        let Some(permit) = breaker.request() else {
+            cluster.stats().upstream_rq_active_overflow.inc();
+            pool.give_back(connection);
+            return Err(TransportError::unsent(ResetReason::Overflow));
+        };
+        cluster.stats().upstream_rq_total.inc();
+        if let Some(signal) = &pool_ready {
+            signal.set();
+        }
+        connection.served += 1;
+        match connection.send.try_send_request(request).await {
+            Ok(response) => {
+                let hold = Hold::Http1 { connection, pool };
+                let lease = Lease {
+                    hold,
+                    request_end,
+                    _permit: permit,
+                };
+                return Ok(response.map(|body| TransportBody::new(body, lease)));
+            }
+            Err(mut failed) => match failed.take_message() {
+                // It was closed while idle and nothing was written: another connection takes it.
+                Some(unsent) if connection.served > 1 => request = unsent,
+                unsent => {
+                    if unsent.is_some() {
+                        let error = failed.into_error();
+                        return Err(
+                            TransportError::unsent(reset::reason(&error)).with_source(error)
+                        );
+                    }
+                    let error = failed.into_error();
+                    return Err(TransportError::sent(reset::reason(&error)).with_source(error));
+                }
+            },
+        }
+    }
+}
+
+/// Queues for a connection, and makes one if the breaker allows.
+async fn wait(
+    pool: &Arc<Pool>,
+    endpoint: &Arc<Endpoint>,
+    cluster: &Arc<Cluster>,
+    breaker: &Arc<Breaker>,
+) -> Result<Http1Connection, TransportError> {
+    let Some(_pending) = breaker.pending() else {
+        cluster.stats().upstream_rq_pending_overflow.inc();
+        return Err(TransportError::unsent(ResetReason::Overflow));
+    };
+    cluster.stats().upstream_rq_pending_total.inc();
+    let turn = pool.waiters1.wait();
+    let permit = match breaker.connection() {
+        Some(permit) => Some(permit),
+        None => {
+            cluster.stats().upstream_cx_overflow.inc();
+            pool.is_empty().then(|| breaker.connection_regardless())
+        }
+    };
+    if let Some(permit) = permit {
+        let guard = pool.count(permit);
+        tokio::spawn(open(
+            Arc::clone(pool),
+            Arc::clone(endpoint),
+            Arc::clone(cluster),
+            guard,
+        ));
+    } else if let Some(connection) = pool.checkout() {
+        // One came back between the first look and the place in the queue.
+        pool.give_back(connection);
+    }
+    match turn.await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(failure)) => {
+            cluster.stats().upstream_rq_pending_failure_eject.inc();
+            Err(TransportError::unsent(failure.reason).with_detail(failure.detail))
+        }
+        Err(_) => Err(TransportError::unsent(ResetReason::LocalConnectionFailure)),
+    }
+}
+
+/// Makes a connection, gives it to the first that waits, and serves it to its end. Belongs to the pool, not to the
+/// request that asked for it: that one may be served by another connection, or be gone.
+async fn open(
+    pool: Arc<Pool>,
+    endpoint: Arc<Endpoint>,
+    cluster: Arc<Cluster>,
+    guard: ConnectionGuard,
+) {
+    let stats = cluster.stats();
+    stats.upstream_cx_total.inc();
+    let config = cluster.config();
+    let connected = connect(&endpoint, config.connect_timeout).await;
+    drop(endpoint);
+    let stream = match connected {
+        Ok(stream) => stream,
+        Err(e) => {
+            stats.upstream_cx_connect_fail.inc();
+            if e.reason() == ResetReason::ConnectionTimeout {
+                stats.upstream_cx_connect_timeout.inc();
+            }
+            drop(guard);
+            pool.waiters1.fail(&ConnectFailure {
+                reason: e.reason(),
+                detail: e.detail().to_owned(),
+            });
+            return;
+        }
+    };
+    let Ok((send, connection)) = Builder::new().handshake(TokioIo::new(stream)).await else {
+        drop(guard);
+        pool.waiters1.fail(&ConnectFailure {
+            reason: ResetReason::ProtocolError,
+            detail: String::new(),
+        });
+        return;
+    };
+    let http = &config.http;
+    let connection_of_pool = Http1Connection {
+        send,
+        served: 0,
+        max_requests: http.max_requests_per_connection,
+        expires: http
+            .max_connection_duration
+            .map(|duration| Instant::now() + duration),
+    };
+    stats.upstream_cx_http1_total.inc();
+    stats.upstream_cx_active.inc();
+    // Driven while it is handed over: the first that waits may use it at once.
+    pool.give_back(connection_of_pool);
+    drop(pool);
+    // Whoever has a request or a body on it is told the error there.
+    let _ = connection.with_upgrades().await;
+    stats.upstream_cx_active.dec();
+    drop(guard);
+}
+
+/// Origin form and a `host` header, as HTTP/1.1 wants them; CONNECT keeps its authority form.
+fn prepare(request: &mut http::Request<PooledBody>) -> Result<(), TransportError> {
+    *request.version_mut() = Version::HTTP_11;
+    let invalid = |e: http::Error| TransportError::unsent(ResetReason::LocalReset).with_source(e);
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    if let Some(authority) = &parts.authority {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|e| invalid(e.into()))?;
+        request.headers_mut().insert(HOST, host);
+    }
+    if request.method() == Method::CONNECT {
+        parts.scheme = None;
+        parts.path_and_query = None;
+    } else {
+        parts.scheme = None;
+        parts.authority = None;
+        parts
+            .path_and_query
+            .get_or_insert(uri::PathAndQuery::from_static("/"));
+    }
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|e| invalid(e.into()))?;
+    Ok(())
+}

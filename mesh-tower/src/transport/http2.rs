@@ -1,0 +1,332 @@
+//! Requests over HTTP/2: a connection serves many streams; a further one is made when all are full.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::Poll,
+    time::Instant,
+};
+
+use http::{Method, Request, Response, Version, uri};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use mesh_core::{
+    cluster::{Breaker, Cluster, Endpoint},
+    outcome::ResetReason,
+};
+
+use super::{
+    body::{PooledBody, TransportBody},
+    connect::connect,
+    idle::{IdleReaper, Tick},
+    pool::{ConnectionGuard, Hold, Lease, Pool},
+    reset,
+    waiters::ConnectFailure,
+};
+use crate::{dispatch::Dispatch, error::TransportError};
+
+/// Window sizes of our side: large enough that one stream fills a fast local network.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 1 << 22;
+
+/// An open connection; a clone is another handle on it.
+#[derive(Clone, Debug)]
+pub(crate) struct Http2Connection {
+    send: SendRequest<PooledBody>,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    active: AtomicU32,
+    served: AtomicU32,
+    /// What the peer allows at once, and our own `max_concurrent_streams`.
+    max_streams: AtomicU32,
+    max_requests: u32,
+    expires: Option<Instant>,
+    idle_since: AtomicU32,
+    tick: Tick,
+}
+
+impl Http2Connection {
+    /// Whether it takes no further stream, ever.
+    pub(crate) fn is_closed(&self) -> bool {
+        let state = &self.state;
+        self.send.is_closed()
+            || (state.max_requests > 0
+                && state.served.load(Ordering::Relaxed) >= state.max_requests)
+            || state.expires.is_some_and(|at| at <= Instant::now())
+    }
+
+    pub(crate) fn is_idle_since(&self, before: u32) -> bool {
+        self.state.active.load(Ordering::Acquire) == 0
+            && self.state.idle_since.load(Ordering::Relaxed) < before
+    }
+
+    /// A place for one stream, if there is one.
+    fn stream(&self) -> Option<Stream> {
+        if self.is_closed() {
+            return None;
+        }
+        let state = &self.state;
+        let max = state.max_streams.load(Ordering::Relaxed);
+        state
+            .active
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| {
+                (n < max).then_some(n + 1)
+            })
+            .ok()?;
+        state.served.fetch_add(1, Ordering::Relaxed);
+        Some(Stream {
+            state: Arc::clone(state),
+        })
+    }
+}
+
+/// One stream's place on its connection.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    state: Arc<State>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.state
+            .idle_since
+            .store(self.state.tick.now(), Ordering::Relaxed);
+        self.state.active.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Sends a request over a pooled connection.
+pub(crate) async fn send(
+    dispatch: Dispatch<PooledBody>,
+    idle: IdleReaper,
+) -> Result<Response<TransportBody>, TransportError> {
+    let endpoint = Arc::clone(dispatch.endpoint());
+    let cluster = Arc::clone(dispatch.cluster());
+    let breaker = Arc::clone(cluster.breaker(dispatch.priority()));
+    let pool_ready = dispatch.pool_ready().cloned();
+    let pool = Pool::of(&endpoint, true, idle.tick(), |pool| {
+        idle.watch(pool, cluster.config().http.idle_timeout);
+    });
+    let mut request = dispatch.into_request();
+    let request_end = request.body().request_end();
+    prepare(&mut request)?;
+    loop {
+        let ready = pool
+            .multiplexed
+            .load()
+            .iter()
+            .find_map(|c| Some((c.stream()?, c.clone())));
+        let (stream, mut connection) = match ready {
+            Some(ready) => ready,
+            None => {
+                let connection = wait(&pool, &endpoint, &cluster, &breaker).await?;
+                let Some(stream) = connection.stream() else {
+                    continue;
+                };
+                (stream, connection)
+            }
+        };
+        let Some(permit) = breaker.request() else {
+            cluster.stats().upstream_rq_active_overflow.inc();
+            return Err(TransportError::unsent(ResetReason::Overflow));
+        };
+        cluster.stats().upstream_rq_total.inc();
+        if let Some(signal) = &pool_ready {
+            signal.set();
+        }
+        match connection.send.try_send_request(request).await {
+            Ok(response) => {
+                let lease = Lease {
+                    hold: Hold::Http2(stream),
+                    request_end,
+                    _permit: permit,
+                };
+                return Ok(response.map(|body| TransportBody::new(body, lease)));
+            }
+            Err(mut failed) => {
+                let unsent = failed.take_message();
+                let fresh = connection.state.served.load(Ordering::Relaxed) <= 1;
+                match unsent {
+                    // GOAWAY, or closed while idle, before anything was written: another connection takes it.
+                    Some(unsent) if !fresh => {
+                        request = unsent;
+                        pool.retain(|c| !Arc::ptr_eq(&c.state, &connection.state));
+                    }
+                    unsent => {
+                        let error = failed.into_error();
+                        let reason = reset::reason(&error);
+                        let failure = match unsent {
+                            Some(_) => TransportError::unsent(reason),
+                            None => TransportError::sent(reason),
+                        };
+                        return Err(failure.with_source(error));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Queues for a connection, and makes one if none is being made and the breaker allows.
+async fn wait(
+    pool: &Arc<Pool>,
+    endpoint: &Arc<Endpoint>,
+    cluster: &Arc<Cluster>,
+    breaker: &Arc<Breaker>,
+) -> Result<Http2Connection, TransportError> {
+    let Some(_pending) = breaker.pending() else {
+        cluster.stats().upstream_rq_pending_overflow.inc();
+        return Err(TransportError::unsent(ResetReason::Overflow));
+    };
+    cluster.stats().upstream_rq_pending_total.inc();
+    let turn = pool.waiters2.wait();
+    if pool.connecting.fetch_add(1, Ordering::AcqRel) == 0 {
+        let permit = match breaker.connection() {
+            Some(permit) => Some(permit),
+            None => {
+                cluster.stats().upstream_cx_overflow.inc();
+                pool.is_empty().then(|| breaker.connection_regardless())
+            }
+        };
+        match permit {
+            Some(permit) => {
+                let guard = pool.count(permit);
+                tokio::spawn(open(
+                    Arc::clone(pool),
+                    Arc::clone(endpoint),
+                    Arc::clone(cluster),
+                    guard,
+                ));
+            }
+            None => pool.connecting.store(0, Ordering::Release),
+        }
+    }
+    match turn.await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(failure)) => {
+            cluster.stats().upstream_rq_pending_failure_eject.inc();
+            Err(TransportError::unsent(failure.reason).with_detail(failure.detail))
+        }
+        Err(_) => Err(TransportError::unsent(ResetReason::LocalConnectionFailure)),
+    }
+}
+
+/// Makes a connection, hands it to all that wait as far as its streams go, and serves it to its end.
+async fn open(
+    pool: Arc<Pool>,
+    endpoint: Arc<Endpoint>,
+    cluster: Arc<Cluster>,
+    guard: ConnectionGuard,
+) {
+    let stats = cluster.stats();
+    stats.upstream_cx_total.inc();
+    let http = &cluster.config().http;
+    let made = connect(&endpoint, cluster.config().connect_timeout).await;
+    drop(endpoint);
+    let failed = |failure: ConnectFailure| {
+        pool.connecting.store(0, Ordering::Release);
+        pool.waiters2.fail(&failure);
+    };
+    let stream = match made {
+        Ok(stream) => stream,
+        Err(e) => {
+            stats.upstream_cx_connect_fail.inc();
+            if e.reason() == ResetReason::ConnectionTimeout {
+                stats.upstream_cx_connect_timeout.inc();
+            }
+            drop(guard);
+            return failed(ConnectFailure {
+                reason: e.reason(),
+                detail: e.detail().to_owned(),
+            });
+        }
+    };
+    let handshake = Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .handshake(TokioIo::new(stream))
+        .await;
+    let Ok((send, mut connection)) = handshake else {
+        drop(guard);
+        return failed(ConnectFailure {
+            reason: ResetReason::ProtocolError,
+            detail: String::new(),
+        });
+    };
+    let own_limit = http.max_concurrent_streams.unwrap_or(u32::MAX);
+    let state = Arc::new(State {
+        active: AtomicU32::new(0),
+        served: AtomicU32::new(0),
+        max_streams: AtomicU32::new(own_limit),
+        max_requests: http.max_requests_per_connection,
+        expires: http
+            .max_connection_duration
+            .map(|duration| Instant::now() + duration),
+        idle_since: AtomicU32::new(pool.tick.now()),
+        tick: pool.tick.clone(),
+    });
+    stats.upstream_cx_http2_total.inc();
+    stats.upstream_cx_active.inc();
+    let handle = Http2Connection {
+        send,
+        state: Arc::clone(&state),
+    };
+    pool.multiplexed.rcu(|connections| {
+        let mut connections = Vec::clone(connections);
+        connections.push(handle.clone());
+        connections
+    });
+    pool.connecting.store(0, Ordering::Release);
+    // Each takes a stream for itself; who finds none waits again.
+    for _ in 0..pool.waiters2.len() {
+        if pool.waiters2.give(handle.clone()).is_some() {
+            break;
+        }
+    }
+    drop(handle);
+    let weak = Arc::downgrade(&pool);
+    drop(pool);
+    // Whoever has a stream on it is told the error there.
+    let _ = poll_fn(|cx| {
+        let served = Pin::new(&mut connection).poll(cx);
+        let peer_limit = u32::try_from(connection.current_max_send_streams()).unwrap_or(u32::MAX);
+        state
+            .max_streams
+            .store(own_limit.min(peer_limit), Ordering::Relaxed);
+        match served {
+            Poll::Ready(ended) => Poll::Ready(ended),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    stats.upstream_cx_active.dec();
+    drop(guard);
+    if let Some(pool) = weak.upgrade() {
+        pool.retain(|c| !Arc::ptr_eq(&c.state, &state));
+    }
+}
+
+/// Absolute form, as HTTP/2 wants it; CONNECT keeps its authority form.
+fn prepare(request: &mut Request<PooledBody>) -> Result<(), TransportError> {
+    *request.version_mut() = Version::HTTP_2;
+    if request.method() == Method::CONNECT {
+        return Ok(());
+    }
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme.get_or_insert(uri::Scheme::HTTP);
+    parts
+        .path_and_query
+        .get_or_insert(uri::PathAndQuery::from_static("/"));
+    *request.uri_mut() = http::Uri::from_parts(parts).map_err(|e| {
+        TransportError::unsent(ResetReason::LocalReset).with_source(http::Error::from(e))
+    })?;
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! The connections of one endpoint, runtime and protocol.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use mesh_core::cluster::{Endpoint, Permit};
+use tokio::runtime;
+
+use super::{
+    body::RequestEnd, http1::Http1Connection, http2::Http2Connection, idle::Tick, waiters::Waiters,
+};
+
+/// How many shards the idle connections of an endpoint are kept in: threads rarely meet, and none waits for another.
+const SHARDS: usize = 8;
+
+/// All pools of an endpoint: a short list, one entry per runtime and protocol.
+#[derive(Debug)]
+struct Pools {
+    pool: Arc<Pool>,
+    next: OnceLock<Box<Pools>>,
+}
+
+/// The connections of one endpoint in one runtime, over one protocol.
+pub(crate) struct Pool {
+    runtime: runtime::Id,
+    http2: bool,
+    /// Idle HTTP/1.1 connections.
+    idle: [Mutex<Vec<Idle>>; SHARDS],
+    /// Open HTTP/2 connections.
+    pub(super) multiplexed: ArcSwap<Vec<Http2Connection>>,
+    pub(super) waiters1: Waiters<Http1Connection>,
+    pub(super) waiters2: Waiters<Http2Connection>,
+    /// Connections open or being made.
+    connections: AtomicU32,
+    /// Connections being made.
+    pub(super) connecting: AtomicUsize,
+    pub(super) tick: Tick,
+}
+
+struct Idle {
+    connection: Http1Connection,
+    since: u32,
+}
+
+impl Pool {
+    /// The pool of an endpoint for the current runtime; `created` sees it once, when it is made.
+    pub(crate) fn of(
+        endpoint: &Endpoint,
+        http2: bool,
+        tick: &Tick,
+        created: impl FnOnce(&Arc<Pool>),
+    ) -> Arc<Pool> {
+        let runtime = runtime::Handle::current().id();
+        let new = || {
+            Arc::new(Pool {
+                runtime,
+                http2,
+                idle: Default::default(),
+                multiplexed: ArcSwap::default(),
+                waiters1: Waiters::default(),
+                waiters2: Waiters::default(),
+                connections: AtomicU32::new(0),
+                connecting: AtomicUsize::new(0),
+                tick: tick.clone(),
+            })
+        };
+        let mut made = None;
+        let first = endpoint.attachment().get_or_init(|| {
+            Box::new(Pools {
+                pool: Arc::clone(made.insert(new())),
+                next: OnceLock::new(),
+            })
+        });
+        let mut at = first
+            .downcast_ref::<Pools>()
+            .expect("only the transport attaches to endpoints");
+        loop {
+            if at.pool.runtime == runtime && at.pool.http2 == http2 {
+                if let Some(made) = made.filter(|made| Arc::ptr_eq(made, &at.pool)) {
+                    created(&made);
+                }
+                return Arc::clone(&at.pool);
+            }
+            at = at.next.get_or_init(|| {
+                Box::new(Pools {
+                    pool: Arc::clone(made.insert(new())),
+                    next: OnceLock::new(),
+                })
+            });
+        }
+    }
+
+    /// An idle HTTP/1.1 connection that is still open. Never waits for a lock.
+    pub(crate) fn checkout(&self) -> Option<Http1Connection> {
+        let home = shard();
+        for i in 0..SHARDS {
+            let Ok(mut idle) = self.idle[(home + i) % SHARDS].try_lock() else {
+                continue;
+            };
+            while let Some(Idle { connection, .. }) = idle.pop() {
+                if !connection.is_closed() {
+                    return Some(connection);
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes a connection back, for the next that waits or for later.
+    pub(crate) fn give_back(&self, connection: Http1Connection) {
+        if connection.is_closed() {
+            return;
+        }
+        let Some(mut connection) = self.waiters1.give(connection) else {
+            return;
+        };
+        let home = shard();
+        for i in 0..SHARDS {
+            let Ok(mut idle) = self.idle[(home + i) % SHARDS].try_lock() else {
+                continue;
+            };
+            idle.push(Idle {
+                connection,
+                since: self.tick.now(),
+            });
+            drop(idle);
+            // Somebody may have begun to wait after the look above and before the push.
+            if self.waiters1.len() > 0
+                && let Some(back) = self.checkout()
+            {
+                connection = back;
+                if let Some(unwanted) = self.waiters1.give(connection)
+                    && let Ok(mut idle) = self.idle[home].try_lock()
+                {
+                    idle.push(Idle {
+                        connection: unwanted,
+                        since: self.tick.now(),
+                    });
+                }
+            }
+            return;
+        }
+        // All shards are busy: eight threads at once. The connection is closed.
+    }
+
+    /// Closes connections that have been idle since before `before`.
+    pub(crate) fn close_idle(&self, before: u32) {
+        for shard in &self.idle {
+            if let Ok(mut idle) = shard.try_lock() {
+                idle.retain(|i| i.since >= before && !i.connection.is_closed());
+            }
+        }
+        self.retain(|connection| !connection.is_closed() && !connection.is_idle_since(before));
+    }
+
+    /// Keeps only these HTTP/2 connections for new streams; the others end with their last stream.
+    pub(super) fn retain(&self, keep: impl Fn(&Http2Connection) -> bool) {
+        if self.multiplexed.load().iter().all(&keep) {
+            return;
+        }
+        self.multiplexed
+            .rcu(|open| open.iter().filter(|c| keep(c)).cloned().collect::<Vec<_>>());
+    }
+
+    /// Whether the pool has no connection at all: then one is made whatever the breaker says.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) == 0
+    }
+
+    /// Counts a connection until the guard is dropped.
+    pub(crate) fn count(self: &Arc<Self>, permit: Permit) -> ConnectionGuard {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        ConnectionGuard {
+            pool: Arc::clone(self),
+            _permit: permit,
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("http2", &self.http2)
+            .field("connections", &self.connections.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Held by a connection's task: the pool's count and the breaker's permit.
+#[derive(Debug)]
+pub(crate) struct ConnectionGuard {
+    pool: Arc<Pool>,
+    _permit: Permit,
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.pool.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request's hold on its connection and on the breaker's request, to the end of the response's body.
+pub(crate) struct Lease {
+    pub(super) hold: Hold,
+    pub(super) request_end: RequestEnd,
+    pub(super) _permit: Permit,
+}
+
+/// What a request holds of its connection.
+pub(crate) enum Hold {
+    /// The connection itself, to go back to its pool.
+    Http1 {
+        connection: Http1Connection,
+        pool: Arc<Pool>,
+    },
+    /// One stream.
+    Http2(super::http2::Stream),
+}
+
+impl Lease {
+    /// The response is complete: the connection can serve the next request, if this one was sent whole.
+    pub(super) fn finish(self) {
+        if let Hold::Http1 { connection, pool } = self.hold
+            && self.request_end.is_reached()
+        {
+            pool.give_back(connection);
+        }
+    }
+}
+
+/// The calling thread's shard.
+fn shard() -> usize {
+    use std::cell::Cell;
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static SHARD: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS));
+    SHARD.with(Cell::get)
+}
