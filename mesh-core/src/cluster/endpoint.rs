@@ -5,61 +5,166 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
-use crate::stats::RequestMetrics;
+use super::outlier::HostMonitor;
+use crate::{
+    model::{EndpointConfig, EndpointHealth, Locality},
+    stats::RequestMetrics,
+};
 
-/// An endpoint with its live state; shared between snapshots while its address and hostname stay.
+/// An endpoint of one snapshot. Its live state (requests in flight, outlier detection) is shared between snapshots
+/// while address and hostname stay in the cluster; what the assignment says of it is this snapshot's.
 #[derive(Debug)]
 pub struct Endpoint {
-    address: SocketAddr,
-    hostname: Arc<str>,
+    live: Arc<Live>,
+    config: EndpointConfig,
+    locality: Arc<Locality>,
+    priority: u32,
+    metrics: Option<Metrics>,
+}
+
+/// Metrics of calls that reached an endpoint, by request protocol.
+#[derive(Clone, Debug)]
+pub(super) struct Metrics {
+    pub(super) http: Arc<RequestMetrics>,
+    pub(super) grpc: Arc<RequestMetrics>,
+}
+
+/// What outlives a snapshot. A cache line of its own: neighbours are written by other threads.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(super) struct Live {
     active: AtomicU32,
+    /// Outlier detection has ejected it.
+    ejected: AtomicBool,
+    /// The ejection is in force in load balancing (it may lag by the update merge window).
+    withheld: AtomicBool,
+    total: AtomicU64,
+    pub(super) monitor: HostMonitor,
     attachment: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl Live {
+    pub(super) fn is_ejected(&self) -> bool {
+        self.ejected.load(Relaxed)
+    }
+
+    pub(super) fn set_ejected(&self, ejected: bool) {
+        self.ejected.store(ejected, Relaxed);
+    }
+
+    pub(super) fn is_withheld(&self) -> bool {
+        self.withheld.load(Relaxed)
+    }
+
+    /// Makes load balancing see what outlier detection has decided.
+    pub(super) fn publish_ejection(&self) {
+        self.withheld.store(self.is_ejected(), Relaxed);
+    }
 }
 
 impl Endpoint {
     /// An endpoint outside any cluster's list (original destination).
     pub fn detached(address: SocketAddr) -> Arc<Self> {
-        Arc::new(Self {
-            address,
-            hostname: "".into(),
-            active: AtomicU32::new(0),
-            attachment: OnceLock::new(),
-        })
+        Arc::new(Self::new(
+            Arc::default(),
+            EndpointConfig::new(address),
+            Arc::default(),
+            0,
+            None,
+        ))
+    }
+
+    pub(super) fn new(
+        live: Arc<Live>,
+        config: EndpointConfig,
+        locality: Arc<Locality>,
+        priority: u32,
+        metrics: Option<Metrics>,
+    ) -> Self {
+        Self {
+            live,
+            config,
+            locality,
+            priority,
+            metrics,
+        }
     }
 
     /// The address.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.config.address
     }
 
     /// The hostname; may be empty.
     pub fn hostname(&self) -> &Arc<str> {
-        &self.hostname
+        &self.config.hostname
     }
 
-    /// A place for the transport: its connections live and die with the endpoint, and are found without a lookup.
+    /// A place for the transport: its connections live and die with the endpoint, over all snapshots that have it,
+    /// and are found without a lookup.
     pub fn attachment(&self) -> &OnceLock<Box<dyn Any + Send + Sync>> {
-        &self.attachment
+        &self.live.attachment
     }
 
     /// Requests in flight.
     pub fn active_requests(&self) -> u32 {
-        self.active.load(Relaxed)
+        self.live.active.load(Relaxed)
     }
 
-    /// Whether outlier detection has ejected it.
+    /// Requests ever (`rq_total`).
+    pub fn total_requests(&self) -> u64 {
+        self.live.total.load(Relaxed)
+    }
+
+    /// Whether outlier detection has ejected it (`failed_outlier_check`). Load balancing follows at once, or after
+    /// the cluster's `update_merge_window`.
     pub fn is_ejected(&self) -> bool {
-        todo!()
+        self.live.is_ejected()
     }
 
-    /// Istio's request metrics for calls that reached this endpoint; by protocol (`grpc`).
+    /// The health that the assignment says.
+    pub fn health(&self) -> EndpointHealth {
+        self.config.health
+    }
+
+    /// `load_balancing_weight`.
+    pub fn weight(&self) -> u32 {
+        self.config.weight
+    }
+
+    /// The priority; 0 is the highest.
+    pub fn priority(&self) -> u32 {
+        self.priority
+    }
+
+    /// The locality.
+    pub fn locality(&self) -> &Arc<Locality> {
+        &self.locality
+    }
+
+    /// What the assignment says of it.
+    pub fn config(&self) -> &EndpointConfig {
+        &self.config
+    }
+
+    /// Istio's request metrics for calls that reached this endpoint; by protocol (`grpc`). None for an endpoint
+    /// outside any cluster's list: the cluster's own count.
     pub fn request_metrics(&self, grpc: bool) -> Option<&Arc<RequestMetrics>> {
-        let _ = grpc;
-        todo!()
+        let metrics = self.metrics.as_ref()?;
+        Some(if grpc { &metrics.grpc } else { &metrics.http })
+    }
+
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// Whether both are the same endpoint, of whatever snapshot.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.live, &other.live)
     }
 }
 
@@ -70,7 +175,8 @@ pub struct InFlight(Arc<Endpoint>);
 impl InFlight {
     /// Counts one request.
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
-        endpoint.active.fetch_add(1, Relaxed);
+        endpoint.live.active.fetch_add(1, Relaxed);
+        endpoint.live.total.fetch_add(1, Relaxed);
         Self(endpoint)
     }
 
@@ -82,6 +188,26 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Relaxed);
+        self.0.live.active.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_counts_until_its_guard_is_dropped() {
+        let endpoint = Endpoint::detached(([127, 0, 0, 1], 80).into());
+        let guards = [
+            InFlight::new(Arc::clone(&endpoint)),
+            InFlight::new(Arc::clone(&endpoint)),
+        ];
+        assert_eq!(endpoint.active_requests(), 2);
+        drop(guards);
+        assert_eq!(
+            (endpoint.active_requests(), endpoint.total_requests()),
+            (0, 2)
+        );
     }
 }

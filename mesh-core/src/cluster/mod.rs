@@ -5,6 +5,13 @@
 
 mod breaker;
 mod endpoint;
+mod endpoint_set;
+mod labels;
+mod lb;
+mod live;
+mod load;
+mod original_dst;
+mod outlier;
 
 pub use breaker::{Breaker, Permit};
 pub use endpoint::{Endpoint, InFlight};
@@ -13,19 +20,31 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use crate::{
     Entropy,
-    model::{ClusterConfig, ClusterLoadAssignment, RoutingPriority},
+    model::{ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, RoutingPriority},
     outcome::Outcome,
-    stats::{ClusterStats, RequestMetrics, Stats},
+    stats::{BreakerStats, ClusterStats, RequestMetrics, Stats},
 };
+use endpoint::Metrics;
+use endpoint_set::EndpointSet;
+use labels::Labels;
+use live::{Balancer, ClusterLive, REBUILD_INLINE};
+use outlier::{Fired, Signal};
+
+/// How often a pick from a large cluster is repeated while its load state lags behind an ejection.
+const PASS_OVER: usize = 8;
 
 /// A cluster of one snapshot.
 #[derive(Debug)]
 pub struct Cluster {
     config: Arc<ClusterConfig>,
+    balancer: Arc<Balancer>,
+    live: Arc<ClusterLive>,
+    stats: Arc<ClusterStats>,
+    metrics: Metrics,
 }
 
 /// What a pick may use.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct PickContext<'a> {
     /// Endpoints of earlier attempts: avoided if the retry policy says `previous_hosts`.
@@ -62,8 +81,9 @@ pub enum PickError {
 
 impl Cluster {
     /// Builds a cluster. `previous`: the same name in the snapshot before: endpoint state is carried over by address
-    /// and hostname if `config` is the same value, everything starts anew otherwise; an unchanged pair of inputs is
-    /// not rebuilt but shared by the caller.
+    /// and hostname if `config` is the same value (but for its provenance), everything starts anew otherwise; an
+    /// unchanged pair of inputs is not rebuilt but shared by the caller. `assignment` is that of
+    /// [`ClusterDiscovery::Eds`]; without one the cluster has no endpoint.
     pub fn build(
         config: Arc<ClusterConfig>,
         assignment: Option<Arc<ClusterLoadAssignment>>,
@@ -71,8 +91,30 @@ impl Cluster {
         stats: &Stats,
         entropy: &mut dyn Entropy,
     ) -> Self {
-        let _ = (assignment, previous, stats, entropy);
-        Self { config }
+        let previous = previous
+            .filter(|previous| Arc::ptr_eq(&previous.config, &config) || previous.config == config);
+        let counters = stats.cluster(&config.stat_name);
+        let live = match previous {
+            Some(previous) => Arc::clone(&previous.live),
+            None => Arc::new(ClusterLive::new(&config, Arc::clone(&counters), entropy)),
+        };
+        let assignment = match &config.discovery {
+            ClusterDiscovery::Eds(_) => assignment,
+            ClusterDiscovery::Static(assignment) => Some(Arc::clone(assignment)),
+            ClusterDiscovery::OriginalDst => None,
+        };
+        let mut labels = Labels::of(&config, stats);
+        let before = previous.map(|previous| &*previous.balancer);
+        let set = assignment.map_or_else(EndpointSet::empty, |assignment| {
+            EndpointSet::of(&assignment, before.map(|before| &before.set), &mut labels)
+        });
+        Self {
+            balancer: live.balancer(set, before),
+            metrics: labels.cluster(),
+            live,
+            stats: counters,
+            config,
+        }
     }
 
     /// The configuration.
@@ -80,12 +122,19 @@ impl Cluster {
         &self.config
     }
 
-    /// All endpoints of all priorities.
+    /// All endpoints of all priorities; those of an original-destination cluster are in
+    /// [`Self::original_destinations`].
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
-        todo!()
+        self.balancer.set.endpoints()
     }
 
-    /// Picks an endpoint: priority, then the policy inside it. No lock that waits, no allocation.
+    /// The endpoints that an original-destination cluster has made for addresses lately wanted.
+    pub fn original_destinations(&self) -> Vec<Arc<Endpoint>> {
+        self.live.original_destinations.endpoints()
+    }
+
+    /// Picks an endpoint: priority, then the policy inside it; again, up to `reselect` times, while it is one of
+    /// `previous`. No lock that waits, no allocation but for an original destination not seen lately.
     ///
     /// # Errors
     /// Nothing is eligible.
@@ -94,19 +143,55 @@ impl Cluster {
         cx: &PickContext<'_>,
         entropy: &mut dyn Entropy,
     ) -> Result<Arc<Endpoint>, PickError> {
-        let _ = (cx, entropy);
-        todo!()
+        if matches!(self.config.discovery, ClusterDiscovery::OriginalDst) {
+            let destination = cx.original_destination;
+            return destination
+                .map(|address| self.live.original_destinations.endpoint(address))
+                .ok_or(PickError::NoOriginalDestination);
+        }
+        let load = self.balancer.load.load();
+        let mut pass_over = match self.endpoints().len() > REBUILD_INLINE {
+            true => PASS_OVER,
+            false => 0,
+        };
+        let mut reselect = cx.reselect;
+        loop {
+            let Some(picked) = load.pick(cx.shard, entropy) else {
+                self.stats.upstream_cx_none_healthy.inc();
+                return Err(PickError::NoHealthyUpstream);
+            };
+            if picked.panic {
+                self.stats.lb_healthy_panic.inc();
+            } else if pass_over > 0 && picked.endpoint.is_ejected() {
+                pass_over -= 1;
+                continue;
+            }
+            let is_previous = |endpoint: &Arc<Endpoint>| endpoint.is_same(picked.endpoint);
+            if reselect > 0 && cx.previous.iter().any(is_previous) {
+                reselect -= 1;
+                continue;
+            }
+            return Ok(Arc::clone(picked.endpoint));
+        }
     }
 
     /// The circuit breaker of a priority.
     pub fn breaker(&self, priority: RoutingPriority) -> &Arc<Breaker> {
-        let _ = priority;
-        todo!()
+        let [default, high] = &self.live.breakers;
+        match priority {
+            RoutingPriority::Default => default,
+            RoutingPriority::High => high,
+        }
     }
 
     /// Tells outlier detection how an attempt ended. An ejection is in force when this returns: the very next pick
-    /// does not see the endpoint (the first within `update_merge_window`, as in Envoy). `now` is read from the caller's
-    /// clock only when the outcome is an error or the cluster has an outlier detector.
+    /// does not see the endpoint, unless another change of health came less than `update_merge_window` before (then
+    /// it is in force one window later, as in Envoy), or the cluster has more than 1,000 endpoints (then picks pass
+    /// over the endpoint until the next [`Self::sweep`]). `now` is read from the caller's clock only when the outcome
+    /// is an error or the cluster has an outlier detector.
+    ///
+    /// A timeout is told only if the attempt's connection had been made, as in Envoy. A success costs a few relaxed
+    /// loads; only an ejection takes a lock.
     pub fn observe(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -114,25 +199,76 @@ impl Cluster {
         now: Instant,
         entropy: &mut dyn Entropy,
     ) {
-        let _ = (endpoint, outcome, now, entropy);
-        todo!()
+        let Some(config) = &self.config.outlier_detection else {
+            return;
+        };
+        if let Some(signal) = Signal::of(outcome, config, &self.config.http) {
+            let fired = endpoint.live().monitor.record(signal, config);
+            if fired != Fired::default() {
+                self.live
+                    .eject(&self.balancer, endpoint, fired, config, now, entropy);
+            }
+        }
+        self.live.apply_waiting(&self.balancer, now);
     }
 
     /// The interval work of outlier detection: returns hosts whose time is up, applies merged health updates.
     /// Returns when to come back; None: never (no outlier detection).
     pub fn sweep(&self, now: Instant, entropy: &mut dyn Entropy) -> Option<Instant> {
-        let _ = (now, entropy);
-        todo!()
+        // Reserved for success-rate detection, whose enforcement is a matter of chance.
+        let _ = entropy;
+        let config = self.config.outlier_detection.as_ref()?;
+        Some(self.live.sweep(&self.balancer, config, now))
     }
 
     /// Envoy's counters of this cluster.
     pub fn stats(&self) -> &Arc<ClusterStats> {
-        todo!()
+        &self.stats
+    }
+
+    /// Brings the gauges that are read off the breakers up to date: before statistics are shown.
+    pub fn refresh_gauges(&self) {
+        let [default, high] = &self.live.breakers;
+        show_breaker(default, &self.stats.circuit_breakers_default);
+        show_breaker(high, &self.stats.circuit_breakers_high);
     }
 
     /// Istio's request metrics for calls that reached no endpoint; by protocol (`grpc`).
     pub fn request_metrics(&self, grpc: bool) -> &Arc<RequestMetrics> {
-        let _ = grpc;
-        todo!()
+        match grpc {
+            true => &self.metrics.grpc,
+            false => &self.metrics.http,
+        }
+    }
+}
+
+fn show_breaker(breaker: &Breaker, stats: &BreakerStats) {
+    let resources = [
+        (
+            breaker.remaining_connections(),
+            &stats.cx_open,
+            &stats.remaining_cx,
+        ),
+        (
+            breaker.remaining_pending(),
+            &stats.rq_pending_open,
+            &stats.remaining_pending,
+        ),
+        (
+            breaker.remaining_requests(),
+            &stats.rq_open,
+            &stats.remaining_rq,
+        ),
+        (
+            breaker.remaining_retries(),
+            &stats.rq_retry_open,
+            &stats.remaining_retries,
+        ),
+    ];
+    for (left, open, remaining) in resources {
+        open.set(u64::from(left == 0));
+        if breaker.thresholds().track_remaining {
+            remaining.set(u64::from(left));
+        }
     }
 }

@@ -61,8 +61,43 @@ impl ClusterConfig {
     }
 }
 
+/// Everything but the provenance: a line that moved in a file changes nothing of the cluster.
+impl PartialEq for ClusterConfig {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            stat_name,
+            discovery,
+            lb_policy,
+            connect_timeout,
+            breaker_default,
+            breaker_high,
+            outlier_detection,
+            healthy_panic_threshold,
+            locality_weighted,
+            update_merge_window,
+            http,
+            service,
+            provenance: _,
+        } = self;
+        *name == other.name
+            && *stat_name == other.stat_name
+            && *discovery == other.discovery
+            && *lb_policy == other.lb_policy
+            && *connect_timeout == other.connect_timeout
+            && *breaker_default == other.breaker_default
+            && *breaker_high == other.breaker_high
+            && *outlier_detection == other.outlier_detection
+            && *healthy_panic_threshold == other.healthy_panic_threshold
+            && *locality_weighted == other.locality_weighted
+            && *update_merge_window == other.update_merge_window
+            && *http == other.http
+            && *service == other.service
+    }
+}
+
 /// Where a cluster's endpoints come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ClusterDiscovery {
     /// `EDS`; the name of the assignment (`service_name`, else the cluster's name).

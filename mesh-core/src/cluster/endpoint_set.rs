@@ -1,0 +1,148 @@
+//! The endpoints of a cluster, flattened for picking: priorities, and localities in them.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use super::{endpoint::Endpoint, labels::Labels};
+use crate::model::{ClusterLoadAssignment, EndpointConfig, Locality};
+
+/// `policy.overprovisioning_factor` where the assignment has none.
+const DEFAULT_OVERPROVISIONING: u32 = 140;
+
+/// All endpoints of one assignment, each once.
+#[derive(Debug)]
+pub(super) struct EndpointSet {
+    endpoints: Vec<Arc<Endpoint>>,
+    priorities: Vec<Priority>,
+    overprovisioning: u32,
+}
+
+/// The endpoints of one priority.
+#[derive(Debug, Default)]
+pub(super) struct Priority {
+    /// Its number; 0 is the highest.
+    pub(super) number: u32,
+    /// All its endpoints, in the order of the assignment.
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
+    /// The same by locality, in the order of region, zone and sub-zone.
+    pub(super) localities: Vec<LocalityGroup>,
+}
+
+/// The endpoints of one locality within a priority.
+#[derive(Debug, Default)]
+pub(super) struct LocalityGroup {
+    pub(super) weight: Option<u32>,
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
+}
+
+impl EndpointSet {
+    pub(super) fn empty() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            priorities: Vec::new(),
+            overprovisioning: DEFAULT_OVERPROVISIONING,
+        }
+    }
+
+    /// The endpoints of an assignment. Of an address that occurs twice the first one counts. Live state of
+    /// `previous` is carried over by address and hostname; an endpoint of which nothing changed is shared.
+    pub(super) fn of(
+        assignment: &ClusterLoadAssignment,
+        previous: Option<&Self>,
+        labels: &mut Labels<'_>,
+    ) -> Self {
+        let before: HashMap<(SocketAddr, &str), &Arc<Endpoint>> = previous
+            .map(|set| set.endpoints.as_slice())
+            .unwrap_or_default()
+            .iter()
+            .map(|endpoint| ((endpoint.address(), &**endpoint.hostname()), endpoint))
+            .collect();
+        let mut seen = HashSet::new();
+        let mut endpoints = Vec::new();
+        let mut by_priority = BTreeMap::<u32, (Vec<Arc<Endpoint>>, Groups)>::new();
+        for group in &assignment.localities {
+            let (hosts, groups) = by_priority.entry(group.priority).or_default();
+            let locality = Arc::new(group.locality.clone());
+            let slot = groups.slot(&group.locality);
+            slot.weight = group.weight;
+            for config in &group.endpoints {
+                if !seen.insert(config.address) {
+                    continue;
+                }
+                let old = before.get(&(config.address, &*config.hostname)).copied();
+                let endpoint = endpoint(config, &locality, group.priority, old, labels);
+                endpoints.push(Arc::clone(&endpoint));
+                hosts.push(Arc::clone(&endpoint));
+                slot.endpoints.push(endpoint);
+            }
+        }
+        let priorities = by_priority
+            .into_iter()
+            .map(|(number, (endpoints, groups))| Priority {
+                number,
+                endpoints,
+                localities: groups.0.into_values().collect(),
+            })
+            .collect();
+        Self {
+            endpoints,
+            priorities,
+            overprovisioning: assignment
+                .overprovisioning_factor
+                .unwrap_or(DEFAULT_OVERPROVISIONING),
+        }
+    }
+
+    pub(super) fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    /// The priorities in use, highest first.
+    pub(super) fn priorities(&self) -> &[Priority] {
+        &self.priorities
+    }
+
+    /// In percent.
+    pub(super) fn overprovisioning(&self) -> u32 {
+        self.overprovisioning
+    }
+}
+
+/// Localities of a priority in Envoy's order; entries of the same locality are one.
+#[derive(Default)]
+struct Groups(BTreeMap<[Box<str>; 3], LocalityGroup>);
+
+impl Groups {
+    fn slot(&mut self, locality: &Locality) -> &mut LocalityGroup {
+        let key = [&locality.region, &locality.zone, &locality.sub_zone].map(Clone::clone);
+        self.0.entry(key).or_default()
+    }
+}
+
+fn endpoint(
+    config: &EndpointConfig,
+    locality: &Arc<Locality>,
+    priority: u32,
+    old: Option<&Arc<Endpoint>>,
+    labels: &mut Labels<'_>,
+) -> Arc<Endpoint> {
+    if let Some(old) = old
+        && old.config() == config
+        && old.priority() == priority
+        && old.locality() == locality
+    {
+        return Arc::clone(old);
+    }
+    let live = old.map(|old| Arc::clone(old.live())).unwrap_or_default();
+    let metrics = labels.endpoint(config.workload.as_ref());
+    Arc::new(Endpoint::new(
+        live,
+        config.clone(),
+        Arc::clone(locality),
+        priority,
+        Some(metrics),
+    ))
+}

@@ -1,0 +1,180 @@
+//! Load-balancing policies: how one endpoint is picked among those that are eligible.
+//!
+//! State (an index, a schedule) is kept per shard, as Envoy keeps it per worker. A shard that is busy is passed over,
+//! never waited for.
+
+mod edf;
+mod least_request;
+mod random;
+mod round_robin;
+
+pub(super) use edf::Edf;
+pub(super) use round_robin::Cursors;
+
+use std::sync::{Arc, Mutex, TryLockError};
+
+use super::endpoint::Endpoint;
+use crate::{Entropy, model::LbPolicy};
+
+/// How many shards pickers with state have: about the cores of a usual machine. Callers beyond share.
+pub(super) const SHARDS: usize = 8;
+
+/// Where each shard starts, so that shards do not move in step.
+pub(super) type Seeds = [u32; SHARDS];
+
+/// Endpoints among which a policy picks, with the policy's state.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    endpoints: Box<[Arc<Endpoint>]>,
+    policy: Policy,
+}
+
+#[derive(Debug)]
+enum Policy {
+    RoundRobin(Arc<Cursors>),
+    LeastRequest {
+        choices: u32,
+    },
+    Random,
+    /// Round robin or least request over endpoints whose weights differ.
+    Weighted {
+        schedule: Sharded<Edf>,
+        /// Least request: the exponent of the active requests.
+        bias: Option<f64>,
+    },
+}
+
+impl Hosts {
+    /// `cursors`: the round-robin indices, which outlive a change of the endpoints.
+    pub(super) fn new(
+        endpoints: Vec<Arc<Endpoint>>,
+        policy: LbPolicy,
+        cursors: impl FnOnce() -> Arc<Cursors>,
+        seeds: &Seeds,
+    ) -> Self {
+        let weighted = |bias| Policy::Weighted {
+            schedule: Sharded::new(seeds, |seed| {
+                let weight = |at| weight_at(&endpoints, at, bias);
+                Edf::with_picks(count(&endpoints), weight, seed)
+            }),
+            bias,
+        };
+        let weights_differ = endpoints
+            .windows(2)
+            .any(|pair| pair[0].weight() != pair[1].weight());
+        let policy = match policy {
+            LbPolicy::Random | LbPolicy::ClusterProvided => Policy::Random,
+            LbPolicy::RoundRobin if weights_differ => weighted(None),
+            LbPolicy::RoundRobin => Policy::RoundRobin(cursors()),
+            LbPolicy::LeastRequest {
+                active_request_bias_milli,
+                ..
+            } if weights_differ => weighted(Some(f64::from(active_request_bias_milli) / 1000.0)),
+            LbPolicy::LeastRequest { choice_count, .. } => Policy::LeastRequest {
+                choices: choice_count,
+            },
+        };
+        Self {
+            endpoints: endpoints.into(),
+            policy,
+        }
+    }
+
+    /// An endpoint; None: there is none. `random`: the number that chose the priority, if one was drawn.
+    pub(super) fn pick(
+        &self,
+        shard: usize,
+        random: Option<u64>,
+        entropy: &mut dyn Entropy,
+    ) -> Option<&Arc<Endpoint>> {
+        match &self.policy {
+            _ if self.endpoints.len() < 2 => self.endpoints.first(),
+            Policy::LeastRequest { choices } => {
+                least_request::pick(&self.endpoints, *choices, entropy)
+            }
+            Policy::RoundRobin(cursors) => {
+                let turn = cursors.next(shard);
+                self.endpoints.get(turn % self.endpoints.len())
+            }
+            Policy::Random => random::pick(&self.endpoints, random, entropy),
+            Policy::Weighted { schedule, bias } => {
+                let weight = |at| weight_at(&self.endpoints, at, *bias);
+                match schedule.with(shard, |edf| edf.pick(weight)) {
+                    Some(picked) => self.endpoints.get(picked? as usize),
+                    None => random::pick(&self.endpoints, None, entropy),
+                }
+            }
+        }
+    }
+}
+
+/// The weight that the schedule sees; least request divides by the requests in flight.
+fn weight_at(endpoints: &[Arc<Endpoint>], at: u32, bias: Option<f64>) -> f64 {
+    endpoints.get(at as usize).map_or(0.0, |endpoint| {
+        let weight = f64::from(endpoint.weight().max(1));
+        match bias {
+            None => weight,
+            Some(bias) => least_request::weight(weight, endpoint.active_requests(), bias),
+        }
+    })
+}
+
+/// The length as the schedule counts; what is beyond four billion endpoints is not picked.
+fn count<T>(entries: &[T]) -> u32 {
+    u32::try_from(entries.len()).unwrap_or(u32::MAX)
+}
+
+/// State of which every shard has its own.
+#[derive(Debug)]
+pub(super) struct Sharded<T>(Box<[Shard<T>]>);
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Shard<T>(Mutex<T>);
+
+impl<T> Sharded<T> {
+    pub(super) fn new(seeds: &Seeds, state: impl Fn(u32) -> T) -> Self {
+        Self(
+            seeds
+                .iter()
+                .map(|seed| Shard(Mutex::new(state(*seed))))
+                .collect(),
+        )
+    }
+
+    /// Runs on this shard's state, or if it is busy on the next free one; None: all are busy.
+    pub(super) fn with<R>(&self, shard: usize, run: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let (before, after) = self.0.split_at(shard % self.0.len());
+        let mut state = after
+            .iter()
+            .chain(before)
+            .find_map(|shard| match shard.0.try_lock() {
+                Ok(state) => Some(state),
+                // What a panic left is a schedule still: at worst one turn is off.
+                Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            })?;
+        Some(run(&mut state))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_shard_is_passed_over_and_never_waited_for() {
+        let seeds = std::array::from_fn(|i| i as u32);
+        let sharded = Sharded::new(&seeds, |seed| seed);
+        assert_eq!(sharded.with(3, |state| *state), Some(3));
+        assert_eq!(sharded.with(SHARDS + 3, |state| *state), Some(3));
+        let held = sharded.0[3].0.lock().unwrap();
+        assert_eq!(sharded.with(3, |state| *state), Some(4));
+        let rest: Vec<_> = [0, 1, 2, 4, 5, 6, 7]
+            .map(|i| sharded.0[i].0.lock().unwrap())
+            .into();
+        assert_eq!(sharded.with(3, |state| *state), None);
+        drop((held, rest));
+        assert_eq!(sharded.with(3, |state| *state), Some(3));
+    }
+}

@@ -1,0 +1,361 @@
+//! The live state of a cluster that outlives snapshots: breakers, outlier detection, and which load states to renew
+//! when health changes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+
+use super::{
+    Breaker,
+    endpoint::Endpoint,
+    endpoint_set::EndpointSet,
+    lb::Seeds,
+    load::{Balancing, LoadState},
+    original_dst::OriginalDestinations,
+    outlier::{self, Cause, Fired},
+};
+use crate::{
+    Entropy,
+    model::{ClusterConfig, OutlierDetection},
+    stats::ClusterStats,
+};
+
+/// Up to this many endpoints the thread that ejects one rebuilds the load state itself; above, the next sweep does,
+/// and picks pass over the ejected endpoint meanwhile.
+pub(super) const REBUILD_INLINE: usize = 1_000;
+
+/// How long after an ejection from a larger cluster the sweep is due.
+const REBUILD_POLL: Duration = Duration::from_millis(100);
+
+/// The endpoints of one snapshot and the load state that pickers read.
+#[derive(Debug)]
+pub(super) struct Balancer {
+    pub(super) set: EndpointSet,
+    pub(super) load: ArcSwap<LoadState>,
+}
+
+/// What one configuration of a cluster keeps from snapshot to snapshot.
+#[derive(Debug)]
+pub(super) struct ClusterLive {
+    pub(super) breakers: [Arc<Breaker>; 2],
+    pub(super) original_destinations: OriginalDestinations,
+    balancing: Balancing,
+    merge_window: Duration,
+    stats: Arc<ClusterStats>,
+    /// Whether some change of health waits in `control`: read without the lock.
+    waiting: AtomicBool,
+    control: Mutex<Control>,
+}
+
+/// Written by who ejects, returns hosts or builds a snapshot: never by a request that succeeds.
+#[derive(Debug, Default)]
+struct Control {
+    /// The balancers of all snapshots still in use, oldest first.
+    balancers: Vec<Weak<Balancer>>,
+    /// Changes of health by priority, merged.
+    merges: BTreeMap<u32, Merge>,
+    /// When outlier detection's interval ends.
+    next_interval: Option<Instant>,
+}
+
+/// Envoy's merging of health changes (`ClusterManagerImpl::scheduleUpdate`): a change more than a window after the
+/// one before it is in force at once; any other starts a wait of one window, at whose end all changes are in force.
+#[derive(Clone, Copy, Debug, Default)]
+struct Merge {
+    last: Option<Instant>,
+    due: Option<Instant>,
+}
+
+impl Merge {
+    /// Whether a change at `now` is in force at once.
+    fn admit(&mut self, now: Instant, window: Duration) -> bool {
+        let since = self.last.map(|last| now.saturating_duration_since(last));
+        if window.is_zero() || since.is_none_or(|since| since > window) {
+            *self = Self {
+                last: Some(now),
+                due: None,
+            };
+            return true;
+        }
+        self.due.get_or_insert(now + window);
+        false
+    }
+
+    /// Whether the wait is over at `now`; it is then taken as done.
+    fn release(&mut self, now: Instant) -> bool {
+        if self.due.is_none_or(|due| now < due) {
+            return false;
+        }
+        *self = Self {
+            last: Some(now),
+            due: None,
+        };
+        true
+    }
+}
+
+impl ClusterLive {
+    pub(super) fn new(
+        config: &ClusterConfig,
+        stats: Arc<ClusterStats>,
+        entropy: &mut dyn Entropy,
+    ) -> Self {
+        let seeds: Seeds = std::array::from_fn(|_| entropy.next_u64() as u32);
+        let breakers = [config.breaker_default, config.breaker_high];
+        Self {
+            breakers: breakers.map(|thresholds| Arc::new(Breaker::new(thresholds))),
+            original_destinations: OriginalDestinations::default(),
+            balancing: Balancing {
+                policy: config.lb_policy,
+                panic_threshold: config.healthy_panic_threshold.clamp(0.0, 100.0).round() as u32,
+                locality_weighted: config.locality_weighted,
+                seeds,
+            },
+            merge_window: config.update_merge_window,
+            stats,
+            waiting: AtomicBool::new(false),
+            control: Mutex::default(),
+        }
+    }
+
+    /// A balancer over the endpoints. `previous`: the one before it; its round-robin indices go on.
+    pub(super) fn balancer(&self, set: EndpointSet, previous: Option<&Balancer>) -> Arc<Balancer> {
+        let mut control = self.control();
+        // New endpoints end the merging of what waits: all of it is in force with them.
+        for endpoint in set.endpoints() {
+            endpoint.live().publish_ejection();
+        }
+        let previous = previous.map(|previous| previous.load.load_full());
+        let load = LoadState::build(&set, &self.balancing, previous.as_deref());
+        self.show_membership(&load);
+        let balancer = Arc::new(Balancer {
+            set,
+            load: ArcSwap::from_pointee(load),
+        });
+        control.balancers.retain(|old| old.strong_count() > 0);
+        control.balancers.push(Arc::downgrade(&balancer));
+        let mut ejected = 0;
+        self.for_each_host(&balancer, |host| ejected += u64::from(host.is_ejected()));
+        self.stats.outlier_detection.ejections_active.set(ejected);
+        balancer
+    }
+
+    /// Ejects a host for the causes that fired, if the rules allow.
+    pub(super) fn eject(
+        &self,
+        balancer: &Balancer,
+        endpoint: &Endpoint,
+        fired: Fired,
+        config: &OutlierDetection,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+    ) {
+        let mut control = self.control();
+        for cause in fired.iter() {
+            // One that another thread ejected since keeps its counts until it returns.
+            if endpoint.is_ejected() {
+                break;
+            }
+            cause.detected(&self.stats.outlier_detection).inc();
+            if self.decide(balancer, endpoint, cause, config, now, entropy) {
+                self.health_changed(&mut control, balancer, endpoint.priority(), now);
+            }
+            endpoint.live().monitor.reset(cause);
+        }
+    }
+
+    /// Whether the host was ejected.
+    fn decide(
+        &self,
+        balancer: &Balancer,
+        endpoint: &Endpoint,
+        cause: Cause,
+        config: &OutlierDetection,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+    ) -> bool {
+        let stats = &self.stats.outlier_detection;
+        let (mut hosts, mut ejected) = (0, 0);
+        self.for_each_host(balancer, |host| {
+            hosts += 1;
+            ejected += usize::from(host.is_ejected());
+        });
+        if !outlier::may_eject(config, ejected, hosts) {
+            stats.ejections_overflow.inc();
+            return false;
+        }
+        if !outlier::is_enforced(cause.enforcing(config), entropy) {
+            return false;
+        }
+        let live = endpoint.live();
+        live.monitor.ejection().eject(config, now, entropy);
+        live.set_ejected(true);
+        stats.ejections_enforced_total.inc();
+        cause.enforced(stats).inc();
+        stats.ejections_active.set(ejected as u64 + 1);
+        true
+    }
+
+    /// Returns hosts whose time is up, if the interval has ended, and applies merged changes. When to come back.
+    pub(super) fn sweep(
+        &self,
+        balancer: &Balancer,
+        config: &OutlierDetection,
+        now: Instant,
+    ) -> Instant {
+        let mut control = self.control();
+        let next = *control.next_interval.get_or_insert(now + config.interval);
+        if now >= next {
+            control.next_interval = Some(now + config.interval);
+            self.end_interval(&mut control, balancer, config, now);
+        }
+        self.apply_due(&mut control, balancer, now);
+        self.next_sweep(&control, balancer, now)
+    }
+
+    fn end_interval(
+        &self,
+        control: &mut Control,
+        balancer: &Balancer,
+        config: &OutlierDetection,
+        now: Instant,
+    ) {
+        let mut ejected = 0;
+        let mut returned = Vec::new();
+        self.for_each_host(balancer, |host| {
+            let live = host.live();
+            let mut ejection = live.monitor.ejection();
+            if live.is_ejected() && ejection.is_over(config, now) {
+                live.set_ejected(false);
+                live.monitor.reset_all();
+                ejection.uneject(now);
+                returned.push(host.priority());
+            }
+            match live.is_ejected() {
+                true => ejected += 1,
+                false => ejection.forgive(config, now),
+            }
+        });
+        self.stats.outlier_detection.ejections_active.set(ejected);
+        self.original_destinations.retire_unused();
+        // Each return is a change of its own: of several at once the first is in force, the others wait for the window.
+        for priority in returned {
+            self.health_changed(control, balancer, priority, now);
+        }
+    }
+
+    /// Applies merged changes whose window has ended. One load if there are none. Waits for no lock.
+    pub(super) fn apply_waiting(&self, balancer: &Balancer, now: Instant) {
+        if !self.waiting.load(Relaxed) || balancer.set.endpoints().len() > REBUILD_INLINE {
+            return;
+        }
+        let mut control = match self.control.try_lock() {
+            Ok(control) => control,
+            Err(TryLockError::Poisoned(control)) => control.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        self.apply_due(&mut control, balancer, now);
+    }
+
+    fn apply_due(&self, control: &mut Control, balancer: &Balancer, now: Instant) {
+        let mut due = Vec::new();
+        for (priority, merge) in &mut control.merges {
+            if merge.release(now) {
+                due.push(*priority);
+            }
+        }
+        if !due.is_empty() {
+            self.publish(control, balancer, |priority| due.contains(&priority));
+        }
+        let waiting = control.merges.values().any(|merge| merge.due.is_some());
+        self.waiting.store(waiting, Relaxed);
+    }
+
+    fn health_changed(
+        &self,
+        control: &mut Control,
+        balancer: &Balancer,
+        priority: u32,
+        now: Instant,
+    ) {
+        let merge = control.merges.entry(priority).or_default();
+        let at_once = merge.admit(now, self.merge_window);
+        if at_once && balancer.set.endpoints().len() > REBUILD_INLINE {
+            merge.due = Some(now);
+        } else if at_once {
+            self.publish(control, balancer, |changed| changed == priority);
+            return;
+        }
+        self.waiting.store(true, Relaxed);
+    }
+
+    /// Makes ejections and returns of these priorities visible to the pickers of all snapshots in use.
+    fn publish(
+        &self,
+        control: &mut Control,
+        balancer: &Balancer,
+        is_changed: impl Fn(u32) -> bool,
+    ) {
+        self.for_each_host(balancer, |host| {
+            if is_changed(host.priority()) {
+                host.live().publish_ejection();
+            }
+        });
+        control.balancers.retain(|balancer| {
+            let Some(balancer) = balancer.upgrade() else {
+                return false;
+            };
+            let previous = balancer.load.load_full();
+            let load = LoadState::build(&balancer.set, &self.balancing, Some(&previous));
+            self.show_membership(&load);
+            balancer.load.store(Arc::new(load));
+            true
+        });
+    }
+
+    fn next_sweep(&self, control: &Control, balancer: &Balancer, now: Instant) -> Instant {
+        // An ejection may start a wait before the next sweep; nobody is told of it, so it is looked for.
+        let poll = match balancer.set.endpoints().len() > REBUILD_INLINE {
+            true => Some(now + REBUILD_POLL),
+            false if self.merge_window.is_zero() => None,
+            false => Some(now + self.merge_window),
+        };
+        let dues = control.merges.values().filter_map(|merge| merge.due);
+        dues.chain(poll)
+            .chain(control.next_interval)
+            .min()
+            .unwrap_or(now)
+    }
+
+    fn for_each_host(&self, balancer: &Balancer, mut visit: impl FnMut(&Endpoint)) {
+        balancer
+            .set
+            .endpoints()
+            .iter()
+            .for_each(|endpoint| visit(endpoint));
+        self.original_destinations.for_each(visit);
+    }
+
+    fn show_membership(&self, load: &LoadState) {
+        let membership = load.membership;
+        self.stats.membership_total.set(membership.total as u64);
+        self.stats.membership_healthy.set(membership.healthy as u64);
+        self.stats
+            .membership_degraded
+            .set(membership.degraded as u64);
+        self.stats
+            .membership_excluded
+            .set(membership.excluded as u64);
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

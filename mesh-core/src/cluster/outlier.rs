@@ -1,0 +1,272 @@
+//! Outlier detection by consecutive errors (Envoy `outlier_detection_impl.cc`).
+//!
+//! Three parts: what an attempt's outcome counts as ([`Signal`]), the counters of one host ([`HostMonitor`]), and the
+//! arithmetic of ejection and return ([`Ejection`]). Who is ejected is decided under the cluster's lock in
+//! [`super::live`].
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Entropy, grpc,
+    model::{OutlierDetection, UpstreamHttpOptions},
+    outcome::{Outcome, ResetReason},
+    stats::{Counter, OutlierStats},
+};
+
+/// What an attempt's outcome is to outlier detection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// A response of this status, or what counts as one.
+    Status(u16),
+    /// The connection could not be made (only told apart with `split_external_local_origin_errors`).
+    ConnectFailure,
+    /// A timeout or reset after the connection had been made (likewise).
+    LocalFailure,
+}
+
+impl Signal {
+    /// None: outlier detection does not hear of it.
+    pub(super) fn of(
+        outcome: Outcome,
+        config: &OutlierDetection,
+        http: &UpstreamHttpOptions,
+    ) -> Option<Self> {
+        let local = |as_status, failure| match config.split_external_local_origin_errors {
+            true => failure,
+            false => Self::Status(as_status),
+        };
+        Some(match outcome {
+            Outcome::Response {
+                status,
+                grpc_status,
+            } => {
+                let code = match (&http.outlier_error_statuses, grpc_status) {
+                    (Some(errors), _) if errors.contains(&status.as_u16()) => {
+                        status.as_u16().max(500)
+                    }
+                    (Some(_), _) => 200,
+                    (None, Some(grpc_status)) => grpc::http_of_status(grpc_status),
+                    (None, None) => status.as_u16(),
+                };
+                Self::Status(code)
+            }
+            // A full breaker says nothing of the host.
+            Outcome::Reset(ResetReason::Overflow) => return None,
+            Outcome::Reset(reason) if reason.is_connect_failure() => {
+                local(503, Self::ConnectFailure)
+            }
+            Outcome::Reset(_) => local(503, Self::LocalFailure),
+            Outcome::PerTryTimeout | Outcome::RouteTimeout => local(504, Self::LocalFailure),
+        })
+    }
+}
+
+/// Why a host is to be ejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    GatewayFailure,
+    Consecutive5xx,
+    LocalOriginFailure,
+}
+
+impl Cause {
+    const ALL: [Self; 3] = [
+        Self::GatewayFailure,
+        Self::Consecutive5xx,
+        Self::LocalOriginFailure,
+    ];
+
+    /// Percent of the detected ejections that are made.
+    pub(super) fn enforcing(self, config: &OutlierDetection) -> u32 {
+        match self {
+            Self::GatewayFailure => config.enforcing_consecutive_gateway_failure,
+            Self::Consecutive5xx => config.enforcing_consecutive_5xx,
+            Self::LocalOriginFailure => config.enforcing_consecutive_local_origin_failure,
+        }
+    }
+
+    pub(super) fn detected(self, stats: &OutlierStats) -> &Counter {
+        match self {
+            Self::GatewayFailure => &stats.ejections_detected_consecutive_gateway_failure,
+            Self::Consecutive5xx => &stats.ejections_detected_consecutive_5xx,
+            Self::LocalOriginFailure => &stats.ejections_detected_consecutive_local_origin_failure,
+        }
+    }
+
+    pub(super) fn enforced(self, stats: &OutlierStats) -> &Counter {
+        match self {
+            Self::GatewayFailure => &stats.ejections_enforced_consecutive_gateway_failure,
+            Self::Consecutive5xx => &stats.ejections_enforced_consecutive_5xx,
+            Self::LocalOriginFailure => &stats.ejections_enforced_consecutive_local_origin_failure,
+        }
+    }
+}
+
+/// The causes that one signal brought to their threshold, in Envoy's order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fired([bool; 3]);
+
+impl Fired {
+    pub(super) fn iter(self) -> impl Iterator<Item = Cause> {
+        std::iter::zip(Cause::ALL, self.0).filter_map(|(cause, fired)| fired.then_some(cause))
+    }
+}
+
+/// The counters of one host, written by all threads, and its history of ejections, written under the cluster's lock.
+#[derive(Debug, Default)]
+pub(super) struct HostMonitor {
+    consecutive_5xx: AtomicU32,
+    consecutive_gateway_failure: AtomicU32,
+    consecutive_local_origin_failure: AtomicU32,
+    ejection: Mutex<Ejection>,
+}
+
+impl HostMonitor {
+    /// Counts a signal. A success after a success is three loads.
+    pub(super) fn record(&self, signal: Signal, config: &OutlierDetection) -> Fired {
+        let mut fired = Fired::default();
+        let [gateway_fired, fired_5xx, local_fired] = &mut fired.0;
+        match signal {
+            Signal::Status(status) if status < 500 => {
+                clear(&self.consecutive_gateway_failure);
+                clear(&self.consecutive_5xx);
+                clear(&self.consecutive_local_origin_failure);
+            }
+            Signal::Status(status) => {
+                clear(&self.consecutive_local_origin_failure);
+                if matches!(status, 502..=504) {
+                    *gateway_fired = count(
+                        &self.consecutive_gateway_failure,
+                        config.consecutive_gateway_failure,
+                    );
+                } else {
+                    clear(&self.consecutive_gateway_failure);
+                }
+                *fired_5xx = count(&self.consecutive_5xx, config.consecutive_5xx);
+            }
+            Signal::ConnectFailure => {
+                *local_fired = count(
+                    &self.consecutive_local_origin_failure,
+                    config.consecutive_local_origin_failure,
+                );
+            }
+            // The connection that was made before has ended the run of failures.
+            Signal::LocalFailure => {
+                clear(&self.consecutive_local_origin_failure);
+                *local_fired = count(
+                    &self.consecutive_local_origin_failure,
+                    config.consecutive_local_origin_failure,
+                );
+            }
+        }
+        fired
+    }
+
+    /// Starts the count of this cause anew.
+    pub(super) fn reset(&self, cause: Cause) {
+        match cause {
+            Cause::GatewayFailure => clear(&self.consecutive_gateway_failure),
+            Cause::Consecutive5xx => clear(&self.consecutive_5xx),
+            Cause::LocalOriginFailure => clear(&self.consecutive_local_origin_failure),
+        }
+    }
+
+    /// Starts all counts anew, as when the host returns.
+    pub(super) fn reset_all(&self) {
+        Cause::ALL.into_iter().for_each(|cause| self.reset(cause));
+    }
+
+    pub(super) fn ejection(&self) -> MutexGuard<'_, Ejection> {
+        self.ejection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks before it writes: a host without errors has its cache line shared by all threads.
+fn clear(counter: &AtomicU32) {
+    if counter.load(Relaxed) != 0 {
+        counter.store(0, Relaxed);
+    }
+}
+
+/// Counts up; whether exactly the threshold was reached.
+fn count(counter: &AtomicU32, threshold: u32) -> bool {
+    counter.fetch_add(1, Relaxed).wrapping_add(1) == threshold
+}
+
+/// Whether one more of `hosts` may be ejected when `ejected` are.
+pub(super) fn may_eject(config: &OutlierDetection, ejected: usize, hosts: usize) -> bool {
+    let percent = 100.0 * (ejected as f64 + 1.0) / hosts as f64;
+    percent <= f64::from(config.max_ejection_percent.min(100))
+        || (config.always_eject_one_host && ejected == 0)
+}
+
+/// Whether a detected ejection is made.
+pub(super) fn is_enforced(percent: u32, entropy: &mut dyn Entropy) -> bool {
+    match percent {
+        0 => false,
+        100.. => true,
+        percent => entropy.next_u64() % 100 < u64::from(percent),
+    }
+}
+
+/// The history of ejections of one host.
+#[derive(Debug, Default)]
+pub(super) struct Ejection {
+    ejected: Option<Instant>,
+    returned: Option<Instant>,
+    /// How many times the base time the next ejection lasts.
+    multiplier: u32,
+    jitter: Duration,
+}
+
+impl Ejection {
+    pub(super) fn eject(
+        &mut self,
+        config: &OutlierDetection,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+    ) {
+        self.ejected = Some(now);
+        let jitter = config.max_ejection_time_jitter.as_millis() as u64;
+        self.jitter = match jitter {
+            0 => Duration::ZERO,
+            most => Duration::from_millis(entropy.next_u64() % (most + 1)),
+        };
+        let base = config.base_ejection_time;
+        if base.saturating_mul(self.multiplier) < config.max_ejection_time.saturating_add(base) {
+            self.multiplier += 1;
+        }
+    }
+
+    /// Whether an ejected host's time is up.
+    pub(super) fn is_over(&self, config: &OutlierDetection, now: Instant) -> bool {
+        let Some(ejected) = self.ejected else {
+            return true;
+        };
+        let time = config
+            .base_ejection_time
+            .saturating_mul(self.multiplier)
+            .min(config.max_ejection_time)
+            .saturating_add(self.jitter);
+        now.saturating_duration_since(ejected) >= time
+    }
+
+    pub(super) fn uneject(&mut self, now: Instant) {
+        self.returned = Some(now);
+    }
+
+    /// Forgives a host that has been back for an interval: its next ejection is shorter by one base time.
+    pub(super) fn forgive(&mut self, config: &OutlierDetection, now: Instant) {
+        if let Some(returned) = self.returned
+            && now.saturating_duration_since(returned) >= config.interval
+        {
+            self.multiplier = self.multiplier.saturating_sub(1);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The retry state of one request.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+
+use super::{RetryOn, back_off, back_off::BackOff};
+use crate::{
+    Entropy,
+    head::RequestHead,
+    matcher::{HeaderMatcher, MatchedHeader},
+    model::RetryPolicy,
+    outcome::{Outcome, ResetReason},
+    regex::Scratch,
+};
+
+/// The retry state of one request. Allocates only for `x-envoy-retriable-*` request headers.
+#[derive(Clone, Debug)]
+pub struct RetryState {
+    on: RetryOn,
+    remaining: u32,
+    /// Retries so far.
+    retries: u32,
+    back_off: BackOff,
+    /// `x-envoy-retriable-status-codes`, besides the policy's.
+    status_codes: Vec<u16>,
+    /// `x-envoy-retriable-header-names`, besides the policy's matchers.
+    header_names: Vec<HeaderName>,
+    clock: Option<fn() -> SystemTime>,
+}
+
+/// What to do with an attempt's outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RetryDecision {
+    /// Deliver it.
+    Deliver,
+    /// It would be retried, but `num_retries` are used up: deliver it with URX.
+    LimitExceeded,
+    /// Retry after this wait, if the breaker's retry permit can be had; otherwise deliver it with UO.
+    Retry {
+        /// The back-off.
+        after: Duration,
+    },
+}
+
+impl RetryState {
+    /// State for a request; None if nothing about it is retriable. Reads `x-envoy-retry-on`, `x-envoy-retry-grpc-on`,
+    /// `x-envoy-max-retries`, `x-envoy-retriable-status-codes`, `x-envoy-retriable-header-names`; the caller removes
+    /// them before forwarding.
+    pub fn new(policy: Option<&RetryPolicy>, head: &RequestHead<'_>) -> Option<Self> {
+        let header = |name: &str| head.headers.get(name)?.to_str().ok();
+        let mut on = policy.map(|policy| policy.retry_on).unwrap_or_default();
+        if let Some(value) = header("x-envoy-retry-on") {
+            on = on | RetryOn::of_header(value, RetryOn::HTTP);
+        }
+        if let Some(value) = header("x-envoy-retry-grpc-on") {
+            on = on | RetryOn::of_header(value, RetryOn::GRPC);
+        }
+        if on.is_empty() || !policy.is_none_or(|policy| is_retriable_request(policy, head)) {
+            return None;
+        }
+        let max_retries = header("x-envoy-max-retries").and_then(|v| v.trim().parse::<u64>().ok());
+        Some(Self {
+            on,
+            remaining: match max_retries {
+                Some(max) => u32::try_from(max).unwrap_or(u32::MAX),
+                None => policy.map_or(1, |policy| policy.num_retries),
+            },
+            retries: 0,
+            back_off: BackOff::new(policy),
+            status_codes: list(header("x-envoy-retriable-status-codes")),
+            header_names: list(header("x-envoy-retriable-header-names")),
+            clock: None,
+        })
+    }
+
+    /// Sets the wall clock by which `rate_limited_retry_back_off` understands a `UNIX_TIMESTAMP`; it is read for
+    /// nothing else. Without one such headers say nothing, and the back-off is the usual one.
+    #[must_use]
+    pub fn with_wall_clock(mut self, clock: fn() -> SystemTime) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Decides on one outcome. `headers`: response headers, where there are some. `sent`: whether any byte of the
+    /// request left on any attempt (`reset-before-request`).
+    pub fn decide(
+        &mut self,
+        policy: Option<&RetryPolicy>,
+        outcome: Outcome,
+        headers: Option<&HeaderMap>,
+        sent: bool,
+        entropy: &mut dyn Entropy,
+    ) -> RetryDecision {
+        let retriable = match outcome {
+            Outcome::Response {
+                status,
+                grpc_status,
+            } => self.is_retriable_response(policy, status, grpc_status, headers),
+            Outcome::Reset(reason) => self.on.holds_for_reset(reason, sent),
+            Outcome::PerTryTimeout => self.on.holds_for_reset(ResetReason::LocalReset, sent),
+            // The route timeout covers all attempts.
+            Outcome::RouteTimeout => false,
+        };
+        if !retriable {
+            return RetryDecision::Deliver;
+        }
+        let Some(remaining) = self.remaining.checked_sub(1) else {
+            return RetryDecision::LimitExceeded;
+        };
+        self.remaining = remaining;
+        self.retries += 1;
+        let asked = headers.and_then(|headers| {
+            let policy = policy?.rate_limited_back_off.as_ref()?;
+            back_off::rate_limited(policy, headers, self.clock, entropy)
+        });
+        RetryDecision::Retry {
+            after: asked.unwrap_or_else(|| self.back_off.next(entropy)),
+        }
+    }
+
+    /// Retries so far.
+    pub fn retries(&self) -> u32 {
+        self.retries
+    }
+
+    fn is_retriable_response(
+        &self,
+        policy: Option<&RetryPolicy>,
+        status: StatusCode,
+        grpc_status: Option<u32>,
+        headers: Option<&HeaderMap>,
+    ) -> bool {
+        // It comes from an upstream Envoy that wants less, so only who asked for it tries again.
+        if headers.is_some_and(|headers| headers.contains_key("x-envoy-ratelimited")) {
+            return self.on.contains(RetryOn::ENVOY_RATELIMITED);
+        }
+        self.on.holds_for_status(status, grpc_status)
+            || (self.on.contains(RetryOn::RETRIABLE_STATUS_CODES)
+                && self.has_status_code(policy, status.as_u16()))
+            || (self.on.contains(RetryOn::RETRIABLE_HEADERS)
+                && headers.is_some_and(|headers| self.has_retriable_header(policy, headers)))
+    }
+
+    fn has_status_code(&self, policy: Option<&RetryPolicy>, status: u16) -> bool {
+        policy.is_some_and(|policy| policy.retriable_status_codes.contains(&status))
+            || self.status_codes.contains(&status)
+    }
+
+    fn has_retriable_header(&self, policy: Option<&RetryPolicy>, headers: &HeaderMap) -> bool {
+        let head = RequestHead {
+            method: &Method::GET,
+            scheme: "",
+            authority: "",
+            path: "",
+            headers,
+        };
+        let mut scratch = Scratch::default();
+        let mut matches = |matcher: &HeaderMatcher| {
+            // A response has no pseudo headers of a request.
+            matches!(matcher.name, MatchedHeader::Name(_)) && matcher.matches(&head, &mut scratch)
+        };
+        policy.is_some_and(|policy| policy.retriable_headers.iter().any(&mut matches))
+            || self
+                .header_names
+                .iter()
+                .any(|name| headers.contains_key(name))
+    }
+}
+
+/// Whether the policy retries requests with this head at all.
+fn is_retriable_request(policy: &RetryPolicy, head: &RequestHead<'_>) -> bool {
+    let matchers = &policy.retriable_request_headers;
+    let mut scratch = Scratch::default();
+    matchers.is_empty() || matchers.iter().any(|m| m.matches(head, &mut scratch))
+}
+
+/// The elements of a comma-separated list that can be read.
+fn list<T: std::str::FromStr>(value: Option<&str>) -> Vec<T> {
+    value
+        .into_iter()
+        .flat_map(|value| value.split(','))
+        .filter_map(|element| element.trim().parse().ok())
+        .collect()
+}
