@@ -12,6 +12,7 @@
 mod data_plane;
 mod dispatch;
 mod error;
+pub mod server;
 pub mod transport;
 
 pub use data_plane::DataPlane;

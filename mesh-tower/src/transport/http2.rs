@@ -144,7 +144,7 @@ pub(crate) async fn send(
         match connection.send.try_send_request(request).await {
             Ok(response) => {
                 let lease = Lease {
-                    hold: Hold::Http2(stream),
+                    hold: Hold::Http2 { _stream: stream },
                     request_end,
                     _permit: permit,
                 };

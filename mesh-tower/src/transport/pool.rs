@@ -220,7 +220,7 @@ pub(crate) enum Hold {
         pool: Arc<Pool>,
     },
     /// One stream.
-    Http2(super::http2::Stream),
+    Http2 { _stream: super::http2::Stream },
 }
 
 impl Lease {
