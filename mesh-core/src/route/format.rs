@@ -1,10 +1,6 @@
 //! Header values with Envoy's substitution operators (`%REQ(x)%`, `%DOWNSTREAM_REMOTE_ADDRESS%`, …).
 
-use std::{
-    fmt::{self, Write as _},
-    net::SocketAddr,
-    sync::LazyLock,
-};
+use std::{fmt, net::SocketAddr, sync::LazyLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};

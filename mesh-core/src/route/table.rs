@@ -17,8 +17,9 @@ use crate::{
     head::{RequestHead, StreamView},
     local_reply::LocalReply,
     model::{
-        ClusterSpecifier, Forward, HeaderMutations, HeaderOperations, RetryPolicy, Route,
-        RouteAction, RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster,
+        ClusterSpecifier, FilterOverrides, Forward, HeaderMutations, HeaderOperations, PathRewrite,
+        RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+        WeightedCluster,
     },
     regex::Scratch,
     snapshot::ClusterIndex,
@@ -258,8 +259,8 @@ pub struct CompiledRoute {
     retry_policy: Option<Arc<RetryPolicy>>,
     selection: Option<Selection>,
     filters: RouteFilters,
-    /// By place in `weighted_clusters`; None: as `filters`. Empty if no entry has overrides.
-    weighted_filters: Box<[Option<RouteFilters>]>,
+    /// By place in `weighted_clusters`; empty if no entry has overrides.
+    weighted_filters: Box<[RouteFilters]>,
     response_reads_request: bool,
     /// The match asks for more than a path.
     conditional: bool,
@@ -275,22 +276,10 @@ impl CompiledRoute {
     ) -> Self {
         let forward = forward_of(route);
         let weighted = forward.map_or(&[][..], weighted_clusters);
-        let levels = [
-            &route.filter_overrides,
-            &host.filter_overrides,
-            &config.filter_overrides,
-        ];
-        let merged_for = |entry: &WeightedCluster| {
-            let [route, host, config] = levels;
-            (!entry.filter_overrides.is_empty())
-                .then(|| filters.merge(&[&entry.filter_overrides, route, host, config]))
-        };
-        let weighted_filters = if weighted.iter().any(|e| !e.filter_overrides.is_empty()) {
-            weighted.iter().map(merged_for).collect()
-        } else {
-            Box::default()
-        };
         let operations = [&route.headers, &host.headers, &config.headers];
+        if let Some(PathRewrite::Regex { pattern, .. }) = path_rewrite(route) {
+            pattern.prepare_replace();
+        }
         Self {
             retry_policy: forward
                 .and_then(|f| f.retry_policy.as_ref())
@@ -298,8 +287,15 @@ impl CompiledRoute {
                 .cloned(),
             selection: forward
                 .map(|f| Selection::new(&f.cluster, f.weighted_header.as_ref(), slots)),
-            filters: filters.merge(&levels),
-            weighted_filters,
+            filters: merge(filters, &Vec::new(), route, host, config),
+            weighted_filters: if weighted.iter().any(|e| !e.filter_overrides.is_empty()) {
+                weighted
+                    .iter()
+                    .map(|entry| merge(filters, &entry.filter_overrides, route, host, config))
+                    .collect()
+            } else {
+                Box::default()
+            },
             response_reads_request: weighted
                 .iter()
                 .map(|entry| &entry.headers)
@@ -349,7 +345,6 @@ impl CompiledRoute {
     pub fn filters_for(&self, selected: Option<&SelectedCluster>) -> &RouteFilters {
         selected
             .and_then(|selected| self.weighted_filters.get(selected.weighted? as usize))
-            .and_then(Option::as_ref)
             .unwrap_or(&self.filters)
     }
 
@@ -376,6 +371,35 @@ impl CompiledRoute {
 
     fn weighted_entry(&self, selected: Option<&SelectedCluster>) -> Option<&WeightedCluster> {
         weighted_clusters(self.forward()?).get(selected?.weighted? as usize)
+    }
+}
+
+/// The overrides in force for a route, and for an entry of its weighted clusters.
+fn merge(
+    filters: &FilterChain,
+    entry: &FilterOverrides,
+    route: &Route,
+    host: &VirtualHost,
+    config: &RouteConfiguration,
+) -> RouteFilters {
+    let levels = [
+        entry,
+        &route.filter_overrides,
+        &host.filter_overrides,
+        &config.filter_overrides,
+    ];
+    if levels.iter().all(|level| level.is_empty()) {
+        RouteFilters::default()
+    } else {
+        filters.merge(&levels)
+    }
+}
+
+fn path_rewrite(route: &Route) -> Option<&PathRewrite> {
+    match &route.action {
+        RouteAction::Forward(forward) => forward.path_rewrite.as_ref(),
+        RouteAction::Redirect(redirect) => redirect.path.as_ref(),
+        _ => None,
     }
 }
 
