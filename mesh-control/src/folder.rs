@@ -16,7 +16,7 @@ use crate::yaml::{Node, Report, split};
 const MESH_FILE: &str = "mesh.yaml";
 const RUNNER_FILE: &str = "local.yaml";
 /// Where the local runner reports pods and endpoints.
-const STATUS_FOLDER: &str = ".status";
+pub(crate) const STATUS_FOLDER: &str = ".status";
 
 /// A folder: its `*.yaml` at the top level and in `.status/`, read into one [`Config`].
 ///

@@ -2,11 +2,17 @@
 #![deny(missing_docs)]
 
 mod config;
+mod control_plane;
 mod folder;
 pub mod model;
 mod problem;
+mod server;
+mod translate;
+mod watch;
 pub mod yaml;
 
 pub use config::Config;
+pub use control_plane::{ControlPlane, Options};
 pub use folder::{Changes, Folder, Validated, validate_documents};
 pub use problem::{Problem, Severity};
+pub use server::{ClientStatus, Refused, Responses, TypeStatus};

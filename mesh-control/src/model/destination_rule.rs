@@ -334,12 +334,8 @@ impl ConnectionPool {
 
     fn read_tcp(&mut self, at: &At<'_>) {
         let fields = at.fields();
-        let number = |name| {
-            fields
-                .get(name)
-                .map_or(0, |at: At<'_>| at.number(i32::MAX as u32))
-        };
-        self.max_connections = number("maxConnections");
+        let connections = fields.get("maxConnections");
+        self.max_connections = connections.map_or(0, |at| at.number(i32::MAX as u32));
         self.connect_timeout = fields
             .get("connectTimeout")
             .map(|at| at.duration_from_1ms());

@@ -32,10 +32,6 @@ impl HeaderOps {
         fields.finish();
         ops
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
-    }
 }
 
 impl Headers {
@@ -94,10 +90,6 @@ impl Headers {
             }
         }
         headers
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.request.is_empty() && self.response.is_empty()
     }
 }
 

@@ -19,25 +19,25 @@ mod sidecar;
 mod virtual_service;
 
 pub(crate) use destination_rule::{
-    ConnectionPool, DestinationRule, LoadBalancer, OutlierDetection, Subset, TrafficPolicy,
+    ConnectionPool, DestinationRule, Keepalive, LoadBalancer, OutlierDetection, Subset,
+    TrafficPolicy,
 };
 pub(crate) use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub(crate) use gateway::{Gateway, Server, ServerHost};
 pub(crate) use headers::{HeaderOps, Headers};
 pub(crate) use http_match::{HttpMatch, StringMatch};
 pub(crate) use http_route::{
-    Destination, DirectResponse, HttpDestination, HttpRoute, Mirror, MirrorAmount, Redirect,
-    RedirectPort, Rewrite,
+    Destination, HttpDestination, HttpRoute, MirrorAmount, Redirect, RedirectPort,
 };
 pub use kind::{Kind, kinds};
 pub(crate) use mesh_config::MeshConfig;
-pub(crate) use names::{DOMAIN, resolve_host};
+pub(crate) use names::DOMAIN;
 pub use object::{Metadata, ObjectId, Other, Provenance};
 pub(crate) use object::{Object, ReadObject, read};
 pub(crate) use peer_authentication::PeerAuthentication;
 pub(crate) use pod::Pod;
 pub(crate) use protocol::Protocol;
-pub(crate) use resilience::{Abort, AbortStatus, Cors, Delay, Fault, Retries};
+pub(crate) use resilience::{Abort, AbortStatus, Cors, Fault, Percent, Retries};
 pub(crate) use service::{ClusterIp, Service, ServicePort, TargetPort};
-pub(crate) use sidecar::{CaptureMode, EgressListener, Sidecar};
-pub(crate) use virtual_service::VirtualService;
+pub(crate) use sidecar::{CaptureMode, Sidecar};
+pub(crate) use virtual_service::{VirtualService, is_exported};

@@ -7,7 +7,8 @@ pub(crate) struct Pod {
     pub(crate) metadata: Metadata,
     pub(crate) ip: String,
     pub(crate) ready: bool,
-    pub(crate) service_account: String,
+    /// The Deployment, StatefulSet, … that it belongs to; its own name if to none.
+    pub(crate) workload: String,
     /// Named container ports: (name, port).
     pub(crate) ports: Vec<(String, u32)>,
 }
@@ -29,11 +30,9 @@ impl Pod {
                 .unwrap_or_default();
             ready = phase == "Running" && conditions.iter().any(|at| is_ready(at.node()));
         }
-        let mut service_account = String::new();
         let mut ports = Vec::new();
         if let Some(spec) = fields.get("spec") {
             let spec = spec.fields();
-            service_account = spec.string("serviceAccountName");
             for container in spec
                 .get("containers")
                 .map(|at| at.items())
@@ -49,14 +48,36 @@ impl Pod {
                 }
             }
         }
+        let workload = workload(fields, &metadata);
         Pod {
             metadata,
             ip,
             ready,
-            service_account,
+            workload,
             ports,
         }
     }
+}
+
+/// The controller's name; for a ReplicaSet that of its Deployment, which lacks the hash at the end.
+fn workload(fields: &Fields<'_>, metadata: &Metadata) -> String {
+    let owners = fields
+        .get("metadata")
+        .and_then(|m| m.fields().get("ownerReferences"));
+    let owners = owners.map(|at| at.items()).unwrap_or_default();
+    let controller = owners
+        .iter()
+        .map(|at| at.node())
+        .find(|o| o.get("name").is_some());
+    let Some(owner) = controller.and_then(|o| o.get("name")?.as_str()) else {
+        return metadata.name.clone();
+    };
+    let hash = metadata
+        .labels
+        .get("pod-template-hash")
+        .map(|hash| format!("-{hash}"));
+    let deployment = hash.and_then(|hash| owner.strip_suffix(hash.as_str()));
+    deployment.unwrap_or(owner).to_owned()
 }
 
 fn named_port(node: &Node) -> Option<(String, u32)> {

@@ -9,7 +9,6 @@ mod split;
 mod values;
 
 pub use fields::{At, Fields, Report};
-pub(crate) use node::SyntaxError;
 pub use node::{Entry, Mark, Node, Value};
 pub use split::{Document, split};
 pub(crate) use values::parse_duration;

@@ -23,8 +23,7 @@ pub fn split(text: &str) -> Vec<Document<'_>> {
     let mut start = 0;
     let mut start_line = 0;
     let mut offset = 0;
-    let mut lines = 0;
-    for line in text.split_inclusive('\n') {
+    for (lines, line) in (0..).zip(text.split_inclusive('\n')) {
         if is_marker(line) {
             push(&mut documents, text, start..offset, start_line);
             // what follows the marker on its line belongs to the document
@@ -34,7 +33,6 @@ pub fn split(text: &str) -> Vec<Document<'_>> {
             start_line = if keeps_line { lines } else { lines + 1 };
         }
         offset += line.len();
-        lines += 1;
     }
     push(&mut documents, text, start..offset, start_line);
     documents

@@ -1,0 +1,102 @@
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use mesh_proto::envoy::service::discovery::v3::aggregated_discovery_service_server::{
+    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+};
+use mesh_proto::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::stream::{Responses, Source};
+
+/// Serves ADS on a listener until `shutdown` resolves.
+pub(crate) async fn serve(
+    source: Arc<Source>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let service = AggregatedDiscoveryServiceServer::new(Service { source });
+    tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .add_service(service)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
+        .await
+        .map_err(io::Error::other)
+}
+
+#[derive(Debug)]
+struct Service {
+    source: Arc<Source>,
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Service {
+    type StreamAggregatedResourcesStream = GrpcResponses;
+    type DeltaAggregatedResourcesStream =
+        tokio_stream::Empty<Result<DeltaDiscoveryResponse, Status>>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<GrpcResponses>, Status> {
+        let requests = Requests(Some(request.into_inner()));
+        Ok(Response::new(GrpcResponses(Responses::new(
+            self.source.clone(),
+            requests,
+        ))))
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        _: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        Err(Status::unimplemented(
+            "incremental xDS is not served; use state of the world (api_type: GRPC)",
+        ))
+    }
+}
+
+/// Requests of one client; a broken stream has ended.
+#[derive(Debug)]
+struct Requests(Option<Streaming<DiscoveryRequest>>);
+
+impl Stream for Requests {
+    type Item = DiscoveryRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<DiscoveryRequest>> {
+        let Some(requests) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        match ready!(Pin::new(requests).poll_next(cx)) {
+            Some(Ok(request)) => Poll::Ready(Some(request)),
+            Some(Err(status)) => {
+                tracing::debug!(%status, "client's stream broke");
+                self.0 = None;
+                Poll::Ready(None)
+            }
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+/// Responses with gRPC's errors.
+#[derive(Debug)]
+struct GrpcResponses(Responses<Requests>);
+
+impl Stream for GrpcResponses {
+    type Item = Result<DiscoveryResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = ready!(Pin::new(&mut self.0).poll_next(cx));
+        Poll::Ready(item.map(|response| {
+            response.map_err(|refused| Status::invalid_argument(refused.to_string()))
+        }))
+    }
+}

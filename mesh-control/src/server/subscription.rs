@@ -1,0 +1,196 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+
+use mesh_proto::envoy::config::cluster::v3::Cluster;
+use mesh_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use mesh_proto::envoy::config::listener::v3::Listener;
+use mesh_proto::envoy::config::route::v3::RouteConfiguration;
+use prost::{Message, Name};
+use rustc_hash::FxHasher;
+
+use crate::translate::Translator;
+
+/// The types that are served, in the order in which they are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ResourceType {
+    Cluster,
+    Endpoint,
+    Listener,
+    Route,
+}
+
+impl ResourceType {
+    pub(super) const ALL: [ResourceType; 4] = [
+        ResourceType::Cluster,
+        ResourceType::Endpoint,
+        ResourceType::Listener,
+        ResourceType::Route,
+    ];
+
+    pub(super) fn url(self) -> String {
+        match self {
+            ResourceType::Cluster => Cluster::type_url(),
+            ResourceType::Endpoint => ClusterLoadAssignment::type_url(),
+            ResourceType::Listener => Listener::type_url(),
+            ResourceType::Route => RouteConfiguration::type_url(),
+        }
+    }
+
+    pub(super) fn of_url(url: &str) -> Option<ResourceType> {
+        ResourceType::ALL.into_iter().find(|t| t.url() == url)
+    }
+
+    /// Whether subscribing without names means all resources.
+    fn has_wildcard(self) -> bool {
+        matches!(self, ResourceType::Cluster | ResourceType::Listener)
+    }
+}
+
+/// A resource as it was made; equal ones keep their encoding, since the order of protobuf maps is arbitrary.
+#[derive(Clone, Debug, PartialEq)]
+enum Resource {
+    Cluster(Box<Cluster>),
+    Endpoint(Box<ClusterLoadAssignment>),
+    Listener(Box<Listener>),
+    Route(Box<RouteConfiguration>),
+}
+
+impl Resource {
+    fn name(&self) -> &str {
+        match self {
+            Resource::Cluster(r) => &r.name,
+            Resource::Endpoint(r) => &r.cluster_name,
+            Resource::Listener(r) => &r.name,
+            Resource::Route(r) => &r.name,
+        }
+    }
+
+    fn encode(&self) -> prost_types::Any {
+        fn any<M: Message + Name>(message: &M) -> prost_types::Any {
+            prost_types::Any {
+                type_url: M::type_url(),
+                value: message.encode_to_vec(),
+            }
+        }
+        match self {
+            Resource::Cluster(r) => any(&**r),
+            Resource::Endpoint(r) => any(&**r),
+            Resource::Listener(r) => any(&**r),
+            Resource::Route(r) => any(&**r),
+        }
+    }
+}
+
+/// What a client asked for of one type, and what it has.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    kind: ResourceType,
+    names: BTreeSet<String>,
+    /// Resources as last made, by name, in the order to send; each with its encoding and content version.
+    resources: Vec<(Resource, prost_types::Any, u64)>,
+    /// Version of the whole: changes only with the content.
+    version: String,
+    pub(super) nonce: String,
+    pub(super) acked_version: String,
+    pub(super) nack: Option<String>,
+    /// Whether a response is due.
+    pub(super) due: bool,
+}
+
+impl Subscription {
+    pub(super) fn new(kind: ResourceType) -> Self {
+        Subscription {
+            kind,
+            names: BTreeSet::new(),
+            resources: Vec::new(),
+            version: String::new(),
+            nonce: String::new(),
+            acked_version: String::new(),
+            nack: None,
+            due: true,
+        }
+    }
+
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Takes the names of a request; returns whether they are others than before.
+    pub(super) fn set_names(&mut self, names: &[String]) -> bool {
+        let names = names.iter().filter(|name| *name != "*").cloned().collect();
+        let changed = self.names != names;
+        self.names = names;
+        changed
+    }
+
+    /// Makes the resources anew; returns whether anything is different.
+    pub(super) fn update(&mut self, translator: &Translator) -> bool {
+        let made = self.make(translator);
+        let mut before: BTreeMap<String, (Resource, prost_types::Any, u64)> = self
+            .resources
+            .drain(..)
+            .map(|entry| (entry.0.name().to_owned(), entry))
+            .collect();
+        let mut hasher = FxHasher::default();
+        for resource in made {
+            let entry = match before.remove(resource.name()) {
+                Some(same) if same.0 == resource => same,
+                _ => encoded(resource),
+            };
+            entry.0.name().hash(&mut hasher);
+            entry.2.hash(&mut hasher);
+            self.resources.push(entry);
+        }
+        let version = format!("{:016x}", hasher.finish());
+        let changed = version != self.version;
+        self.version = version;
+        changed
+    }
+
+    fn make(&self, translator: &Translator) -> Vec<Resource> {
+        let wanted = |name: &str| {
+            (self.names.is_empty() && self.kind.has_wildcard()) || self.names.contains(name)
+        };
+        match self.kind {
+            ResourceType::Cluster => {
+                let all = translator
+                    .clusters()
+                    .into_iter()
+                    .filter(|r| wanted(&r.name));
+                all.map(|r| Resource::Cluster(Box::new(r))).collect()
+            }
+            ResourceType::Listener => {
+                let all = translator
+                    .listeners()
+                    .into_iter()
+                    .filter(|r| wanted(&r.name));
+                all.map(|r| Resource::Listener(Box::new(r))).collect()
+            }
+            ResourceType::Endpoint => {
+                let all = self
+                    .names
+                    .iter()
+                    .filter_map(|name| translator.endpoints(name));
+                all.map(|r| Resource::Endpoint(Box::new(r))).collect()
+            }
+            ResourceType::Route => {
+                let all = self.names.iter().map(|name| translator.route(name));
+                all.map(|r| Resource::Route(Box::new(r))).collect()
+            }
+        }
+    }
+
+    pub(super) fn encoded(&self) -> Vec<prost_types::Any> {
+        self.resources
+            .iter()
+            .map(|(_, any, _)| any.clone())
+            .collect()
+    }
+}
+
+fn encoded(resource: Resource) -> (Resource, prost_types::Any, u64) {
+    let any = resource.encode();
+    let mut hasher = FxHasher::default();
+    any.value.hash(&mut hasher);
+    (resource, any, hasher.finish())
+}

@@ -1,0 +1,230 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mesh_proto::envoy::config::core::v3::TrafficDirection;
+use mesh_proto::envoy::config::listener::v3 as xds;
+use mesh_proto::envoy::config::route::v3 as rt;
+
+use super::address::socket;
+use super::connection_manager::{self, Place, Routes};
+use super::listener::{WILDCARD, accepts_per_event, own_address};
+use super::route::{RouteContext, routes_of};
+use super::scope::{Scope, host_matches};
+use crate::model::{Gateway, Protocol, Server, VirtualService, is_exported};
+
+const MAX_DIRECT_RESPONSE: u32 = 1 << 20;
+
+/// A server of a Gateway that selects the node, on the port that it really listens on.
+struct Bound<'a> {
+    gateway: &'a Arc<Gateway>,
+    server: &'a Server,
+    port: u32,
+}
+
+/// A listener per address and port of the servers.
+pub(super) fn listeners(scope: &Scope) -> Vec<xds::Listener> {
+    let mut bound: BTreeMap<(String, u32), Protocol> = BTreeMap::new();
+    for Bound { server, port, .. } in servers(scope) {
+        let bind = if server.bind.is_empty() {
+            WILDCARD
+        } else {
+            &server.bind
+        };
+        bound
+            .entry((bind.to_owned(), port))
+            .or_insert(server.protocol);
+    }
+    bound
+        .into_iter()
+        .map(|((bind, port), protocol)| listener(scope, &bind, port, protocol))
+        .collect()
+}
+
+fn listener(scope: &Scope, bind: &str, port: u32, protocol: Protocol) -> xds::Listener {
+    let name = format!("{bind}_{port}");
+    let filter = connection_manager::filter(
+        &scope.node,
+        Place::Gateway,
+        &format!("outbound_{name}"),
+        Routes::Rds(format!("http.{port}")),
+        protocol == Protocol::GrpcWeb,
+    );
+    let chain = xds::FilterChain {
+        filters: vec![filter],
+        transport_socket_connect_timeout: Some(prost_types::Duration {
+            seconds: 15,
+            nanos: 0,
+        }),
+        ..Default::default()
+    };
+    xds::Listener {
+        address: Some(socket(own_address(&scope.node, bind, true), port)),
+        name,
+        filter_chains: vec![chain],
+        traffic_direction: TrafficDirection::Outbound.into(),
+        max_connections_to_accept_per_socket_event: accepts_per_event(),
+        ..Default::default()
+    }
+}
+
+/// The servers of the Gateways that select the node, oldest first.
+fn servers(scope: &Scope) -> Vec<Bound<'_>> {
+    let labels = &scope.node.labels;
+    let selects = |g: &&Arc<Gateway>| g.selector.iter().all(|(k, v)| labels.get(k) == Some(v));
+    let targets = scope.targets();
+    let mut all = Vec::new();
+    for gateway in scope.config.gateways.iter().filter(selects) {
+        for server in &gateway.servers {
+            // a Service in front of the gateway may map its port to another one of the pod
+            let mut mapped: Vec<u32> = targets
+                .iter()
+                .filter(|t| t.port.port == server.port)
+                .map(|t| t.target_port)
+                .collect();
+            mapped.dedup();
+            if mapped.is_empty() {
+                mapped.push(server.port);
+            }
+            all.extend(mapped.into_iter().map(|port| Bound {
+                gateway,
+                server,
+                port,
+            }));
+        }
+    }
+    all
+}
+
+/// `http.PORT`: a virtual host per host that a server admits and a VirtualService routes.
+pub(super) fn route_configuration(scope: &Scope, name: &str) -> rt::RouteConfiguration {
+    let empty = rt::RouteConfiguration {
+        name: name.to_owned(),
+        validate_clusters: Some(false),
+        ..Default::default()
+    };
+    let port = name
+        .strip_prefix("http.")
+        .and_then(|port| port.parse::<u32>().ok());
+    let servers: Vec<_> = servers(scope)
+        .into_iter()
+        .filter(|bound| Some(bound.port) == port)
+        .collect();
+    let Some(first) = servers.first() else {
+        return empty;
+    };
+    let mut hosts: BTreeMap<String, Vec<rt::Route>> = BTreeMap::new();
+    for bound in &servers {
+        add_server(scope, bound, &mut hosts);
+    }
+    let virtual_hosts = match hosts.is_empty() {
+        true => vec![virtual_host(
+            "blackhole",
+            first.server.port,
+            "*",
+            Vec::new(),
+            false,
+        )],
+        false => collapse(hosts, first.server.port),
+    };
+    rt::RouteConfiguration {
+        virtual_hosts,
+        max_direct_response_body_size_bytes: Some(MAX_DIRECT_RESPONSE),
+        ignore_port_in_host_matching: true,
+        ..empty
+    }
+}
+
+fn add_server(scope: &Scope, bound: &Bound<'_>, hosts: &mut BTreeMap<String, Vec<rt::Route>>) {
+    let metadata = &bound.gateway.metadata;
+    let gateway_name = format!("{}/{}", metadata.namespace, metadata.name);
+    for vs in scope.config.virtual_services.iter().filter(|vs| {
+        vs.gateways.contains(&gateway_name)
+            && is_exported(&vs.export_to, &vs.metadata.namespace, &scope.node.namespace)
+    }) {
+        let shared = intersection(bound.server, vs);
+        if shared.is_empty() {
+            continue;
+        }
+        let only_port = |host: &str| match scope.service(host).map(|s| s.ports.as_slice()) {
+            Some([only]) => Some(only.port),
+            _ => None,
+        };
+        let context = RouteContext {
+            scope,
+            listener_port: bound.server.port,
+            gateways: &[&gateway_name],
+            destination_port: &only_port,
+        };
+        let routes = routes_of(&context, vs);
+        if routes.is_empty() {
+            continue;
+        }
+        for host in shared {
+            hosts
+                .entry(host.to_lowercase())
+                .or_default()
+                .extend(routes.iter().cloned());
+        }
+    }
+}
+
+/// Hosts that both admit: the narrower of two that overlap.
+fn intersection(server: &Server, vs: &VirtualService) -> Vec<String> {
+    let mut shared: Vec<String> = Vec::new();
+    let of_namespace = server
+        .hosts
+        .iter()
+        .filter(|h| h.namespace == "*" || h.namespace == vs.metadata.namespace);
+    for server_host in of_namespace {
+        for host in &vs.hosts {
+            let narrower = if host_matches(&server_host.host, host) {
+                host
+            } else if host_matches(host, &server_host.host) {
+                &server_host.host
+            } else {
+                continue;
+            };
+            if !shared.contains(narrower) {
+                shared.push(narrower.clone());
+            }
+        }
+    }
+    shared
+}
+
+/// Hosts with the same routes become one virtual host; routes that match everything go last.
+fn collapse(hosts: BTreeMap<String, Vec<rt::Route>>, port: u32) -> Vec<rt::VirtualHost> {
+    let mut built: Vec<rt::VirtualHost> = Vec::new();
+    for (host, routes) in hosts {
+        match built.iter_mut().find(|vh| vh.routes == routes) {
+            Some(same) => same.domains.push(host),
+            None => built.push(virtual_host(&host, port, &host, routes, true)),
+        }
+    }
+    for host in &mut built {
+        host.routes.sort_by_key(|route| {
+            route
+                .r#match
+                .as_ref()
+                .is_some_and(super::route_match::is_catch_all)
+        });
+    }
+    built.sort_by(|a, b| a.name.cmp(&b.name));
+    built
+}
+
+fn virtual_host(
+    name: &str,
+    port: u32,
+    domain: &str,
+    routes: Vec<rt::Route>,
+    attempts: bool,
+) -> rt::VirtualHost {
+    rt::VirtualHost {
+        name: format!("{name}:{port}"),
+        domains: vec![domain.to_owned()],
+        routes,
+        include_request_attempt_count: attempts,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,84 @@
+//! Configuration and a node to xDS resources, as istiod would emit them for that node.
+//!
+//! The same names, order, shapes and defaults as istiod under the environment and mesh configuration with
+//! which a stock Envoy accepts its resources (no Istio extensions, no TLS).
+
+mod address;
+mod cluster;
+mod connection_manager;
+mod endpoints;
+mod gateway;
+mod inbound;
+mod inbound_cluster;
+mod listener;
+mod listener_filters;
+mod metadata;
+mod network_filters;
+mod node;
+mod resilience;
+mod route;
+mod route_action;
+mod route_match;
+mod scope;
+mod tracing_tags;
+mod traffic_policy;
+mod virtual_host;
+
+use std::sync::Arc;
+
+use mesh_proto::envoy::config::cluster::v3::Cluster;
+use mesh_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use mesh_proto::envoy::config::listener::v3::Listener;
+use mesh_proto::envoy::config::route::v3::RouteConfiguration;
+
+use crate::config::Config;
+pub(crate) use node::{InvalidNode, Node, NodeKind};
+use scope::Scope;
+
+/// Translates for one node and one configuration.
+#[derive(Debug)]
+pub(crate) struct Translator {
+    scope: Scope,
+}
+
+impl Translator {
+    pub(crate) fn new(config: Arc<Config>, node: Arc<Node>) -> Self {
+        Translator {
+            scope: Scope::new(config, node),
+        }
+    }
+
+    pub(crate) fn listeners(&self) -> Vec<Listener> {
+        match self.scope.node.kind {
+            NodeKind::Router => gateway::listeners(&self.scope),
+            NodeKind::Sidecar => {
+                let mut listeners = listener::outbound(&self.scope);
+                listeners.push(listener::virtual_outbound(&self.scope));
+                listeners.push(inbound::virtual_inbound(&self.scope));
+                listeners
+            }
+        }
+    }
+
+    pub(crate) fn clusters(&self) -> Vec<Cluster> {
+        cluster::clusters(&self.scope)
+    }
+
+    /// A route configuration by name; an unknown one is empty, as istiod answers.
+    pub(crate) fn route(&self, name: &str) -> RouteConfiguration {
+        match self.scope.node.kind {
+            NodeKind::Router => gateway::route_configuration(&self.scope, name),
+            NodeKind::Sidecar => virtual_host::route_configuration(&self.scope, name),
+        }
+    }
+
+    /// The endpoints of a cluster by name; `None` if there is no such cluster of type EDS.
+    pub(crate) fn endpoints(&self, cluster: &str) -> Option<ClusterLoadAssignment> {
+        endpoints::assignment(&self.scope, cluster)
+    }
+}
+
+/// Name of the cluster for a service's port.
+pub(crate) fn outbound_cluster(port: u32, subset: &str, host: &str) -> String {
+    format!("outbound|{port}|{subset}|{host}")
+}

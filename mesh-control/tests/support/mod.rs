@@ -1,0 +1,218 @@
+//! A folder in a temporary directory, and a client of its control plane.
+
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its part")]
+
+use std::path::Path;
+
+use mesh_control::{ControlPlane, Options, Responses};
+use mesh_proto::envoy::config::core::v3 as core;
+use mesh_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use prost::Name;
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+/// The folder `examples/bookinfo` of this repository.
+pub fn bookinfo() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookinfo")
+}
+
+/// A copy of a folder, without its subfolders.
+pub fn copy_of(folder: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+    }
+    copy
+}
+
+/// Reports pods and endpoints as the local runner does: (service, version, address, port name, port).
+pub fn write_status(folder: &Path, pods: &[(&str, &str, &str, &str, u16)]) {
+    let status = folder.join(".status");
+    std::fs::create_dir_all(&status).unwrap();
+    let mut text = String::new();
+    for (service, version, address, port_name, port) in pods {
+        let name = format!("{service}-{version}-{}", address.replace('.', "-"));
+        text.push_str(&format!(
+            "---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {name}
+  labels: {{app: {service}, version: {version}, pod-template-hash: abc}}
+  ownerReferences:
+  - {{apiVersion: apps/v1, kind: ReplicaSet, name: {service}-{version}-abc, controller: true, uid: x}}
+spec: {{containers: [{{name: app}}]}}
+status:
+  phase: Running
+  podIP: {address}
+  conditions: [{{type: Ready, status: \"True\"}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: {name}
+  labels: {{kubernetes.io/service-name: {service}}}
+addressType: IPv4
+endpoints:
+- addresses: [{address}]
+  conditions: {{ready: true}}
+  targetRef: {{kind: Pod, name: {name}, namespace: default}}
+ports:
+- {{name: {port_name}, port: {port}, protocol: TCP}}
+"
+        ));
+    }
+    std::fs::write(status.join("pods.yaml"), text).unwrap();
+}
+
+fn text(value: &str) -> Value {
+    Value {
+        kind: Some(Kind::StringValue(value.to_owned())),
+    }
+}
+
+/// A node as istiod knows it.
+pub fn node(kind: &str, ip: &str, name: &str, labels: &[(&str, &str)]) -> core::Node {
+    let labels = labels
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), text(v)))
+        .collect();
+    let fields = [
+        ("NAMESPACE".to_owned(), text("default")),
+        ("ISTIO_VERSION".to_owned(), text("1.31.0")),
+        ("CLUSTER_ID".to_owned(), text("Kubernetes")),
+        ("MESH_ID".to_owned(), text("cluster.local")),
+        ("SERVICE_ACCOUNT".to_owned(), text("default")),
+        ("INSTANCE_IPS".to_owned(), text(ip)),
+        (
+            "LABELS".to_owned(),
+            Value {
+                kind: Some(Kind::StructValue(Struct { fields: labels })),
+            },
+        ),
+    ];
+    core::Node {
+        id: format!("{kind}~{ip}~{name}.default~default.svc.cluster.local"),
+        metadata: Some(Struct {
+            fields: fields.into(),
+        }),
+        ..Default::default()
+    }
+}
+
+/// A client on a stream of the control plane, in process.
+pub struct Client {
+    requests: mpsc::UnboundedSender<DiscoveryRequest>,
+    responses: Responses<UnboundedReceiverStream<DiscoveryRequest>>,
+    node: Option<core::Node>,
+}
+
+impl Client {
+    pub fn new(control: &ControlPlane, node: core::Node) -> Self {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let responses = control.stream(UnboundedReceiverStream::new(receiver));
+        Client {
+            requests,
+            responses,
+            node: Some(node),
+        }
+    }
+
+    pub fn send(&mut self, request: DiscoveryRequest) {
+        let request = DiscoveryRequest {
+            node: self.node.take(),
+            ..request
+        };
+        self.requests.send(request).unwrap();
+    }
+
+    pub fn subscribe<M: Name>(&mut self, names: &[&str]) {
+        let resource_names = names.iter().map(|name| (*name).to_owned()).collect();
+        self.send(DiscoveryRequest {
+            type_url: M::type_url(),
+            resource_names,
+            ..Default::default()
+        });
+    }
+
+    /// The next response, which must come without waiting for anything but the control plane itself.
+    pub async fn response(&mut self) -> DiscoveryResponse {
+        self.responses
+            .next()
+            .await
+            .expect("stream ended")
+            .expect("refused")
+    }
+
+    /// The next item, also if it is an error or the end.
+    pub async fn item(&mut self) -> Option<Result<DiscoveryResponse, String>> {
+        self.responses
+            .next()
+            .await
+            .map(|item| item.map_err(|error| error.to_string()))
+    }
+
+    /// Whether nothing is to be sent now.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let next =
+            tokio_stream::Stream::poll_next(std::pin::Pin::new(&mut self.responses), &mut context);
+        next.is_pending()
+    }
+
+    pub fn ack(&mut self, response: &DiscoveryResponse, names: &[&str]) {
+        self.answer(response, names, None);
+    }
+
+    pub fn nack(&mut self, response: &DiscoveryResponse, names: &[&str], message: &str) {
+        self.answer(response, names, Some(message));
+    }
+
+    fn answer(&mut self, response: &DiscoveryResponse, names: &[&str], error: Option<&str>) {
+        self.send(DiscoveryRequest {
+            version_info: if error.is_some() {
+                String::new()
+            } else {
+                response.version_info.clone()
+            },
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            resource_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            error_detail: error.map(|message| mesh_proto::google::rpc::Status {
+                code: 13,
+                message: message.to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        });
+    }
+
+    /// Subscribes and takes the resources of the first response.
+    pub async fn fetch<M: prost::Message + Name + Default>(&mut self, names: &[&str]) -> Vec<M> {
+        self.subscribe::<M>(names);
+        let response = self.response().await;
+        assert_eq!(response.type_url, M::type_url());
+        self.ack(&response, names);
+        decode(&response)
+    }
+}
+
+/// The resources of a response.
+pub fn decode<M: prost::Message + Name + Default>(response: &DiscoveryResponse) -> Vec<M> {
+    response
+        .resources
+        .iter()
+        .map(|any| any.to_msg().unwrap())
+        .collect()
+}
+
+pub fn open(folder: &Path) -> ControlPlane {
+    ControlPlane::open(folder, Options::default()).unwrap()
+}
