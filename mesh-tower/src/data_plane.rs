@@ -1,17 +1,49 @@
 //! The handle with the current snapshot.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
-use mesh_core::{snapshot::Snapshot, stats::Stats};
+use mesh_core::{head::ConnectionInfo, snapshot::Snapshot, stats::Stats};
+use tokio::sync::watch;
+
+use crate::{
+    layer::MeshLayer, server::ServerLayer, service::MeshService, stages::ChainSource,
+    stream::Connection, transport::Transport,
+};
 
 /// The data plane of one mesh: shared by everything made from it; cloning is one reference count.
 #[derive(Clone, Debug)]
 pub struct DataPlane(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     snapshot: ArcSwap<Snapshot>,
+    /// The version in force, to wait for.
+    version: watch::Sender<u64>,
+    miss: OnceLock<Arc<dyn Miss>>,
+    draining: AtomicBool,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("version", &*self.version.borrow())
+            .field("draining", &self.draining)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Told of calls to hosts that the snapshot does not know: it may subscribe. A hit never asks it.
+pub trait Miss: Send + Sync + 'static {
+    /// Nothing answers for `host:port` in the snapshot in force. Returns how long the call may wait for a snapshot in
+    /// which something does; None: it fails at once (404 NR).
+    fn on_miss(&self, host: &str, port: u16) -> Option<Duration>;
 }
 
 impl DataPlane {
@@ -19,16 +51,77 @@ impl DataPlane {
     pub fn new(stats: Arc<Stats>) -> Self {
         Self(Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(Snapshot::empty(stats)),
+            version: watch::Sender::new(0),
+            miss: OnceLock::new(),
+            draining: AtomicBool::new(false),
         }))
     }
 
     /// Puts a snapshot in force: one swap. Returns the one before, for the publisher to free once unused.
     pub fn publish(&self, next: Arc<Snapshot>) -> Arc<Snapshot> {
-        self.0.snapshot.swap(next)
+        let version = next.version();
+        let previous = self.0.snapshot.swap(next);
+        self.0.version.send_replace(version);
+        previous
     }
 
     /// The snapshot in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshot.load_full()
+    }
+
+    /// Changes with every snapshot: to wait for one. Mark it seen (`borrow_and_update`), then read
+    /// [`Self::snapshot`], then wait (`changed`): no snapshot is missed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.version.subscribe()
+    }
+
+    /// The layer that makes a transport a client of the mesh:
+    /// `ServiceBuilder::new().layer(plane.layer()).service(plane.transport())`.
+    pub fn layer(&self) -> MeshLayer {
+        MeshLayer::new(self.clone())
+    }
+
+    /// The layer that puts the inbound chain of a port in front of an application.
+    pub fn server_layer(&self, port: u16) -> ServerLayer {
+        ServerLayer::new(self.clone(), port)
+    }
+
+    /// The mesh's own transport. Its connections are shared by all transports of all data planes that use the same
+    /// endpoint and runtime.
+    pub fn transport<B>(&self) -> Transport<B> {
+        Transport::new()
+    }
+
+    /// The service for the requests of one accepted connection of a proxy: `source` finds the connection's chain in
+    /// each new snapshot.
+    pub fn service_for_chain<S>(
+        &self,
+        source: Arc<dyn ChainSource>,
+        connection: Arc<ConnectionInfo>,
+        inner: S,
+    ) -> MeshService<S> {
+        let connection = Connection::Accepted(connection);
+        MeshService::of_chain(self.clone(), source, connection, inner)
+    }
+
+    /// Sets who is told of misses; only the first call counts. Returns whether it was the first.
+    pub fn set_miss(&self, miss: Arc<dyn Miss>) -> bool {
+        self.0.miss.set(miss).is_ok()
+    }
+
+    /// Who is told of misses.
+    pub(crate) fn miss(&self) -> Option<&Arc<dyn Miss>> {
+        self.0.miss.get()
+    }
+
+    /// Starts draining: servers answer with `connection: close`. It cannot be undone.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether draining has started.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
     }
 }

@@ -1,8 +1,11 @@
 //! A request bound to an endpoint: what the mesh hands to a transport.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use http::{Request, Version};
@@ -97,14 +100,22 @@ impl<B> Dispatch<B> {
     }
 }
 
-/// Tells the router that a connection has taken the request: the per-try timeout starts there, as in Envoy. Only made
-/// where a per-try timeout is set (one allocation); a transport that never sets it is taken as ready at once.
+/// Tells the router that a connection has taken the request: the per-try timeout starts there, as in Envoy, and only
+/// from there on a timeout counts against the endpoint. Only made where a timeout is set, and reused by its thread, so
+/// that it costs no allocation. A transport that drops it unset is taken as ready at once.
 #[derive(Clone, Debug)]
 pub struct PoolReady(Arc<AtomicBool>);
 
+/// How many are kept per thread for reuse.
+const KEPT: usize = 64;
+
+thread_local! {
+    static POOL: RefCell<Vec<Arc<AtomicBool>>> = const { RefCell::new(Vec::new()) };
+}
+
 impl PoolReady {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicBool::new(false)))
+        Self(POOL.with_borrow_mut(Vec::pop).unwrap_or_default())
     }
 
     /// A connection has taken the request. The task that polls the transport's future is woken by that future itself.
@@ -112,8 +123,24 @@ impl PoolReady {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether it was set.
+    /// Whether it was set, or never will be.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) || Arc::strong_count(&self.0) == 1
+    }
+
+    /// Gives it back, if the transport has dropped its own.
+    pub(crate) fn recycle(mut self) {
+        let Some(flag) = Arc::get_mut(&mut self.0) else {
+            return;
+        };
+        *flag.get_mut() = false;
+        // The thread may be ending: then it is dropped.
+        let _ = POOL.try_with(|pool| {
+            if let Ok(mut pool) = pool.try_borrow_mut()
+                && pool.len() < KEPT
+            {
+                pool.push(self.0);
+            }
+        });
     }
 }

@@ -9,12 +9,42 @@
 //! * `server`: accepting, sniffing, and the inbound side in front of an application.
 #![deny(missing_docs)]
 
+mod body;
+mod by_uri;
+mod clock;
+mod context;
 mod data_plane;
+mod deadline;
 mod dispatch;
+mod entropy;
 mod error;
+mod future;
+#[cfg(feature = "tonic")]
+mod grpc;
+mod head_copy;
+mod layer;
+mod limits;
+mod local_reply_layer;
+mod mesh_error;
+mod numbers;
+mod observe;
 pub mod server;
+mod service;
+mod stages;
+mod stream;
 pub mod transport;
 
-pub use data_plane::DataPlane;
+pub use body::{BodyError, MeshBody, RequestBody, StreamGuard};
+pub use by_uri::{ByUri, ByUriFuture};
+pub use context::{Context, Deadline};
+pub use data_plane::{DataPlane, Miss};
 pub use dispatch::{Dispatch, PoolReady};
 pub use error::{BoxError, TransportError};
+pub use future::ResponseFuture;
+#[cfg(feature = "tonic")]
+pub use grpc::{GrpcChannel, GrpcFuture};
+pub use layer::MeshLayer;
+pub use local_reply_layer::{LocalReplyFuture, LocalReplyLayer, LocalReplyService};
+pub use mesh_error::{ErrorKind, MeshError};
+pub use service::MeshService;
+pub use stages::ChainSource;

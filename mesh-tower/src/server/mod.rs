@@ -1,9 +1,17 @@
 //! The server side: accepting, sniffing, and the inbound chain in front of an application.
 
+mod application;
 mod inspect;
 mod listener;
+#[cfg(feature = "axum")]
+mod make;
 mod prefixed;
+mod service;
 
+pub use application::{ApplicationFuture, ApplicationService};
 pub use inspect::{Inspected, inspect};
 pub use listener::{MeshIo, MeshListener, Peer};
+#[cfg(feature = "axum")]
+pub use make::{AxumFuture, AxumServer, MakeServer};
 pub use prefixed::PrefixedIo;
+pub use service::{ServerFuture, ServerLayer, ServerService};

@@ -1,0 +1,95 @@
+//! How far the request's body is, seen from the other side: the router's timers start when the request is complete.
+
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::Waker,
+};
+
+use futures_util::task::AtomicWaker;
+
+use crate::clock::Moment;
+
+/// Shared by a request's body (read by the transport) and its stream (the caller's future, then the response's body).
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    ended: AtomicU64,
+    active: AtomicU64,
+    failed: AtomicBool,
+    stream: AtomicWaker,
+}
+
+/// How many are kept per thread for reuse, so that a request with a body costs no allocation.
+const KEPT: usize = 64;
+
+thread_local! {
+    static POOL: RefCell<Vec<Arc<Progress>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Progress {
+    /// A new one, or one that nobody uses any more.
+    pub(crate) fn new() -> Arc<Self> {
+        POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    /// Gives it back, if the other side is gone.
+    pub(crate) fn recycle(mut self: Arc<Self>) {
+        let Some(own) = Arc::get_mut(&mut self) else {
+            return;
+        };
+        *own = Self::default();
+        // The thread may be ending: then it is dropped.
+        let _ = POOL.try_with(|pool| {
+            if let Ok(mut pool) = pool.try_borrow_mut()
+                && pool.len() < KEPT
+            {
+                pool.push(self);
+            }
+        });
+    }
+
+    /// The body ended now.
+    pub(crate) fn end(&self) {
+        self.ended.store(Moment::now().nanos(), Ordering::Release);
+        self.stream.wake();
+    }
+
+    /// The body failed: the caller's fault, nobody else's.
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// A frame passed.
+    pub(crate) fn touch(&self) {
+        self.active.store(Moment::now().nanos(), Ordering::Relaxed);
+    }
+
+    /// When the body ended.
+    pub(crate) fn ended(&self) -> Option<Moment> {
+        match self.ended.load(Ordering::Acquire) {
+            0 => None,
+            nanos => Some(Moment::from_nanos(nanos)),
+        }
+    }
+
+    /// When the last frame passed.
+    pub(crate) fn active(&self) -> Option<Moment> {
+        match self.active.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Moment::from_nanos(nanos)),
+        }
+    }
+
+    /// Whether the body failed.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Who is to be woken when the body ends.
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.stream.register(waker);
+    }
+}

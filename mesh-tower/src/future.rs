@@ -1,0 +1,361 @@
+//! The state machine: thin, the decisions are in [`crate::stages`].
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, request, response};
+use http_body::Body;
+use mesh_core::{local_reply::LocalReply, outcome::Outcome};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::{
+    body::{MeshBody, Progress, Replay, RequestBody},
+    clock::Moment,
+    dispatch::Dispatch,
+    error::{BoxError, TransportError},
+    limits::Expired,
+    mesh_error::MeshError,
+    stages::{Attempt, Decision, Slow, Step, dns_failed},
+    stream::Stream,
+};
+
+pin_project! {
+    /// The future of [`MeshService`](crate::MeshService): a plain state machine, nothing boxed.
+    ///
+    /// Dropping it at any point ends the request; what was held is released exactly once.
+    // `F` is `S::Future`, spelt out: a projection in a field would make the future not `Send` for boxed bodies.
+    pub struct ResponseFuture<S, B, F> {
+        inner: S,
+        stream: Stream,
+        replay: Option<Replay<B>>,
+        #[pin]
+        state: State<B, F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<B, F> {
+        // The head is here: stages up to the first attempt, or a retry about to leave.
+        Head { parts: Option<request::Parts>, body: Option<B> },
+        // Waiting to retry.
+        BackOff,
+        // An attempt is under way.
+        Attempt { #[pin] future: F },
+        Done,
+    }
+}
+
+impl<S, B, F> ResponseFuture<S, B, F> {
+    pub(crate) fn new(inner: S, stream: Stream, parts: request::Parts, body: B) -> Self {
+        Self {
+            inner,
+            stream,
+            replay: None,
+            state: State::Head {
+                parts: Some(parts),
+                body: Some(body),
+            },
+        }
+    }
+}
+
+type Output<RB> = Result<Response<MeshBody<RB>>, MeshError>;
+
+impl<S, B, RB, E, F> Future for ResponseFuture<S, B, F>
+where
+    S: Service<Dispatch<RequestBody<B>>, Response = Response<RB>, Error = E, Future = F>,
+    F: Future<Output = Result<Response<RB>, E>>,
+    E: Into<TransportError>,
+    B: Body,
+    B::Error: Into<BoxError>,
+    RB: Body,
+    RB::Error: Into<BoxError>,
+{
+    type Output = Output<RB>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output<RB>> {
+        let mut this = self.project();
+        let stream = this.stream;
+        loop {
+            let result = match this.state.as_mut().project() {
+                StateProj::Head { parts, body } => {
+                    let Some(head) = parts else {
+                        return Poll::Pending;
+                    };
+                    let inner = &mut *this.inner;
+                    let mut is_ready =
+                        |cx: &mut Context<'_>| inner.poll_ready(cx).map_err(Into::into);
+                    match ready!(stream.poll_head(head, cx, &mut is_ready)) {
+                        Leave::Reply(reply, source) => Err((reply, source)),
+                        Leave::Attempt(attempt) => {
+                            let Some(parts) = parts.take() else {
+                                return Poll::Pending;
+                            };
+                            let body = match body.take() {
+                                Some(body) => first_body(stream, this.replay, body),
+                                None => next_body(this.replay.as_ref()),
+                            };
+                            let dispatch = Dispatch::new(
+                                Request::from_parts(parts, body),
+                                attempt.endpoint,
+                                attempt.cluster,
+                                attempt.priority,
+                                stream.downstream_version,
+                                attempt.pool_ready,
+                            );
+                            let future = this.inner.call(dispatch);
+                            this.state.set(State::Attempt { future });
+                            continue;
+                        }
+                    }
+                }
+                StateProj::BackOff => {
+                    let now = Moment::now();
+                    if let Poll::Ready(expired) = stream.poll_expired(now, cx) {
+                        Err((stream.expire(expired), None))
+                    } else if !stream.wait_is_over(now) {
+                        return Poll::Pending;
+                    } else if let Some(parts) = stream.head_of_retry(now) {
+                        let parts = Some(parts);
+                        this.state.set(State::Head { parts, body: None });
+                        continue;
+                    } else {
+                        let lost =
+                            TransportError::unsent(mesh_core::outcome::ResetReason::LocalReset);
+                        Err((stream.reset_reply(&lost), None))
+                    }
+                }
+                StateProj::Attempt { future } => {
+                    let can_replay = || this.replay.as_ref().is_none_or(Replay::can_replay);
+                    match future.poll(cx) {
+                        Poll::Ready(Ok(response)) => {
+                            let (parts, body) = response.into_parts();
+                            match stream.answered(&parts, can_replay()) {
+                                Decision::Retry => {
+                                    this.state.set(State::BackOff);
+                                    continue;
+                                }
+                                Decision::Deliver => Ok((parts, body)),
+                            }
+                        }
+                        Poll::Ready(Err(error)) => {
+                            let error = error.into();
+                            match stream.failed(&error, can_replay()) {
+                                Decision::Retry => {
+                                    this.state.set(State::BackOff);
+                                    continue;
+                                }
+                                Decision::Deliver => {
+                                    let reply = stream.reset_reply(&error);
+                                    Err((reply, Some(error.into())))
+                                }
+                            }
+                        }
+                        Poll::Pending => {
+                            let now = Moment::now();
+                            let expired = ready!(stream.poll_attempt_expired(now, cx));
+                            match stream.attempt_expired(expired, can_replay(), now) {
+                                Decision::Retry => {
+                                    this.state.set(State::BackOff);
+                                    continue;
+                                }
+                                Decision::Deliver => Err((stream.expired_reply(expired), None)),
+                            }
+                        }
+                    }
+                }
+                StateProj::Done => {
+                    debug_assert!(false, "polled after it was ready");
+                    return Poll::Pending;
+                }
+            };
+            // The attempt ends here, before its answer goes on.
+            this.state.set(State::Done);
+            if let Some(replay) = &*this.replay {
+                replay.release();
+            }
+            return Poll::Ready(match result {
+                Ok((mut parts, body)) => {
+                    stream.deliver(&mut parts, Moment::now());
+                    let body = MeshBody::upstream(body, stream.tail());
+                    Ok(Response::from_parts(parts, body))
+                }
+                Err((reply, source)) => answer(stream, *reply, source),
+            });
+        }
+    }
+}
+
+/// What comes of the head.
+enum Leave {
+    Attempt(Attempt),
+    Reply(Box<LocalReply>, Option<BoxError>),
+}
+
+fn reply_with(reply: Box<LocalReply>, source: Option<BoxError>) -> Poll<Option<Leave>> {
+    Poll::Ready(Some(Leave::Reply(reply, source)))
+}
+
+impl Stream {
+    /// Runs the head's stages, then waits for the inner service, then picks.
+    fn poll_head(
+        &mut self,
+        parts: &mut request::Parts,
+        cx: &mut Context<'_>,
+        is_ready: &mut dyn FnMut(&mut Context<'_>) -> Poll<Result<(), TransportError>>,
+    ) -> Poll<Leave> {
+        let now = Moment::now();
+        loop {
+            let leave = ready!(self.poll_stages(parts, now, cx, is_ready));
+            // The address of a host outside is looked for first.
+            if let Some(leave) = leave {
+                return Poll::Ready(leave);
+            }
+        }
+    }
+
+    /// None: once more.
+    fn poll_stages(
+        &mut self,
+        parts: &mut request::Parts,
+        now: Moment,
+        cx: &mut Context<'_>,
+        is_ready: &mut dyn FnMut(&mut Context<'_>) -> Poll<Result<(), TransportError>>,
+    ) -> Poll<Option<Leave>> {
+        if let Some(slow) = &mut self.slow {
+            match slow.as_mut().poll(cx) {
+                Poll::Pending => return self.poll_stuck(now, cx),
+                Poll::Ready(found) => {
+                    self.slow = None;
+                    if let Some(reply) = self.found(found) {
+                        return reply_with(reply, None);
+                    }
+                }
+            }
+        }
+        if !self.wait_is_over(now) {
+            return self.poll_stuck(now, cx);
+        }
+        match self.step_head(parts, now) {
+            Step::Attempt => {}
+            Step::Wait => return self.poll_stuck(now, cx),
+            Step::Reply(reply) => return reply_with(reply, None),
+        }
+        match is_ready(cx) {
+            Poll::Pending => return self.poll_stuck(now, cx),
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                let reply = self.reset_reply(&error);
+                return reply_with(reply, Some(error.into()));
+            }
+        }
+        match self.pick(parts, now) {
+            Ok(attempt) => Poll::Ready(attempt.map(Leave::Attempt)),
+            Err(reply) => reply_with(reply, None),
+        }
+    }
+
+    /// Nothing can go on: only a limit can end it.
+    fn poll_stuck(&mut self, now: Moment, cx: &Context<'_>) -> Poll<Option<Leave>> {
+        let expired = ready!(self.poll_expired(now, cx));
+        reply_with(self.expire(expired), None)
+    }
+
+    /// What a slow path found.
+    fn found(&mut self, found: Slow) -> Option<Box<LocalReply>> {
+        match found {
+            Slow::Snapshot(snapshot, target) => {
+                self.snapshot = snapshot;
+                self.target = target;
+                None
+            }
+            Slow::Address(Ok(address)) => {
+                self.original_destination = Some(address);
+                None
+            }
+            Slow::Address(Err(error)) => Some(dns_failed(&error)),
+        }
+    }
+
+    /// A limit was reached while no attempt was under way.
+    fn expire(&mut self, expired: Expired) -> Box<LocalReply> {
+        self.until = None;
+        self.expired_reply(expired)
+    }
+
+    fn poll_attempt_expired(&mut self, now: Moment, cx: &Context<'_>) -> Poll<Expired> {
+        if self.limits.ready.is_none() && self.pool_ready.as_ref().is_some_and(|p| p.is_set()) {
+            self.limits.ready = Some(now);
+        }
+        self.poll_expired(now, cx)
+    }
+
+    fn answered(&mut self, parts: &response::Parts, can_replay: bool) -> Decision {
+        self.sent = true;
+        let outcome = self.outcome_of(parts);
+        self.attempt_ended(outcome, Some(&parts.headers), can_replay, Moment::now())
+    }
+
+    fn failed(&mut self, error: &TransportError, can_replay: bool) -> Decision {
+        self.sent |= error.was_sent();
+        let outcome = Outcome::Reset(error.reason());
+        self.attempt_ended(outcome, None, can_replay, Moment::now())
+    }
+
+    fn attempt_expired(&mut self, expired: Expired, can_replay: bool, now: Moment) -> Decision {
+        // What a transport that was cut off has sent is not known.
+        self.sent = true;
+        match expired {
+            Expired::Route => self.attempt_ended(Outcome::RouteTimeout, None, can_replay, now),
+            Expired::PerTry | Expired::PerTryIdle => {
+                self.attempt_ended(Outcome::PerTryTimeout, None, can_replay, now)
+            }
+            Expired::Duration | Expired::Idle | Expired::Caller => Decision::Deliver,
+        }
+    }
+}
+
+/// The body of the first attempt. Only a body that may be needed again is kept, and only a body at all has progress.
+fn first_body<B: Body>(
+    stream: &mut Stream,
+    replay: &mut Option<Replay<B>>,
+    body: B,
+) -> RequestBody<B> {
+    if stream.is_empty {
+        return RequestBody::empty();
+    }
+    let progress = Progress::new();
+    stream.progress = Some(progress.clone());
+    if stream.retry.is_none() {
+        return RequestBody::once(body, progress);
+    }
+    let kept = replay.insert(Replay::new(body, stream.replay_cap(), progress));
+    RequestBody::replay(kept.reader())
+}
+
+fn next_body<B>(replay: Option<&Replay<B>>) -> RequestBody<B> {
+    match replay {
+        Some(replay) => RequestBody::replay(replay.reader()),
+        None => RequestBody::empty(),
+    }
+}
+
+fn answer<RB>(stream: &mut Stream, reply: LocalReply, source: Option<BoxError>) -> Output<RB> {
+    let (status, headers, body) = stream.reply(reply, source)?;
+    let mut response = Response::new(MeshBody::local(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+impl<S, B, F> fmt::Debug for ResponseFuture<S, B, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

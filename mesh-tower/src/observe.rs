@@ -1,0 +1,130 @@
+//! What is counted when a stream is over: once, however it ended.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use mesh_core::{
+    cluster::{Cluster, InFlight},
+    filter::FilterStates,
+    flags::{ResponseFlag, ResponseFlags},
+    listener::HttpChain,
+    model::TrafficDirection,
+};
+
+use crate::clock::Moment;
+
+/// Everything that the end of a stream needs: its load, its filters' states, and what metrics are labelled with.
+///
+/// Lives in the future, then in the response's body. Dropped before the stream is over, it says that the caller went
+/// away (flag DC).
+#[derive(Debug)]
+pub(crate) struct Observed {
+    pub(crate) chain: Option<Arc<HttpChain>>,
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    /// The attempt's load on its endpoint.
+    pub(crate) in_flight: Option<InFlight>,
+    pub(crate) states: FilterStates,
+    pub(crate) flags: ResponseFlags,
+    started: Moment,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) grpc: bool,
+    pub(crate) grpc_status: Option<u32>,
+    /// The stream is a tunnel: it has no end of its own.
+    pub(crate) tunnel: bool,
+    is_over: bool,
+}
+
+impl Observed {
+    pub(crate) fn new(started: Moment) -> Self {
+        Self {
+            chain: None,
+            cluster: None,
+            in_flight: None,
+            states: FilterStates::default(),
+            flags: ResponseFlags::NONE,
+            started,
+            status: None,
+            grpc: false,
+            grpc_status: None,
+            tunnel: false,
+            is_over: false,
+        }
+    }
+
+    /// What is left where a stream was moved away: nothing is counted for it.
+    pub(crate) fn over(started: Moment) -> Self {
+        let mut over = Self::new(started);
+        over.is_over = true;
+        over
+    }
+
+    /// Enters a chain.
+    pub(crate) fn enter(&mut self, chain: Arc<HttpChain>) {
+        let stats = chain.stats();
+        stats.downstream_rq_total.inc();
+        stats.downstream_rq_active.inc();
+        self.chain = Some(chain);
+    }
+
+    /// The stream is over; later calls do nothing.
+    pub(crate) fn finish(&mut self) {
+        if self.is_over {
+            return;
+        }
+        self.is_over = true;
+        self.record();
+        if let Some(chain) = &self.chain {
+            chain.filters().on_complete(&mut self.states);
+        }
+        self.in_flight = None;
+    }
+
+    fn record(&self) {
+        let duration = Moment::now().since(self.started);
+        if let Some(metrics) = self.metrics() {
+            let code = self.status.map_or(0, |s| s.as_u16());
+            metrics.record(code, self.grpc_status, self.flags, duration);
+        }
+        if let Some(chain) = &self.chain {
+            let stats = chain.stats();
+            stats.downstream_rq_active.dec();
+            stats.downstream_rq_time.record(duration);
+            match self.status {
+                Some(status) => stats.responses.record(status),
+                None => stats.downstream_rq_rx_reset.inc(),
+            }
+        }
+    }
+
+    /// Istio's metrics for where the request got to: the endpoint, else the cluster, else the chain. Inbound it is this
+    /// workload, always.
+    fn metrics(&self) -> Option<&mesh_core::stats::RequestMetrics> {
+        let of_chain = self.chain.as_ref();
+        if let Some(chain) = of_chain
+            && chain.direction() == TrafficDirection::Inbound
+        {
+            return Some(chain.request_metrics(self.grpc));
+        }
+        if let Some(in_flight) = &self.in_flight
+            && let Some(metrics) = in_flight.endpoint().request_metrics(self.grpc)
+        {
+            return Some(metrics);
+        }
+        match &self.cluster {
+            Some(cluster) => Some(cluster.request_metrics(self.grpc)),
+            None => of_chain.map(|chain| &**chain.request_metrics(self.grpc)),
+        }
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        if !self.is_over {
+            if !self.tunnel {
+                self.flags
+                    .set(ResponseFlag::DownstreamConnectionTermination);
+            }
+            self.finish();
+        }
+    }
+}

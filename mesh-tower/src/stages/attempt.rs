@@ -1,0 +1,151 @@
+//! One attempt: endpoint, and the head that goes there.
+
+use std::sync::Arc;
+
+use http::{StatusCode, request};
+use mesh_core::{
+    cluster::{Cluster, Endpoint, InFlight, PickContext, PickError},
+    flags::ResponseFlag,
+    local_reply::LocalReply,
+    model::{HostRewrite, RoutingPriority},
+    route::{auto_host, rewrite_host},
+};
+
+use super::{entry, head::no_route, router::ATTEMPT_COUNT};
+use crate::{
+    clock::Moment,
+    dispatch::PoolReady,
+    entropy::{ThreadEntropy, shard},
+    numbers::number,
+    stream::Stream,
+};
+
+/// Where an attempt goes.
+pub(crate) struct Attempt {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) priority: RoutingPriority,
+    pub(crate) pool_ready: Option<PoolReady>,
+}
+
+impl Stream {
+    /// Picks an endpoint and counts the attempt. Ok(None): the stream's slow future finds the endpoint first.
+    pub(crate) fn pick(
+        &mut self,
+        parts: &mut request::Parts,
+        now: Moment,
+    ) -> Result<Option<Attempt>, Box<LocalReply>> {
+        if self.limits.caller_expired(now) {
+            return Err(super::outcome::caller_deadline());
+        }
+        let picked = match &self.application {
+            Some(application) => Ok((
+                Arc::clone(&application.cluster),
+                Arc::clone(&application.endpoint),
+            )),
+            None => self.pick_endpoint(),
+        };
+        let (cluster, endpoint) = match picked {
+            Ok(picked) => picked,
+            Err(Some(PickError::NoOriginalDestination)) if self.connection.info().in_process => {
+                let Some((host, port)) = entry::host_of(parts) else {
+                    return Err(no_healthy_upstream());
+                };
+                self.slow = Some(entry::resolve(host, port));
+                return Ok(None);
+            }
+            Err(Some(_)) => return Err(no_healthy_upstream()),
+            Err(None) => return Err(no_route("route_not_found")),
+        };
+        self.attempts += 1;
+        if let Some(HostRewrite::Auto) = self.forward_action().and_then(|f| f.host_rewrite.as_ref())
+        {
+            self.rewrite_to(&endpoint, parts)?;
+        }
+        self.limits.ready = None;
+        self.pool_ready = (!self.limits.is_unlimited()).then(PoolReady::new);
+        let priority = self.priority();
+        self.seen.in_flight = Some(InFlight::new(Arc::clone(&endpoint)));
+        Ok(Some(Attempt {
+            endpoint,
+            cluster,
+            priority,
+            pool_ready: self.pool_ready.clone(),
+        }))
+    }
+
+    fn pick_endpoint(&self) -> Result<(Arc<Cluster>, Arc<Endpoint>), Option<PickError>> {
+        let cluster = self.seen.cluster.as_ref().ok_or(None)?;
+        let destination = self
+            .original_destination
+            .or_else(|| self.connection.info().local);
+        let mut cx = PickContext::first(destination);
+        cx.shard = shard();
+        let policy = self.retry_policy();
+        if let (Some(retry), Some(policy)) = (&self.retry, policy)
+            && policy.previous_hosts
+        {
+            cx.previous = &retry.previous;
+            cx.reselect = match retry.previous.is_empty() {
+                true => 0,
+                false => policy.host_selection_retry_max_attempts,
+            };
+        }
+        let endpoint = cluster.pick(&cx, &mut ThreadEntropy).map_err(Some)?;
+        Ok((Arc::clone(cluster), endpoint))
+    }
+
+    /// The head of a retry: the copy, with what counts attempts and time written anew. None: it cannot be decoded.
+    pub(crate) fn head_of_retry(&self, now: Moment) -> Option<request::Parts> {
+        let mut parts = self.retry.as_ref()?.head.decode()?;
+        let virtual_host = self.table().and_then(|t| t.virtual_host(self.route?));
+        if virtual_host.is_some_and(|v| v.include_request_attempt_count) {
+            parts
+                .headers
+                .insert(ATTEMPT_COUNT, number(u64::from(self.attempts) + 1));
+        }
+        self.write_timeout_headers(&mut parts, now, self.forward_action());
+        Some(parts)
+    }
+
+    /// `auto_host_rewrite`: on this attempt's head only.
+    fn rewrite_to(
+        &self,
+        endpoint: &Endpoint,
+        parts: &mut request::Parts,
+    ) -> Result<(), Box<LocalReply>> {
+        let Some(host) = auto_host(endpoint.hostname(), endpoint.address()) else {
+            return Ok(());
+        };
+        let append = self
+            .forward_action()
+            .is_some_and(|f| f.append_x_forwarded_host);
+        rewrite_host(parts, host, append, self.suppresses_envoy_headers())
+    }
+
+    pub(super) fn priority(&self) -> RoutingPriority {
+        self.forward_action()
+            .map(|f| f.priority)
+            .unwrap_or_default()
+    }
+}
+
+/// 503 UH.
+pub(super) fn no_healthy_upstream() -> Box<LocalReply> {
+    Box::new(LocalReply::failure(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no healthy upstream",
+        Some(ResponseFlag::NoHealthyUpstream),
+        "no_healthy_upstream",
+    ))
+}
+
+/// 503 DF.
+pub(crate) fn dns_failed(error: &std::io::Error) -> Box<LocalReply> {
+    Box::new(LocalReply::failure(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no healthy upstream",
+        Some(ResponseFlag::DnsResolutionFailed),
+        format!("dns_resolution_failure{{{}}}", error.kind()).replace(' ', "_"),
+    ))
+}

@@ -1,0 +1,251 @@
+//! How an attempt ended, and what follows: outlier detection, retry, or the answer.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use mesh_core::{
+    flags::ResponseFlag,
+    local_reply::LocalReply,
+    model::RetryPolicy,
+    outcome::{Outcome, ResetReason},
+    retry::RetryDecision,
+};
+
+use crate::{
+    clock::Moment, entropy::ThreadEntropy, error::TransportError, limits::Expired, stream::Stream,
+};
+
+use super::router::ALTERNATIVE;
+
+/// What follows an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// The answer is what the attempt gave.
+    Deliver,
+    /// Another attempt when the stream's wait is over.
+    Retry,
+}
+
+impl Stream {
+    /// An attempt ended. `can_replay`: the request's body can be sent again.
+    pub(crate) fn attempt_ended(
+        &mut self,
+        outcome: Outcome,
+        headers: Option<&HeaderMap>,
+        can_replay: bool,
+        now: Moment,
+    ) -> Decision {
+        if let Some(ready) = self.pool_ready.take() {
+            ready.recycle();
+        }
+        let by_caller = self.progress.as_ref().is_some_and(|p| p.failed());
+        if by_caller {
+            // The caller's own body broke the attempt off: nobody else's fault, and nothing to send again.
+            return Decision::Deliver;
+        }
+        self.observe(outcome, now);
+        self.count(outcome);
+        let Some(policy_and_decision) = self.decide(outcome, headers, can_replay) else {
+            return Decision::Deliver;
+        };
+        let stats = self.seen.cluster.as_ref().map(|c| c.stats());
+        match policy_and_decision {
+            RetryDecision::Retry { after } => {
+                let priority = self.priority();
+                let permit = self
+                    .seen
+                    .cluster
+                    .as_ref()
+                    .and_then(|c| c.breaker(priority).retry());
+                let Some(permit) = permit else {
+                    if let Some(stats) = stats {
+                        stats.upstream_rq_retry_overflow.inc();
+                    }
+                    self.seen.flags.set(ResponseFlag::UpstreamOverflow);
+                    return Decision::Deliver;
+                };
+                if let Some(stats) = stats {
+                    stats.upstream_rq_retry.inc();
+                    stats.upstream_rq_retry_backoff_exponential.inc();
+                }
+                let avoids = self.retry_policy().is_some_and(|p| p.previous_hosts);
+                let load = self.seen.in_flight.take();
+                if let Some(retry) = &mut self.retry {
+                    retry.permit = Some(permit);
+                    if avoids && let Some(load) = &load {
+                        retry.previous.push(load.endpoint().clone());
+                    }
+                }
+                self.until = Some(now.after(after));
+                Decision::Retry
+            }
+            RetryDecision::LimitExceeded => {
+                if let Some(stats) = stats {
+                    stats.upstream_rq_retry_limit_exceeded.inc();
+                }
+                self.seen
+                    .flags
+                    .set(ResponseFlag::UpstreamRetryLimitExceeded);
+                Decision::Deliver
+            }
+            _ => {
+                if self.attempts > 1
+                    && let Some(stats) = stats
+                    && matches!(outcome, Outcome::Response { .. })
+                {
+                    stats.upstream_rq_retry_success.inc();
+                }
+                Decision::Deliver
+            }
+        }
+    }
+
+    fn decide(
+        &mut self,
+        outcome: Outcome,
+        headers: Option<&HeaderMap>,
+        can_replay: bool,
+    ) -> Option<RetryDecision> {
+        let mut retry = self.retry.take()?;
+        // The breaker's permit of the attempt that ended is free for the next.
+        retry.permit = None;
+        let decision = if !can_replay {
+            if let Some(cluster) = &self.seen.cluster {
+                cluster.stats().retry_or_shadow_abandoned.inc();
+            }
+            None
+        } else if matches!(outcome, Outcome::RouteTimeout) {
+            None
+        } else {
+            let policy = self.retry_policy();
+            let entropy = &mut ThreadEntropy;
+            Some(
+                retry
+                    .state
+                    .decide(policy, outcome, headers, self.sent, entropy),
+            )
+        };
+        self.retry = Some(retry);
+        decision
+    }
+
+    pub(super) fn retry_policy(&self) -> Option<&RetryPolicy> {
+        let route = self.table()?.route(self.route?)?;
+        route.retry_policy().map(|p| &**p)
+    }
+
+    fn observe(&self, outcome: Outcome, now: Moment) {
+        let (Some(cluster), Some(load)) = (&self.seen.cluster, &self.seen.in_flight) else {
+            return;
+        };
+        match outcome {
+            Outcome::Reset(ResetReason::Overflow) => return,
+            // A timeout while no connection was there says nothing of the endpoint.
+            Outcome::RouteTimeout | Outcome::PerTryTimeout if self.limits.ready.is_none() => return,
+            _ => {}
+        }
+        cluster.observe(load.endpoint(), outcome, now.instant(), &mut ThreadEntropy);
+    }
+
+    fn count(&self, outcome: Outcome) {
+        let Some(cluster) = &self.seen.cluster else {
+            return;
+        };
+        let stats = cluster.stats();
+        match outcome {
+            Outcome::Response { status, .. } => stats.responses.record(status),
+            Outcome::RouteTimeout => {
+                stats.upstream_rq_timeout.inc();
+                stats.responses.record(StatusCode::GATEWAY_TIMEOUT);
+            }
+            Outcome::PerTryTimeout => stats.upstream_rq_per_try_timeout.inc(),
+            Outcome::Reset(ResetReason::ProtocolError) => {
+                stats.responses.record(StatusCode::BAD_GATEWAY);
+            }
+            _ => stats.responses.record(StatusCode::SERVICE_UNAVAILABLE),
+        }
+    }
+
+    /// The reply to a limit.
+    pub(crate) fn expired_reply(&self, expired: Expired) -> Box<LocalReply> {
+        const TIMEOUT: StatusCode = StatusCode::GATEWAY_TIMEOUT;
+        let ut = Some(ResponseFlag::UpstreamRequestTimeout);
+        let request_is_complete = self.is_empty || self.limits.complete.is_some();
+        // Before the request is complete the caller is the slow one.
+        let by_caller = match request_is_complete {
+            true => TIMEOUT,
+            false => StatusCode::REQUEST_TIMEOUT,
+        };
+        let reply = match expired {
+            Expired::Caller => return caller_deadline(),
+            Expired::Route | Expired::PerTry | Expired::PerTryIdle
+                if self.limits.alternative_response =>
+            {
+                let mut reply = LocalReply::answer(ALTERNATIVE, "", "response_timeout");
+                reply.flag = ut;
+                reply
+            }
+            Expired::Route => {
+                LocalReply::failure(TIMEOUT, "upstream request timeout", ut, "response_timeout")
+            }
+            Expired::PerTry => {
+                let details = "upstream_per_try_timeout";
+                LocalReply::failure(TIMEOUT, "upstream request timeout", ut, details)
+            }
+            Expired::PerTryIdle => {
+                let details = "upstream_per_try_idle_timeout";
+                LocalReply::failure(TIMEOUT, "upstream request timeout", ut, details)
+            }
+            Expired::Duration => {
+                let flag = Some(ResponseFlag::DurationTimeout);
+                let details = "max_duration_timeout";
+                let mut reply =
+                    LocalReply::failure(by_caller, "downstream duration timeout", flag, details);
+                reply.grpc_status = Some(4);
+                reply
+            }
+            Expired::Idle => {
+                let flag = Some(ResponseFlag::StreamIdleTimeout);
+                LocalReply::failure(by_caller, "stream timeout", flag, "stream_idle_timeout")
+            }
+        };
+        Box::new(reply)
+    }
+
+    /// The reply to a reset (Envoy `Filter::onUpstreamReset`).
+    pub(crate) fn reset_reply(&self, error: &TransportError) -> Box<LocalReply> {
+        let reason = error.reason();
+        let status = match reason {
+            ResetReason::ProtocolError => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let retried = match self.attempts > 1 {
+            true => "retried and the latest ",
+            false => "",
+        };
+        let body = format!(
+            "upstream connect error or disconnect/reset before headers. {retried}reset reason: {}",
+            reason.as_str()
+        );
+        let separator = if error.detail().is_empty() { "" } else { "|" };
+        let details = format!(
+            "upstream_reset_before_response_started{{{}{separator}{}}}",
+            reason.as_str(),
+            error.detail()
+        )
+        .replace(' ', "_");
+        let mut reply = LocalReply::failure(status, body, Some(reason.flag()), details);
+        if reason == ResetReason::Overflow {
+            let name = HeaderName::from_static("x-envoy-overloaded");
+            reply.headers.push((name, HeaderValue::from_static("true")));
+        }
+        Box::new(reply)
+    }
+}
+
+/// The caller's own deadline is over: nobody but the caller sees this reply.
+pub(crate) fn caller_deadline() -> Box<LocalReply> {
+    let flag = Some(ResponseFlag::DownstreamConnectionTermination);
+    let status = StatusCode::GATEWAY_TIMEOUT;
+    let mut reply = LocalReply::failure(status, "deadline exceeded", flag, "caller_deadline");
+    reply.grpc_status = Some(4);
+    Box::new(reply)
+}

@@ -1,0 +1,72 @@
+//! Replies made here: through the same header operations and filters as an upstream's.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use mesh_core::{local_reply::LocalReply, route::FormatContext};
+
+use super::router::ATTEMPT_COUNT;
+use crate::{
+    error::BoxError,
+    mesh_error::{ErrorKind, MeshError, kind_of},
+    numbers::number,
+    stream::Stream,
+};
+
+impl Stream {
+    /// Finishes a reply and the stream with it. Err: no answer came; Ok: configuration answered.
+    pub(crate) fn reply(
+        &mut self,
+        reply: LocalReply,
+        source: Option<BoxError>,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), MeshError> {
+        if let Some(flag) = reply.flag {
+            self.seen.flags.set(flag);
+        }
+        let kept = reply.is_failure.then(|| reply.clone());
+        let (status, mut headers, body) = reply.into_response(self.seen.grpc);
+        if let (Some(at), Some(table)) = (self.route, self.table()) {
+            let cx = self.format_context();
+            table.finalize_response(at, self.selected.as_ref(), &mut headers, &cx);
+            let counts = table
+                .virtual_host(at)
+                .is_some_and(|v| v.include_attempt_count_in_response);
+            if counts && self.attempts > 0 {
+                headers.insert(ATTEMPT_COUNT, number(u64::from(self.attempts)));
+            }
+        }
+        self.pass_up(status, &mut headers, false);
+        self.seen.status = Some(status);
+        if self.seen.grpc {
+            self.seen.grpc_status = mesh_core::grpc::status_in(&headers);
+        }
+        self.seen.finish();
+        match kept {
+            None => Ok((status, headers, body)),
+            Some(reply) => {
+                let kind = match &*reply.details {
+                    "caller_deadline" => ErrorKind::Deadline,
+                    _ => kind_of(&reply),
+                };
+                let flags = self.seen.flags;
+                let head = (status, headers, body);
+                Err(MeshError::new(kind, flags, reply, head, self.sent, source))
+            }
+        }
+    }
+
+    /// What response header formats read.
+    pub(super) fn format_context(&self) -> FormatContext<'_> {
+        let mut cx = FormatContext::new(self.kept_head(), self.connection.info());
+        cx.upstream_host = self
+            .seen
+            .in_flight
+            .as_ref()
+            .map(|load| load.endpoint().address());
+        cx.upstream_cluster = self.seen.cluster.as_ref().map(|c| &*c.config().name);
+        cx.route_name = self
+            .route
+            .and_then(|at| self.table()?.route(at))
+            .map_or("", |r| &r.config().name);
+        cx
+    }
+}

@@ -1,0 +1,83 @@
+//! The upstream's response on its way up: router's headers, header operations, filters, Downstream stage.
+
+use http::{HeaderMap, HeaderName, StatusCode, response};
+use mesh_core::{downstream, outcome::Outcome};
+
+use super::router::ATTEMPT_COUNT;
+use crate::{
+    clock::{Moment, with_date},
+    numbers::number,
+    stream::Stream,
+};
+
+const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+impl Stream {
+    /// What the response says of its attempt.
+    pub(crate) fn outcome_of(&self, parts: &response::Parts) -> Outcome {
+        let grpc_status = match self.seen.grpc {
+            true => mesh_core::grpc::status_in(&parts.headers),
+            false => None,
+        };
+        Outcome::Response {
+            status: parts.status,
+            grpc_status,
+        }
+    }
+
+    /// Finishes the response's head.
+    pub(crate) fn deliver(&mut self, parts: &mut response::Parts, now: Moment) {
+        let upgraded = parts.status == StatusCode::SWITCHING_PROTOCOLS
+            || (self.limits.tunnel && parts.status.is_success());
+        self.seen.tunnel = upgraded;
+        self.limits.update(self.progress.as_deref());
+        if self.table().is_some() {
+            self.router_headers(&mut parts.headers, now);
+        }
+        if let (Some(at), Some(table)) = (self.route, self.table()) {
+            let cx = self.format_context();
+            table.finalize_response(at, self.selected.as_ref(), &mut parts.headers, &cx);
+            let counts = table
+                .virtual_host(at)
+                .is_some_and(|v| v.include_attempt_count_in_response);
+            if counts {
+                parts
+                    .headers
+                    .insert(ATTEMPT_COUNT, number(u64::from(self.attempts)));
+            }
+        }
+        self.pass_up(parts.status, &mut parts.headers, upgraded);
+        self.seen.status = Some(parts.status);
+        if self.seen.grpc {
+            self.seen.grpc_status = mesh_core::grpc::status_in(&parts.headers);
+        }
+    }
+
+    fn router_headers(&self, headers: &mut HeaderMap, now: Moment) {
+        if let Some(complete) = self.limits.complete
+            && !self.suppresses_envoy_headers()
+        {
+            let from = self.limits.routed.map_or(complete, |at| at.max(complete));
+            let milliseconds = u64::try_from(now.since(from).as_millis()).unwrap_or(u64::MAX);
+            headers.insert(SERVICE_TIME, number(milliseconds));
+        }
+    }
+
+    /// Filters, then the Downstream stage.
+    pub(super) fn pass_up(&mut self, status: StatusCode, headers: &mut HeaderMap, upgraded: bool) {
+        let Some(chain) = &self.seen.chain else {
+            return;
+        };
+        let route = self
+            .route
+            .and_then(|at| chain.routes()?.route(at))
+            .map(|compiled| compiled.filters_for(self.selected.as_ref()));
+        chain
+            .filters()
+            .on_response_head(&mut self.seen.states, route, status, headers);
+        let request_id = self.kept.as_ref().and_then(|k| k.request_id.as_ref());
+        with_date(|date| {
+            downstream::on_response(chain.manager(), status, headers, date, request_id, upgraded);
+        });
+    }
+}

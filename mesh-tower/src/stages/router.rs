@@ -1,0 +1,230 @@
+//! The router: a reply, or a cluster with the policies of its route.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue, StatusCode, request};
+use mesh_core::{
+    head::RequestHead,
+    listener::HttpChain,
+    local_reply::LocalReply,
+    model::{Forward, RouteAction},
+    retry::RetryState,
+    route::{CompiledRoute, FormatContext, RouteIndex, cluster_not_found},
+    timeout::{Timeouts, format_grpc_timeout},
+};
+
+use super::{Step, head::no_route};
+use crate::{
+    clock::Moment,
+    head_copy::HeadCopy,
+    numbers::number,
+    stream::{Kept, Position, Retry, Stream},
+};
+
+pub(super) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Headers that tell the router something and go no further.
+const CONSUMED: [HeaderName; 8] = [
+    HeaderName::from_static("x-envoy-upstream-rq-timeout-ms"),
+    HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms"),
+    HeaderName::from_static("x-envoy-upstream-rq-timeout-alt-response"),
+    HeaderName::from_static("x-envoy-retry-on"),
+    HeaderName::from_static("x-envoy-retry-grpc-on"),
+    HeaderName::from_static("x-envoy-max-retries"),
+    HeaderName::from_static("x-envoy-retriable-status-codes"),
+    HeaderName::from_static("x-envoy-retriable-header-names"),
+];
+
+impl Stream {
+    /// After the filters: what the route says.
+    pub(super) fn decide_route(&mut self, parts: &mut request::Parts, now: Moment) -> Step {
+        let Some(chain) = self.seen.chain.clone() else {
+            return Step::Reply(no_route("route_not_found"));
+        };
+        chain.stats().rq_total.inc();
+        let Some(table) = chain.routes() else {
+            chain.stats().no_route.inc();
+            return Step::Reply(no_route("route_configuration_not_found"));
+        };
+        let Some((at, route)) = self.route.and_then(|at| Some((at, table.route(at)?))) else {
+            chain.stats().no_route.inc();
+            return Step::Reply(no_route("route_not_found"));
+        };
+        self.limits.routed = Some(now);
+        match route.forward() {
+            Some(forward) => match self.forward(parts, now, &chain, at, route, forward) {
+                Ok(()) => {
+                    self.position = Position::Attempt;
+                    Step::Attempt
+                }
+                Err(reply) => Step::Reply(reply),
+            },
+            None => self.answer(parts, &chain, at, route),
+        }
+    }
+
+    /// A route that does not forward.
+    fn answer(
+        &mut self,
+        parts: &mut request::Parts,
+        chain: &HttpChain,
+        at: RouteIndex,
+        route: &CompiledRoute,
+    ) -> Step {
+        let counter = match &route.config().action {
+            RouteAction::Redirect(_) => &chain.stats().rq_redirect,
+            RouteAction::DirectResponse(_) => &chain.stats().rq_direct_response,
+            _ => {
+                // The application answers, if it is here (gRFC A36).
+                if self.application.is_none() {
+                    return Step::Reply(no_route("non_forwarding_action"));
+                }
+                return match self.finalize(parts, chain, at) {
+                    Ok(()) => {
+                        self.position = Position::Attempt;
+                        Step::Attempt
+                    }
+                    Err(reply) => Step::Reply(reply),
+                };
+            }
+        };
+        counter.inc();
+        let reply = route.reply(&self.view(parts));
+        self.keep(parts, chain, at);
+        Step::Reply(reply.map_or_else(|| no_route("route_not_found"), Box::new))
+    }
+
+    /// A route that forwards, in Envoy's order: cluster, timeouts, attempt count, header operations, retry state.
+    fn forward(
+        &mut self,
+        parts: &mut request::Parts,
+        now: Moment,
+        chain: &HttpChain,
+        at: RouteIndex,
+        route: &CompiledRoute,
+        forward: &Forward,
+    ) -> Result<(), Box<LocalReply>> {
+        if self.application.is_none() {
+            let cluster = self.selected.and_then(|s| self.snapshot.cluster(s.cluster));
+            let Some(cluster) = cluster else {
+                chain.stats().no_cluster.inc();
+                self.keep(parts, chain, at);
+                return Err(Box::new(cluster_not_found(
+                    forward.cluster_not_found_response_code,
+                )));
+            };
+            self.seen.cluster = Some(Arc::clone(cluster));
+        }
+        let policy = route.retry_policy();
+        let manager = chain.manager();
+        let (per_try, per_try_idle) = policy.map_or((Duration::ZERO, Duration::ZERO), |p| {
+            (p.per_try_timeout, p.per_try_idle_timeout)
+        });
+        let timeouts = Timeouts::of(
+            forward,
+            manager,
+            per_try,
+            per_try_idle,
+            &RequestHead::of(parts),
+        );
+        self.limits.of_route(&timeouts);
+        self.write_timeout_headers(parts, now, Some(forward));
+        let virtual_host = chain.routes().and_then(|t| t.virtual_host(at));
+        if virtual_host.is_some_and(|v| v.include_request_attempt_count) {
+            parts.headers.insert(ATTEMPT_COUNT, number(1));
+        }
+        self.finalize(parts, chain, at)?;
+        let retry = RetryState::new(policy.map(|p| &**p), &RequestHead::of(parts));
+        let is_consumed =
+            |name: &HeaderName| name.as_str().starts_with("x-envoy-") && CONSUMED.contains(name);
+        if parts.headers.keys().any(is_consumed) {
+            for name in &CONSUMED {
+                parts.headers.remove(name);
+            }
+        }
+        // The application is not called twice.
+        let retry = retry.filter(|_| self.application.is_none());
+        self.retry = retry.map(|state| Retry {
+            state,
+            head: HeadCopy::of(parts),
+            permit: None,
+            previous: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Header operations and rewrites, once for all attempts.
+    fn finalize(
+        &mut self,
+        parts: &mut request::Parts,
+        chain: &HttpChain,
+        at: RouteIndex,
+    ) -> Result<(), Box<LocalReply>> {
+        if let Some(table) = chain.routes() {
+            let mut cx = FormatContext::without_request(self.connection.info());
+            cx.upstream_cluster = self.seen.cluster.as_ref().map(|c| &*c.config().name);
+            cx.route_name = table.route(at).map_or("", |r| &r.config().name);
+            let suppress = chain.manager().suppress_envoy_headers;
+            table.finalize_request(at, self.selected.as_ref(), parts, &cx, suppress)?;
+        }
+        self.keep(parts, chain, at);
+        Ok(())
+    }
+
+    /// Keeps what the response's stages will read of the request; nothing with most configurations.
+    fn keep(&mut self, parts: &request::Parts, chain: &HttpChain, at: RouteIndex) {
+        let head = chain
+            .routes()
+            .and_then(|table| table.route(at))
+            .is_some_and(|route| route.response_reads_request())
+            .then(|| {
+                (
+                    parts.method.clone(),
+                    parts.uri.clone(),
+                    parts.headers.clone(),
+                )
+            });
+        let request_id = match chain.manager().always_set_request_id_in_response {
+            true => parts.headers.get(REQUEST_ID).cloned(),
+            false => None,
+        };
+        if head.is_some() || request_id.is_some() {
+            self.kept = Some(Box::new(Kept { head, request_id }));
+        }
+    }
+
+    /// `x-envoy-expected-rq-timeout-ms`, and `grpc-timeout` where the route rewrites it (Envoy `setTimeoutHeaders`).
+    pub(super) fn write_timeout_headers(
+        &self,
+        parts: &mut request::Parts,
+        now: Moment,
+        forward: Option<&Forward>,
+    ) {
+        let Some(expected) = self.limits.expected(now) else {
+            return;
+        };
+        if !self.suppresses_envoy_headers() {
+            let milliseconds = u64::try_from(expected.as_millis()).unwrap_or(u64::MAX);
+            parts.headers.insert(EXPECTED_TIMEOUT, number(milliseconds));
+        }
+        let rewrites = forward
+            .is_some_and(|f| f.max_grpc_timeout.is_some() && f.max_stream_duration.is_none());
+        if rewrites
+            && self.seen.grpc
+            && let Ok(value) = HeaderValue::try_from(format_grpc_timeout(expected))
+        {
+            parts.headers.insert(GRPC_TIMEOUT, value);
+        }
+    }
+
+    /// The forwarding action of the route, if it has one.
+    pub(super) fn forward_action(&self) -> Option<&Forward> {
+        self.table()?.route(self.route?)?.forward()
+    }
+}
+
+/// The status of a route timeout whose request asked for an alternative response.
+pub(super) const ALTERNATIVE: StatusCode = StatusCode::NO_CONTENT;

@@ -1,0 +1,216 @@
+//! One request on its way: everything but the caller's body and the inner service's future, which are generic.
+//!
+//! The steps are in [`crate::stages`], each a method in the file that is called like it.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, LazyLock},
+    task::{Context, Poll},
+};
+
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, request};
+use mesh_core::{
+    cluster::{Endpoint, Permit},
+    head::{ConnectionInfo, RequestHead},
+    retry::RetryState,
+    route::{RouteIndex, RouteTable, SelectedCluster},
+    snapshot::Snapshot,
+};
+
+use crate::{
+    body::{Progress, Tail},
+    clock::Moment,
+    deadline::Timer,
+    dispatch::PoolReady,
+    head_copy::HeadCopy,
+    limits::{Expired, Limits},
+    observe::Observed,
+    stages::{Application, SlowFuture, Target},
+};
+
+/// The state of one request.
+pub(crate) struct Stream {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) target: Target,
+    pub(crate) connection: Connection,
+    /// Inbound: what stands for the cluster and the endpoint.
+    pub(crate) application: Option<Arc<Application>>,
+    pub(crate) seen: Observed,
+    pub(crate) limits: Limits,
+    pub(crate) timer: Timer,
+    pub(crate) progress: Option<Arc<Progress>>,
+    /// The stream's random number.
+    pub(crate) random: u64,
+    pub(crate) route: Option<RouteIndex>,
+    pub(crate) selected: Option<SelectedCluster>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) pool_ready: Option<PoolReady>,
+    /// The end of a filter's delay or of a back-off.
+    pub(crate) until: Option<Moment>,
+    pub(crate) position: Position,
+    pub(crate) slow: Option<SlowFuture>,
+    pub(crate) kept: Option<Box<Kept>>,
+    /// Resolved for a cluster without endpoints of its own.
+    pub(crate) original_destination: Option<SocketAddr>,
+    pub(crate) attempts: u32,
+    /// Any byte of any attempt may have left.
+    pub(crate) sent: bool,
+    /// The request came without a body.
+    pub(crate) is_empty: bool,
+    /// What the caller spoke.
+    pub(crate) downstream_version: Version,
+}
+
+/// How far the head is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Position {
+    /// Before the Downstream stage.
+    Downstream,
+    /// A filter holds the request.
+    Filter(u32),
+    /// The router has decided: attempts follow.
+    Attempt,
+}
+
+/// What a retry policy adds.
+pub(crate) struct Retry {
+    pub(crate) state: RetryState,
+    pub(crate) head: HeadCopy,
+    /// The breaker's, from back-off to the next decision or the end.
+    pub(crate) permit: Option<Permit>,
+    /// Endpoints tried, if the policy avoids them.
+    pub(crate) previous: Vec<Arc<Endpoint>>,
+}
+
+/// What response stages read of a request that has left; only made where configuration asks for it.
+pub(crate) struct Kept {
+    pub(crate) head: Option<(Method, Uri, HeaderMap)>,
+    pub(crate) request_id: Option<HeaderValue>,
+}
+
+/// The downstream connection.
+#[derive(Clone, Debug)]
+pub(crate) enum Connection {
+    /// A call from inside the process.
+    InProcess,
+    /// A real one.
+    Accepted(Arc<ConnectionInfo>),
+}
+
+impl Connection {
+    pub(crate) fn info(&self) -> &ConnectionInfo {
+        static IN_PROCESS: LazyLock<ConnectionInfo> = LazyLock::new(|| {
+            let mut info = ConnectionInfo::default();
+            info.in_process = true;
+            info
+        });
+        match self {
+            Self::InProcess => &IN_PROCESS,
+            Self::Accepted(info) => info,
+        }
+    }
+}
+
+impl Stream {
+    /// The compiled route table.
+    pub(crate) fn table(&self) -> Option<&RouteTable> {
+        self.seen.chain.as_ref()?.routes().map(|r| &**r)
+    }
+
+    /// How much of the request's body is kept for retries: the route's limit, else the virtual host's, else Envoy's
+    /// default for a connection's buffer (1 MiB).
+    pub(crate) fn replay_cap(&self) -> usize {
+        const DEFAULT: u64 = 1024 * 1024;
+        let limit = self.route.and_then(|at| {
+            let table = self.table()?;
+            let of_route = table.route(at)?.config().request_body_buffer_limit;
+            of_route.or(table.virtual_host(at)?.request_body_buffer_limit)
+        });
+        usize::try_from(limit.unwrap_or(DEFAULT)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether `x-envoy-*` headers are left out.
+    pub(crate) fn suppresses_envoy_headers(&self) -> bool {
+        self.seen
+            .chain
+            .as_ref()
+            .is_none_or(|c| c.manager().suppress_envoy_headers)
+    }
+
+    /// Checks all limits; otherwise the task will be woken at the first of them, or when the back-off or delay is over.
+    pub(crate) fn poll_expired(&mut self, now: Moment, cx: &Context<'_>) -> Poll<Expired> {
+        if self.limits.is_unlimited() {
+            if let Some(until) = self.until {
+                self.timer.arm(until, cx.waker());
+            }
+            return Poll::Pending;
+        }
+        self.limits.update(self.progress.as_deref());
+        if self.limits.complete.is_none()
+            && let Some(progress) = &self.progress
+        {
+            progress.register(cx.waker());
+            // It may have ended in between.
+            self.limits.update(Some(progress));
+        }
+        let earliest = self.limits.earliest(false);
+        if let Some((at, which)) = earliest
+            && at <= now
+        {
+            return Poll::Ready(which);
+        }
+        match (earliest.map(|(at, _)| at), self.until) {
+            (Some(a), Some(b)) => self.timer.arm(a.min(b), cx.waker()),
+            (Some(at), None) | (None, Some(at)) => self.timer.arm(at, cx.waker()),
+            (None, None) => {}
+        }
+        Poll::Pending
+    }
+
+    /// Whether the back-off or delay is over.
+    pub(crate) fn wait_is_over(&mut self, now: Moment) -> bool {
+        match self.until {
+            Some(until) if until > now => false,
+            _ => {
+                self.until = None;
+                true
+            }
+        }
+    }
+
+    /// What lives on after the response's head.
+    pub(crate) fn tail(&mut self) -> Tail {
+        let started = self.limits.started;
+        Tail {
+            seen: std::mem::replace(&mut self.seen, Observed::over(started)),
+            limits: std::mem::replace(&mut self.limits, Limits::new(started, None)),
+            progress: self.progress.take(),
+            timer: std::mem::take(&mut self.timer),
+            _permit: self.retry.as_mut().and_then(|r| r.permit.take()),
+        }
+    }
+
+    /// The request's head for formats of response headers.
+    pub(crate) fn kept_head(&self) -> RequestHead<'_> {
+        static EMPTY: LazyLock<request::Parts> =
+            LazyLock::new(|| http::Request::new(()).into_parts().0);
+        match self.kept.as_ref().and_then(|k| k.head.as_ref()) {
+            None => RequestHead::of(&EMPTY),
+            Some((method, uri, headers)) => RequestHead {
+                method,
+                scheme: uri.scheme_str().unwrap_or("http"),
+                authority: uri.authority().map_or("", |a| a.as_str()),
+                path: uri.path_and_query().map_or("", |p| p.as_str()),
+                headers,
+            },
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.recycle();
+        }
+    }
+}
