@@ -220,7 +220,13 @@ impl Folder {
     }
 }
 
-fn list(dir: &Path) -> io::Result<Vec<Arc<str>>> {
+/// Whether a file of the folder is for others: mesh configuration, the local runner's table.
+pub(crate) fn is_no_objects(file: &str) -> bool {
+    matches!(file, MESH_FILE | RUNNER_FILE)
+}
+
+/// The YAML files of a folder, relative to it, in the order in which they are read.
+pub(crate) fn list(dir: &Path) -> io::Result<Vec<Arc<str>>> {
     let mut files = Vec::new();
     for (folder, prefix) in [
         (dir.to_owned(), String::new()),
