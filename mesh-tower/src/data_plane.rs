@@ -1,9 +1,10 @@
 //! The handle with the current snapshot.
 
 use std::{
+    any::Any,
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -28,6 +29,19 @@ struct Shared {
     version: watch::Sender<u64>,
     miss: OnceLock<Arc<dyn Miss>>,
     draining: AtomicBool,
+    /// Dropped with the last handle.
+    owned: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+/// A handle that does not keep the data plane alive: for the publisher, which must end with the last user.
+#[derive(Clone, Debug)]
+pub struct WeakDataPlane(Weak<Shared>);
+
+impl WeakDataPlane {
+    /// The data plane, while somebody uses it.
+    pub fn upgrade(&self) -> Option<DataPlane> {
+        self.0.upgrade().map(DataPlane)
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -54,6 +68,7 @@ impl DataPlane {
             version: watch::Sender::new(0),
             miss: OnceLock::new(),
             draining: AtomicBool::new(false),
+            owned: OnceLock::new(),
         }))
     }
 
@@ -103,6 +118,17 @@ impl DataPlane {
     ) -> MeshService<S> {
         let connection = Connection::Accepted(connection);
         MeshService::of_chain(self.clone(), source, connection, inner)
+    }
+
+    /// A handle that does not keep the data plane alive.
+    pub fn downgrade(&self) -> WeakDataPlane {
+        WeakDataPlane(Arc::downgrade(&self.0))
+    }
+
+    /// Hangs a value on the data plane, to be dropped with its last handle; only the first call counts. Returns whether
+    /// it was the first.
+    pub fn own(&self, value: impl Any + Send + Sync) -> bool {
+        self.0.owned.set(Box::new(value)).is_ok()
     }
 
     /// Sets who is told of misses; only the first call counts. Returns whether it was the first.

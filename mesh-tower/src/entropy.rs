@@ -9,7 +9,7 @@ use mesh_core::Entropy;
 
 /// The thread's generator (SplitMix64, seeded by the operating system through `RandomState`). Not for secrets.
 #[derive(Debug)]
-pub(crate) struct ThreadEntropy;
+pub struct ThreadEntropy;
 
 impl Entropy for ThreadEntropy {
     fn next_u64(&mut self) -> u64 {

@@ -37,8 +37,9 @@ pub mod transport;
 pub use body::{BodyError, MeshBody, RequestBody, StreamGuard};
 pub use by_uri::{ByUri, ByUriFuture};
 pub use context::{Context, Deadline};
-pub use data_plane::{DataPlane, Miss};
+pub use data_plane::{DataPlane, Miss, WeakDataPlane};
 pub use dispatch::{Dispatch, PoolReady};
+pub use entropy::ThreadEntropy;
 pub use error::{BoxError, TransportError};
 pub use future::ResponseFuture;
 #[cfg(feature = "tonic")]

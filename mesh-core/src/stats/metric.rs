@@ -85,6 +85,16 @@ impl fmt::Debug for Counter {
     }
 }
 
+/// Counts on a [`Gauge`] while it lives.
+#[derive(Debug)]
+pub struct GaugeGuard<'a>(&'a Gauge);
+
+impl Drop for GaugeGuard<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// A number that goes up and down. The same cost as a [`Counter`].
 #[derive(Default)]
 pub struct Gauge(Sharded<AtomicI64>);
@@ -100,6 +110,13 @@ impl Gauge {
     #[inline]
     pub fn dec(&self) {
         self.0.mine().fetch_sub(1, Relaxed);
+    }
+
+    /// Adds one until the guard is dropped.
+    #[must_use]
+    pub fn guard(&self) -> GaugeGuard<'_> {
+        self.inc();
+        GaugeGuard(self)
     }
 
     /// Sets the value. For gauges that are only ever set: an addition on another thread meanwhile may be lost.

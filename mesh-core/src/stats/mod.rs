@@ -14,7 +14,7 @@ pub use envoy::{
     BreakerStats, ClusterStats, ControlPlaneStats, CorsStats, FaultStats, ListenerStats,
     ManagerStats, OutlierStats, ResponseCodes, ServerStats,
 };
-pub use metric::{Counter, Gauge, Histogram, HistogramValues};
+pub use metric::{Counter, Gauge, GaugeGuard, Histogram, HistogramValues};
 pub use request::{RequestLabels, RequestMetrics};
 
 use std::{
