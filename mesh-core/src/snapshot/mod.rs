@@ -1,6 +1,19 @@
 //! One consistent configuration, compiled: what a request loads once and every attempt of it uses.
+//!
+//! * `build`: compiles what changed, shares what did not.
+//! * `slots`: stable places of clusters.
+//! * `outbound`, `inbound`: which chain a call of the application in this process takes, and a request to it.
+
+mod build;
+mod inbound;
+mod outbound;
+mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, sync::Arc};
+
+use rustc_hash::FxHashMap;
 
 use crate::{
     Entropy,
@@ -9,6 +22,9 @@ use crate::{
     model::{ClusterConfig, ClusterLoadAssignment, ListenerConfig, RouteConfiguration},
     stats::Stats,
 };
+use inbound::InboundIndex;
+use outbound::OutboundIndex;
+use slots::Slots;
 
 /// A cluster's slot: stable while the name lives, whatever is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +94,14 @@ pub struct Snapshot {
     version: u64,
     config: ConfigSet,
     stats: Arc<Stats>,
+    listeners: Vec<Arc<Listener>>,
+    listeners_by_name: FxHashMap<Arc<str>, usize>,
+    chains: Vec<Arc<HttpChain>>,
+    slots: Arc<Slots>,
+    /// By slot.
+    clusters: Vec<Option<Arc<Cluster>>>,
+    outbound: Arc<OutboundIndex>,
+    inbound: InboundIndex,
 }
 
 impl Snapshot {
@@ -87,14 +111,20 @@ impl Snapshot {
             version: 0,
             config: ConfigSet::default(),
             stats,
+            listeners: Vec::new(),
+            listeners_by_name: FxHashMap::default(),
+            chains: Vec::new(),
+            slots: Arc::default(),
+            clusters: Vec::new(),
+            outbound: Arc::default(),
+            inbound: InboundIndex::default(),
         }
     }
 
     /// Builds the next snapshot: compiles what changed, shares what did not, carries live state over by key
     /// (cluster, address, hostname).
     pub fn build(config: ConfigSet, previous: &Snapshot, entropy: &mut dyn Entropy) -> Self {
-        let _ = (config, previous, entropy);
-        todo!()
+        build::build(config, previous, entropy)
     }
 
     /// Counts up with every build.
@@ -112,51 +142,46 @@ impl Snapshot {
         &self.stats
     }
 
-    /// All listeners.
+    /// All listeners, in the order received.
     pub fn listeners(&self) -> &[Arc<Listener>] {
-        todo!()
+        &self.listeners
     }
 
     /// A listener by name.
     pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
-        let _ = name;
-        todo!()
+        self.listeners.get(*self.listeners_by_name.get(name)?)
     }
 
-    /// A chain by its place.
+    /// A chain by its place in this snapshot.
     pub fn chain(&self, at: ChainIndex) -> Option<&Arc<HttpChain>> {
-        let _ = at;
-        todo!()
+        self.chains.get(at.0 as usize)
     }
 
     /// A cluster by its slot; None: the slot is empty.
     pub fn cluster(&self, at: ClusterIndex) -> Option<&Arc<Cluster>> {
-        let _ = at;
-        todo!()
+        self.clusters.get(at.0 as usize)?.as_ref()
     }
 
     /// A cluster's slot by name; None: no such cluster.
     pub fn cluster_by_name(&self, name: &str) -> Option<ClusterIndex> {
-        let _ = name;
-        todo!()
+        let at = *self.slots.get(name)?;
+        self.cluster(at).map(|_| at)
     }
 
     /// All clusters.
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
-        std::iter::empty()
+        self.clusters.iter().flatten()
     }
 
     /// What a call from inside the process to `host:port` uses: API listener, outbound listener of the port, VIP,
     /// wildcard, `virtualOutbound`. `host` without port, any case. No allocation.
     pub fn outbound(&self, host: &str, port: u16) -> Outbound {
-        let _ = (host, port);
-        todo!()
+        self.outbound.find(host, port)
     }
 
     /// The inbound chain for a server in this process on `port`: of `virtualInbound`, of a bound inbound listener, or
     /// of the gRPC server listener.
     pub fn inbound(&self, port: u16) -> Option<ChainIndex> {
-        let _ = port;
-        todo!()
+        self.inbound.find(port)
     }
 }
