@@ -5,19 +5,22 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 
 use super::{
     Breaker,
     endpoint::Endpoint,
     endpoint_set::EndpointSet,
     lb::Seeds,
-    load::{Balancing, LoadState},
+    load::{Balancing, LoadState, Membership},
     original_dst::OriginalDestinations,
     outlier::{self, Cause, Fired},
 };
@@ -29,16 +32,61 @@ use crate::{
 
 /// Up to this many endpoints the thread that ejects one rebuilds the load state itself; above, the next sweep does,
 /// and picks pass over the ejected endpoint meanwhile.
-pub(super) const REBUILD_INLINE: usize = 1_000;
+const REBUILD_INLINE: usize = 1_000;
 
 /// How long after an ejection from a larger cluster the sweep is due.
 const REBUILD_POLL: Duration = Duration::from_millis(100);
 
 /// The endpoints of one snapshot and the load state that pickers read.
+///
+/// While no endpoint is ejected, which is nearly always, that is the state that was built with the snapshot, read
+/// without any swap.
 #[derive(Debug)]
 pub(super) struct Balancer {
     pub(super) set: EndpointSet,
-    pub(super) load: ArcSwap<LoadState>,
+    initial: LoadState,
+    /// Whether `changed` counts.
+    is_changed: AtomicBool,
+    changed: ArcSwapOption<LoadState>,
+}
+
+impl Balancer {
+    fn new(set: EndpointSet, initial: LoadState) -> Self {
+        Self {
+            set,
+            initial,
+            is_changed: AtomicBool::new(false),
+            changed: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Reads the load state of now. One load, and a swap's guard while an endpoint is ejected.
+    #[inline]
+    pub(super) fn read<R>(&self, read: impl FnOnce(&LoadState) -> R) -> R {
+        if !self.is_changed.load(Acquire) {
+            return read(&self.initial);
+        }
+        match &*self.changed.load() {
+            Some(changed) => read(changed),
+            None => read(&self.initial),
+        }
+    }
+
+    /// Renews the load state after a change of health.
+    fn renew(&self, balancing: &Balancing) -> Membership {
+        let load = self.read(|load| LoadState::build(&self.set, balancing, Some(load)));
+        let membership = load.membership;
+        // The same endpoints are eligible as at the start only if none is and none was ejected.
+        let as_at_start = !self.initial.is_reduced && !load.is_reduced;
+        self.changed.store((!as_at_start).then(|| Arc::new(load)));
+        self.is_changed.store(!as_at_start, Release);
+        membership
+    }
+
+    /// Whether rebuilding the load state is too much for a request.
+    pub(super) fn is_large(&self) -> bool {
+        self.set.endpoints().len() > REBUILD_INLINE
+    }
 }
 
 /// What one configuration of a cluster keeps from snapshot to snapshot.
@@ -132,13 +180,14 @@ impl ClusterLive {
         for endpoint in set.endpoints() {
             endpoint.live().publish_ejection();
         }
-        let previous = previous.map(|previous| previous.load.load_full());
-        let load = LoadState::build(&set, &self.balancing, previous.as_deref());
-        self.show_membership(&load);
-        let balancer = Arc::new(Balancer {
-            set,
-            load: ArcSwap::from_pointee(load),
-        });
+        let build =
+            |previous: Option<&LoadState>| LoadState::build(&set, &self.balancing, previous);
+        let load = match previous {
+            Some(previous) => previous.read(|previous| build(Some(previous))),
+            None => build(None),
+        };
+        self.show_membership(load.membership);
+        let balancer = Arc::new(Balancer::new(set, load));
         control.balancers.retain(|old| old.strong_count() > 0);
         control.balancers.push(Arc::downgrade(&balancer));
         let mut ejected = 0;
@@ -253,9 +302,13 @@ impl ClusterLive {
 
     /// Applies merged changes whose window has ended. One load if there are none. Waits for no lock.
     pub(super) fn apply_waiting(&self, balancer: &Balancer, now: Instant) {
-        if !self.waiting.load(Relaxed) || balancer.set.endpoints().len() > REBUILD_INLINE {
-            return;
+        if self.waiting.load(Relaxed) && !balancer.is_large() {
+            self.try_apply_due(balancer, now);
         }
+    }
+
+    #[cold]
+    fn try_apply_due(&self, balancer: &Balancer, now: Instant) {
         let mut control = match self.control.try_lock() {
             Ok(control) => control,
             Err(TryLockError::Poisoned(control)) => control.into_inner(),
@@ -287,7 +340,7 @@ impl ClusterLive {
     ) {
         let merge = control.merges.entry(priority).or_default();
         let at_once = merge.admit(now, self.merge_window);
-        if at_once && balancer.set.endpoints().len() > REBUILD_INLINE {
+        if at_once && balancer.is_large() {
             merge.due = Some(now);
         } else if at_once {
             self.publish(control, balancer, |changed| changed == priority);
@@ -312,17 +365,14 @@ impl ClusterLive {
             let Some(balancer) = balancer.upgrade() else {
                 return false;
             };
-            let previous = balancer.load.load_full();
-            let load = LoadState::build(&balancer.set, &self.balancing, Some(&previous));
-            self.show_membership(&load);
-            balancer.load.store(Arc::new(load));
+            self.show_membership(balancer.renew(&self.balancing));
             true
         });
     }
 
     fn next_sweep(&self, control: &Control, balancer: &Balancer, now: Instant) -> Instant {
         // An ejection may start a wait before the next sweep; nobody is told of it, so it is looked for.
-        let poll = match balancer.set.endpoints().len() > REBUILD_INLINE {
+        let poll = match balancer.is_large() {
             true => Some(now + REBUILD_POLL),
             false if self.merge_window.is_zero() => None,
             false => Some(now + self.merge_window),
@@ -343,8 +393,7 @@ impl ClusterLive {
         self.original_destinations.for_each(visit);
     }
 
-    fn show_membership(&self, load: &LoadState) {
-        let membership = load.membership;
+    fn show_membership(&self, membership: Membership) {
         self.stats.membership_total.set(membership.total as u64);
         self.stats.membership_healthy.set(membership.healthy as u64);
         self.stats

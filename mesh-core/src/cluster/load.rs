@@ -32,6 +32,8 @@ pub(super) struct LoadState {
     /// Round-robin indices of all sources that there ever were.
     cursors: HashMap<SourceKey, Arc<Cursors>>,
     pub(super) membership: Membership,
+    /// Whether an endpoint is kept out by outlier detection.
+    pub(super) is_reduced: bool,
 }
 
 /// Counts of endpoints over all priorities.
@@ -61,12 +63,15 @@ struct Source {
 #[derive(Debug)]
 enum Candidates {
     All(Hosts),
-    /// A locality by its weight, then an endpoint in it.
-    ByLocality {
-        schedule: Sharded<Edf>,
-        weights: Vec<f64>,
-        localities: Vec<Hosts>,
-    },
+    ByLocality(Localities),
+}
+
+/// A locality by its weight, then an endpoint in it.
+#[derive(Debug)]
+struct Localities {
+    schedule: Sharded<Edf>,
+    weights: Vec<f64>,
+    hosts: Vec<Hosts>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +97,7 @@ impl LoadState {
             sources: Vec::new(),
             cursors: previous.map(|p| p.cursors.clone()).unwrap_or_default(),
             membership: Membership::of(&priorities),
+            is_reduced: set.endpoints().iter().any(|e| e.live().is_withheld()),
         };
         let mut bound = 0;
         for (kind, loads) in [
@@ -118,6 +124,7 @@ impl LoadState {
     }
 
     /// One pick; None: nothing is eligible.
+    #[inline]
     pub(super) fn pick(&self, shard: usize, entropy: &mut dyn Entropy) -> Option<Picked<'_>> {
         let (source, random) = match self.sources.as_slice() {
             [only] => (only, None),
@@ -159,13 +166,13 @@ impl LoadState {
             if weights.iter().any(|weight| *weight > 0.0) {
                 let count = u32::try_from(weights.len()).unwrap_or(u32::MAX);
                 let weight = |at: u32| weights.get(at as usize).copied().unwrap_or_default();
-                return Candidates::ByLocality {
+                return Candidates::ByLocality(Localities {
                     schedule: Sharded::new(&rules.seeds, |seed| {
                         Edf::with_picks(count, weight, seed)
                     }),
                     weights,
-                    localities,
-                };
+                    hosts: localities,
+                });
             }
         }
         Candidates::All(self.hosts(kind.of(&priority.endpoints), key(None), rules))
@@ -181,6 +188,7 @@ impl LoadState {
 }
 
 impl Candidates {
+    #[inline]
     fn pick(
         &self,
         shard: usize,
@@ -189,19 +197,25 @@ impl Candidates {
     ) -> Option<&Arc<Endpoint>> {
         match self {
             Self::All(hosts) => hosts.pick(shard, random, entropy),
-            Self::ByLocality {
-                schedule,
-                weights,
-                localities,
-            } => {
-                let weight = |at: u32| weights.get(at as usize).copied().unwrap_or_default();
-                let chosen = match schedule.with(shard, |edf| edf.pick(weight)) {
-                    Some(chosen) => chosen? as usize,
-                    None => by_weight(weights, entropy)?,
-                };
-                localities.get(chosen)?.pick(shard, random, entropy)
-            }
+            Self::ByLocality(localities) => localities.pick(shard, random, entropy),
         }
+    }
+}
+
+impl Localities {
+    #[inline(never)]
+    fn pick(
+        &self,
+        shard: usize,
+        random: Option<u64>,
+        entropy: &mut dyn Entropy,
+    ) -> Option<&Arc<Endpoint>> {
+        let weight = |at: u32| self.weights.get(at as usize).copied().unwrap_or_default();
+        let chosen = match self.schedule.with(shard, |edf| edf.pick(weight)) {
+            Some(chosen) => chosen? as usize,
+            None => by_weight(&self.weights, entropy)?,
+        };
+        self.hosts.get(chosen)?.pick(shard, random, entropy)
     }
 }
 

@@ -20,14 +20,17 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use crate::{
     Entropy,
-    model::{ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, RoutingPriority},
+    model::{
+        ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, OutlierDetection, RoutingPriority,
+    },
     outcome::Outcome,
     stats::{BreakerStats, ClusterStats, RequestMetrics, Stats},
 };
 use endpoint::Metrics;
 use endpoint_set::EndpointSet;
 use labels::Labels;
-use live::{Balancer, ClusterLive, REBUILD_INLINE};
+use live::{Balancer, ClusterLive};
+use load::{LoadState, Picked};
 use outlier::{Fired, Signal};
 
 /// How often a pick from a large cluster is repeated while its load state lags behind an ejection.
@@ -149,29 +152,45 @@ impl Cluster {
                 .map(|address| self.live.original_destinations.endpoint(address))
                 .ok_or(PickError::NoOriginalDestination);
         }
-        let load = self.balancer.load.load();
-        let mut pass_over = match self.endpoints().len() > REBUILD_INLINE {
+        self.balancer
+            .read(|load| match load.pick(cx.shard, entropy) {
+                Some(picked) if cx.reselect == 0 && !picked.panic && !self.balancer.is_large() => {
+                    Ok(Arc::clone(picked.endpoint))
+                }
+                picked => self.settle(load, picked, cx, entropy),
+            })
+    }
+
+    /// What is rare about a pick: there is none, panic, re-selection, a load state that lags.
+    #[cold]
+    fn settle<'a>(
+        &self,
+        load: &'a LoadState,
+        mut picked: Option<Picked<'a>>,
+        cx: &PickContext<'_>,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Arc<Endpoint>, PickError> {
+        let mut reselect = cx.reselect;
+        let mut pass_over = match self.balancer.is_large() {
             true => PASS_OVER,
             false => 0,
         };
-        let mut reselect = cx.reselect;
         loop {
-            let Some(picked) = load.pick(cx.shard, entropy) else {
+            let Some(Picked { endpoint, panic }) = picked else {
                 self.stats.upstream_cx_none_healthy.inc();
                 return Err(PickError::NoHealthyUpstream);
             };
-            if picked.panic {
+            if panic {
                 self.stats.lb_healthy_panic.inc();
-            } else if pass_over > 0 && picked.endpoint.is_ejected() {
+            }
+            if !panic && pass_over > 0 && endpoint.is_ejected() {
                 pass_over -= 1;
-                continue;
-            }
-            let is_previous = |endpoint: &Arc<Endpoint>| endpoint.is_same(picked.endpoint);
-            if reselect > 0 && cx.previous.iter().any(is_previous) {
+            } else if reselect > 0 && cx.previous.iter().any(|e| e.is_same(endpoint)) {
                 reselect -= 1;
-                continue;
+            } else {
+                return Ok(Arc::clone(endpoint));
             }
-            return Ok(Arc::clone(picked.endpoint));
+            picked = load.pick(cx.shard, entropy);
         }
     }
 
@@ -202,14 +221,32 @@ impl Cluster {
         let Some(config) = &self.config.outlier_detection else {
             return;
         };
-        if let Some(signal) = Signal::of(outcome, config, &self.config.http) {
-            let fired = endpoint.live().monitor.record(signal, config);
-            if fired != Fired::default() {
-                self.live
-                    .eject(&self.balancer, endpoint, fired, config, now, entropy);
-            }
+        let ends_no_run = is_plain_success(outcome)
+            && self.config.http.outlier_error_statuses.is_none()
+            && endpoint.live().monitor.is_clean();
+        if !ends_no_run {
+            self.count(config, endpoint, outcome, now, entropy);
         }
         self.live.apply_waiting(&self.balancer, now);
+    }
+
+    #[cold]
+    fn count(
+        &self,
+        config: &OutlierDetection,
+        endpoint: &Endpoint,
+        outcome: Outcome,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+    ) {
+        let Some(signal) = Signal::of(outcome, config, &self.config.http) else {
+            return;
+        };
+        let fired = endpoint.live().monitor.record(signal, config);
+        if fired != Fired::default() {
+            self.live
+                .eject(&self.balancer, endpoint, fired, config, now, entropy);
+        }
     }
 
     /// The interval work of outlier detection: returns hosts whose time is up, applies merged health updates.
@@ -240,6 +277,11 @@ impl Cluster {
             false => &self.metrics.http,
         }
     }
+}
+
+/// A success whatever the configuration, unless there is an error matcher.
+fn is_plain_success(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Response { status, grpc_status: None | Some(0) } if status.as_u16() < 500)
 }
 
 fn show_breaker(breaker: &Breaker, stats: &BreakerStats) {

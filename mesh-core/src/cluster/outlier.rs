@@ -128,7 +128,17 @@ pub(super) struct HostMonitor {
 }
 
 impl HostMonitor {
-    /// Counts a signal. A success after a success is three loads.
+    /// Whether no run of errors is under way.
+    pub(super) fn is_clean(&self) -> bool {
+        let counters = [
+            &self.consecutive_5xx,
+            &self.consecutive_gateway_failure,
+            &self.consecutive_local_origin_failure,
+        ];
+        counters.iter().all(|counter| counter.load(Relaxed) == 0)
+    }
+
+    /// Counts a signal.
     pub(super) fn record(&self, signal: Signal, config: &OutlierDetection) -> Fired {
         let mut fired = Fired::default();
         let [gateway_fired, fired_5xx, local_fired] = &mut fired.0;

@@ -82,10 +82,9 @@ impl Edf {
 /// Greatest first in a [`BinaryHeap`]: the earliest deadline, then the lowest order.
 impl Ord for Turn {
     fn cmp(&self, other: &Self) -> Ordering {
-        other
-            .deadline
-            .total_cmp(&self.deadline)
-            .then(other.order.cmp(&self.order))
+        // Deadlines are positive, so their bits are in the same order.
+        let key = |turn: &Self| (turn.deadline.to_bits(), turn.order);
+        key(other).cmp(&key(self))
     }
 }
 

@@ -11,7 +11,7 @@ mod round_robin;
 pub(super) use edf::Edf;
 pub(super) use round_robin::Cursors;
 
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use super::endpoint::Endpoint;
 use crate::{Entropy, model::LbPolicy};
@@ -80,7 +80,8 @@ impl Hosts {
         }
     }
 
-    /// An endpoint; None: there is none. `random`: the number that chose the priority, if one was drawn.
+    /// An endpoint; None: there is none. Inlined into the one pick there is. `random`: the number that chose the priority, if one was drawn.
+    #[inline]
     pub(super) fn pick(
         &self,
         shard: usize,
@@ -98,12 +99,23 @@ impl Hosts {
             }
             Policy::Random => random::pick(&self.endpoints, random, entropy),
             Policy::Weighted { schedule, bias } => {
-                let weight = |at| weight_at(&self.endpoints, at, *bias);
-                match schedule.with(shard, |edf| edf.pick(weight)) {
-                    Some(picked) => self.endpoints.get(picked? as usize),
-                    None => random::pick(&self.endpoints, None, entropy),
-                }
+                self.pick_weighted(schedule, *bias, shard, entropy)
             }
+        }
+    }
+
+    #[inline(never)]
+    fn pick_weighted(
+        &self,
+        schedule: &Sharded<Edf>,
+        bias: Option<f64>,
+        shard: usize,
+        entropy: &mut dyn Entropy,
+    ) -> Option<&Arc<Endpoint>> {
+        let weight = |at| weight_at(&self.endpoints, at, bias);
+        match schedule.with(shard, |edf| edf.pick(weight)) {
+            Some(picked) => self.endpoints.get(picked? as usize),
+            None => random::pick(&self.endpoints, None, entropy),
         }
     }
 }
@@ -144,17 +156,29 @@ impl<T> Sharded<T> {
 
     /// Runs on this shard's state, or if it is busy on the next free one; None: all are busy.
     pub(super) fn with<R>(&self, shard: usize, run: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let (before, after) = self.0.split_at(shard % self.0.len());
-        let mut state = after
-            .iter()
-            .chain(before)
-            .find_map(|shard| match shard.0.try_lock() {
-                Ok(state) => Some(state),
-                // What a panic left is a schedule still: at worst one turn is off.
-                Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
-                Err(TryLockError::WouldBlock) => None,
-            })?;
+        let at = shard % self.0.len();
+        let mut state = match self.0[at].try_lock() {
+            Some(state) => state,
+            None => self.next_free(at)?,
+        };
         Some(run(&mut state))
+    }
+
+    #[cold]
+    fn next_free(&self, busy: usize) -> Option<MutexGuard<'_, T>> {
+        let (before, after) = self.0.split_at(busy);
+        after.iter().chain(before).find_map(Shard::try_lock)
+    }
+}
+
+impl<T> Shard<T> {
+    fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(state) => Some(state),
+            // What a panic left is a schedule still: at worst one turn is off.
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
