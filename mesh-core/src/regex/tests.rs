@@ -138,6 +138,189 @@ fn replaces_all_matches() {
     }
 }
 
+/// Random patterns and texts, judged by google-re2 in a Python that `MESH_RE2_PYTHON` names.
+#[test]
+#[ignore = "needs google-re2: MESH_RE2_PYTHON"]
+fn random_patterns_mean_what_re2_says() {
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+    const JUDGE: &str = "
+import re2, sys
+options = re2.Options()
+options.log_errors = False
+for line in sys.stdin:
+    if not line.split():
+        continue
+    pattern, *texts = (bytes.fromhex(h[1:]).decode() for h in line.split())
+    try:
+        regex = re2.compile(pattern, options)
+        print(''.join('y' if regex.fullmatch(t) else 'n' for t in texts))
+    except re2.error:
+        print('refused')
+";
+    const PATTERN: &[&str] = &[
+        "a",
+        "b",
+        "B",
+        "é",
+        "ſ",
+        "1",
+        "_",
+        "-",
+        ".",
+        "*",
+        "+",
+        "?",
+        "*?",
+        "|",
+        "(",
+        ")",
+        "(?:",
+        "(?i)",
+        "(?i:",
+        "(?s)",
+        "(?-s:",
+        "(?m)",
+        "(?U)",
+        "(?P<n>",
+        "(?",
+        "[",
+        "]",
+        "[^",
+        "[a-",
+        "b-]",
+        "[[",
+        "[:alpha:]",
+        "[:^digit:]",
+        "[[:",
+        "[:foo:]",
+        "&&",
+        "--",
+        "~~",
+        "^",
+        "$",
+        "{",
+        "}",
+        "{2}",
+        "{,2}",
+        "{0,1}",
+        "{1,}",
+        "{02}",
+        "{2,1}",
+        ",",
+        "\\",
+        "\\d",
+        "\\D",
+        "\\w",
+        "\\W",
+        "\\s",
+        "\\S",
+        "\\b",
+        "\\B",
+        "\\A",
+        "\\z",
+        "\\Z",
+        "\\C",
+        "\\Q",
+        "\\E",
+        "\\pL",
+        "\\P{Lu}",
+        "\\p{Greek}",
+        "\\x61",
+        "\\x{62}",
+        "\\x",
+        "\\0",
+        "\\61",
+        "\\141",
+        "\\1",
+        "\\n",
+        "\\_",
+        "\\.",
+        "\\-",
+        "\\]",
+        "\\k",
+        " ",
+        "#",
+        "\n",
+    ];
+    const TEXT: &[&str] = &[
+        "a", "b", "A", "B", "é", "É", "ſ", "K", "1", "_", "-", ".", " ", "\n", "[", "]", "{", "}",
+        "&", "~", ",", "2", "α", "\\", "^", "$", "#",
+    ];
+    let python = std::env::var("MESH_RE2_PYTHON").expect("MESH_RE2_PYTHON");
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % n as u64).unwrap()
+    };
+    let cases: Vec<(String, Vec<String>)> = (0..50_000)
+        .map(|_| {
+            let mut draw = |tokens: &[&str], most: usize| -> String {
+                (0..below(most))
+                    .map(|_| tokens[below(tokens.len())])
+                    .collect()
+            };
+            let pattern = draw(PATTERN, 8);
+            (pattern, (0..12).map(|_| draw(TEXT, 5)).collect())
+        })
+        .collect();
+    let hex = |text: &String| -> String {
+        let digits = text.bytes().map(|b| format!("{b:02x}"));
+        std::iter::once(".".to_owned()).chain(digits).collect()
+    };
+    let questions: String = cases
+        .iter()
+        .flat_map(|(pattern, texts)| {
+            std::iter::once(pattern)
+                .chain(texts)
+                .map(hex)
+                .chain(["\n".to_owned()])
+        })
+        .map(|word| word + " ")
+        .collect();
+
+    let mut judge = Command::new(python)
+        .args(["-c", JUDGE])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = judge.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || stdin.write_all(questions.as_bytes()));
+    let output = judge.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    let answers = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(answers.lines().count(), cases.len());
+    let matching = answers.lines().filter(|a| a.contains('y')).count();
+    assert!(matching > 1000, "{matching}");
+
+    let mut scratch = Scratch::default();
+    let mut differences = Vec::new();
+    for ((pattern, texts), expected) in cases.iter().zip(answers.lines()) {
+        let ours = match Regex::new(pattern) {
+            Err(_) => "refused".to_owned(),
+            Ok(regex) => texts
+                .iter()
+                .map(|t| regex.is_full_match(t.as_bytes(), &mut scratch))
+                .map(|matches| if matches { 'y' } else { 'n' })
+                .collect(),
+        };
+        if ours != expected {
+            differences.push(format!("{pattern:?} on {texts:?}: {ours}, RE2 {expected}"));
+        }
+    }
+    assert!(
+        differences.is_empty(),
+        "{}: {:#?}",
+        differences.len(),
+        &differences[..differences.len().min(20)]
+    );
+}
+
 #[rustfmt::skip]
 const RE2: &[(&str, Verdict)] = &[
     ("\\d+", Matches { yes: &["12"], no: &["\u{663}", "", "1a"] }),

@@ -388,11 +388,7 @@ fn merge(
         &host.filter_overrides,
         &config.filter_overrides,
     ];
-    if levels.iter().all(|level| level.is_empty()) {
-        RouteFilters::default()
-    } else {
-        filters.merge(&levels)
-    }
+    filters.merge(&levels)
 }
 
 fn path_rewrite(route: &Route) -> Option<&PathRewrite> {
