@@ -5,6 +5,9 @@
 
 mod class;
 mod parse;
+mod set;
+
+pub(crate) use set::RegexSet;
 
 use std::sync::{
     Arc, OnceLock,
@@ -29,7 +32,6 @@ pub struct Regex(Arc<Compiled>);
 
 struct Compiled {
     pattern: Box<str>,
-    /// Never reused, so that a cache is never taken for another expression's.
     id: u64,
     hir: Hir,
     full_match: meta::Regex,
@@ -50,6 +52,7 @@ pub struct InvalidRegex {
 pub struct Scratch {
     lower_case: String,
     caches: FxHashMap<u64, meta::Cache>,
+    sets: FxHashMap<u64, set::SetCache>,
 }
 
 impl Scratch {
@@ -60,17 +63,30 @@ impl Scratch {
         self.lower_case.make_ascii_lowercase();
         &self.lower_case
     }
+}
 
-    /// The expression's cache; made on first use. When there are too many, which may belong to configurations long
-    /// gone, all are dropped.
-    fn cache(&mut self, regex: &Compiled) -> &mut meta::Cache {
-        if self.caches.len() >= MAX_CACHES && !self.caches.contains_key(&regex.id) {
-            self.caches.clear();
-        }
-        self.caches
-            .entry(regex.id)
-            .or_insert_with(|| regex.full_match.create_cache())
+/// An expression's memory; made on first use. When there is too much, which may belong to configurations long gone, all
+/// is dropped.
+fn entry<T>(memory: &mut FxHashMap<u64, T>, id: u64, make: impl FnOnce() -> T) -> &mut T {
+    if memory.len() >= MAX_CACHES && !memory.contains_key(&id) {
+        memory.clear();
     }
+    memory.entry(id).or_insert_with(make)
+}
+
+/// Never reused, so that a cache is never taken for another expression's.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The expression, anchored at both ends.
+fn whole(hir: &Hir) -> Hir {
+    Hir::concat(vec![
+        Hir::look(Look::Start),
+        hir.clone(),
+        Hir::look(Look::End),
+    ])
 }
 
 impl std::fmt::Debug for Scratch {
@@ -87,21 +103,15 @@ impl Regex {
     /// # Errors
     /// What RE2 refuses is refused, with the reason; also groups that nest deeper than 250, and automata over 10 MiB.
     pub fn new(pattern: &str) -> Result<Self, InvalidRegex> {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let invalid = |reason| InvalidRegex {
             pattern: pattern.to_owned(),
             reason,
         };
         let hir = parse::parse(pattern).map_err(invalid)?;
-        let whole = Hir::concat(vec![
-            Hir::look(Look::Start),
-            hir.clone(),
-            Hir::look(Look::End),
-        ]);
-        let full_match = compile(&whole, WhichCaptures::Implicit).map_err(invalid)?;
+        let full_match = compile(&whole(&hir), WhichCaptures::Implicit).map_err(invalid)?;
         Ok(Self(Arc::new(Compiled {
             pattern: pattern.into(),
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: next_id(),
             hir,
             full_match,
             search: OnceLock::new(),
@@ -116,8 +126,9 @@ impl Regex {
     /// Whether the whole text matches. Allocates only at the first use of the expression with this scratch.
     pub fn is_full_match(&self, text: &[u8], scratch: &mut Scratch) -> bool {
         let input = Input::new(text).earliest(true);
-        let cache = scratch.cache(&self.0);
-        self.0.full_match.search_half_with(cache, &input).is_some()
+        let automaton = &self.0.full_match;
+        let cache = entry(&mut scratch.caches, self.0.id, || automaton.create_cache());
+        automaton.search_half_with(cache, &input).is_some()
     }
 
     /// Compiles what [`Self::replace_all`] needs, which otherwise its first call does.

@@ -1,24 +1,35 @@
 //! Routes of one virtual host by path: first match wins, whatever their number.
 //!
 //! `path`, `prefix` and `path_separated_prefix` share one radix tree over the raw `:path`, query included: none of them
-//! can match beyond the first `?` or `#`, so the tree needs no scan for the query. Everything else (regexes, matchers
-//! that ignore case, CONNECT) is tried in order, but only while its place is before the best one that was found.
+//! can match beyond the first `?` or `#`, so the tree needs no scan for the query. Regexes share one automaton. The rest
+//! (matchers that ignore case, CONNECT) is tried in order. Nothing is tried whose place is behind the best one found.
 
 use crate::{
     model::{PathMatcher, Route, RouteMatch},
-    regex::Scratch,
+    regex::{RegexSet, Scratch},
 };
 
 /// Up to so many routes, trying one after the other is cheaper than any index.
 const LINEAR: usize = 4;
+/// So many expressions share one automaton.
+const REGEXES_PER_SET: usize = 1024;
 
 /// The index of one virtual host.
 #[derive(Debug)]
-pub(super) enum PathIndex {
-    /// All routes, in order.
-    Linear(u32),
-    /// A tree, and what does not fit in it.
-    Tree { tree: Tree, rest: Box<[u32]> },
+pub(super) struct PathIndex {
+    /// None: there are so few routes that all are in `rest`.
+    tree: Option<Tree>,
+    regexes: Box<[Regexes]>,
+    /// What is tried in order.
+    rest: Box<[u32]>,
+}
+
+/// Regex routes in one automaton.
+#[derive(Debug)]
+struct Regexes {
+    set: RegexSet,
+    /// The place of each expression's route.
+    routes: Box<[u32]>,
 }
 
 /// What the index knows of a route that it proposes.
@@ -32,97 +43,135 @@ pub(super) enum Candidate {
 
 impl PathIndex {
     pub(super) fn new<'r>(routes: impl ExactSizeIterator<Item = &'r Route>) -> Self {
-        let count = routes.len();
-        let routes = (0u32..).zip(routes);
-        if count <= LINEAR {
-            return Self::Linear(u32::try_from(count).unwrap_or(u32::MAX));
-        }
+        let linear = routes.len() <= LINEAR;
         let mut entries = Vec::new();
+        let mut regexes = Vec::new();
         let mut rest = Vec::new();
-        for (at, route) in routes {
+        for (at, route) in (0u32..).zip(routes) {
             let matcher = &route.matcher;
-            let (kind, path) = match &matcher.path {
-                PathMatcher::Prefix(path) => (Kind::Prefix, path),
-                PathMatcher::Path(path) => (Kind::Exact, path),
-                PathMatcher::PathSeparatedPrefix(path) => (Kind::Separated, path),
-                PathMatcher::Regex(_) | PathMatcher::Connect => {
-                    rest.push(at);
-                    continue;
+            if let PathMatcher::Regex(regex) = &matcher.path {
+                regexes.push((at, regex));
+                continue;
+            }
+            match in_tree(&matcher.path) {
+                // It never matches.
+                Some((path, _)) if path.contains(ENDS_PATH) => {}
+                Some((path, kind)) if !linear && !matcher.case_insensitive => {
+                    entries.push((path.as_bytes(), kind, at));
                 }
-            };
-            if matcher.case_insensitive {
-                rest.push(at);
-            } else if !path.contains(ENDS_PATH) {
-                entries.push((path.as_bytes(), kind, at));
+                _ => rest.push(at),
             }
         }
-        Self::Tree {
-            tree: Tree::new(entries),
+        let mut sets = Vec::new();
+        for chunk in regexes.chunks(REGEXES_PER_SET) {
+            let routes: Box<[u32]> = chunk.iter().map(|(at, _)| *at).collect();
+            let set = (chunk.len() > LINEAR)
+                .then(|| RegexSet::new(chunk.iter().map(|(_, regex)| *regex)))
+                .flatten();
+            match set {
+                Some(set) => sets.push(Regexes { set, routes }),
+                None => rest.extend(routes),
+            }
+        }
+        rest.sort_unstable();
+        Self {
+            tree: (!linear).then(|| Tree::new(entries)),
+            regexes: sets.into(),
             rest: rest.into(),
         }
     }
 
     /// The first route, by place, that `holds`.
+    #[inline]
     pub(super) fn find(
         &self,
         path: &str,
-        mut holds: impl FnMut(u32, Candidate) -> bool,
+        scratch: &mut Scratch,
+        mut holds: impl FnMut(u32, Candidate, &mut Scratch) -> bool,
     ) -> Option<u32> {
-        match self {
-            Self::Linear(count) => (0..*count).find(|at| holds(*at, Candidate::Unknown)),
-            Self::Tree { tree, rest } => {
-                let mut best = u32::MAX;
-                if !path.is_empty() {
-                    tree.visit(path.as_bytes(), |routes| {
-                        let better = routes.iter().take_while(|at| **at < best);
-                        if let Some(at) = better
-                            .copied()
-                            .find(|at| holds(*at, Candidate::PathMatches))
-                        {
-                            best = at;
-                        }
-                    });
+        let mut best = u32::MAX;
+        if let Some(tree) = &self.tree
+            && !path.is_empty()
+        {
+            tree.visit(path.as_bytes(), |routes, next| {
+                for (at, kind) in routes {
+                    if *at >= best {
+                        break;
+                    }
+                    if kind.ends_before(next) && holds(*at, Candidate::PathMatches, scratch) {
+                        best = *at;
+                        break;
+                    }
                 }
-                rest.iter()
-                    .copied()
-                    .take_while(|at| *at < best)
-                    .find(|at| holds(*at, Candidate::Unknown))
-                    .or((best != u32::MAX).then_some(best))
+            });
+        }
+        for Regexes { set, routes } in &self.regexes {
+            // Sets are in order too: what comes later cannot be better.
+            if path.is_empty() || routes.first().is_none_or(|at| *at >= best) {
+                break;
+            }
+            let matches = set.full_matches(without_query(path).as_bytes(), scratch);
+            let found = matches
+                .iter()
+                .filter_map(|place| routes.get(place).copied())
+                .take_while(|at| *at < best)
+                .find(|at| holds(*at, Candidate::PathMatches, scratch));
+            matches.give_back(scratch);
+            best = found.unwrap_or(best);
+        }
+        for at in &self.rest {
+            if *at >= best {
+                break;
+            }
+            if holds(*at, Candidate::Unknown, scratch) {
+                return Some(*at);
             }
         }
+        (best != u32::MAX).then_some(best)
+    }
+}
+
+/// What a path specifier is in the tree; None: it has no place there.
+fn in_tree(path: &PathMatcher) -> Option<(&str, Kind)> {
+    match path {
+        PathMatcher::Prefix(path) => Some((path, Kind::Prefix)),
+        PathMatcher::Path(path) => Some((path, Kind::Exact)),
+        PathMatcher::PathSeparatedPrefix(path) => Some((path, Kind::Separated)),
+        PathMatcher::Regex(_) | PathMatcher::Connect => None,
     }
 }
 
 /// What ends the path in a request target.
 const ENDS_PATH: [char; 2] = ['?', '#'];
 
-/// Whether the path specifier holds for `:path` (empty: the request has none).
+fn without_query(path: &str) -> &str {
+    let end = path.bytes().position(|b| matches!(b, b'?' | b'#'));
+    end.map_or(path, |end| &path[..end])
+}
+
+/// Whether the path specifier holds for `:path` (empty: the request has none). A specifier that itself contains `?` or
+/// `#` is not in the index.
+#[inline]
 pub(super) fn path_matches(
     matcher: &RouteMatch,
     path: &str,
     is_connect: bool,
     scratch: &mut Scratch,
 ) -> bool {
-    let fold = matcher.case_insensitive;
-    let after = |start: &str| {
-        let matches = path.len() >= start.len() && {
-            let (head, start) = (&path.as_bytes()[..start.len()], start.as_bytes());
-            head == start || fold && head.eq_ignore_ascii_case(start)
+    if let Some((start, kind)) = in_tree(&matcher.path) {
+        let Some((head, rest)) = path.as_bytes().split_at_checked(start.len()) else {
+            return false;
         };
-        (matches && !path.is_empty() && !start.contains(ENDS_PATH))
-            .then(|| path.as_bytes().get(start.len()).copied())
-    };
+        let starts = head == start.as_bytes()
+            || matcher.case_insensitive && head.eq_ignore_ascii_case(start.as_bytes());
+        return starts && !path.is_empty() && kind.ends_before(rest.first().copied());
+    }
     match &matcher.path {
-        PathMatcher::Prefix(prefix) => after(prefix).is_some(),
-        PathMatcher::Path(exact) => after(exact).is_some_and(|next| Kind::Exact.ends_before(next)),
-        PathMatcher::PathSeparatedPrefix(prefix) => {
-            after(prefix).is_some_and(|next| Kind::Separated.ends_before(next))
-        }
         PathMatcher::Regex(regex) => {
-            let path_only = path.split(ENDS_PATH).next().unwrap_or_default();
-            !path.is_empty() && regex.is_full_match(path_only.as_bytes(), scratch)
+            !path.is_empty() && regex.is_full_match(without_query(path).as_bytes(), scratch)
         }
         PathMatcher::Connect => is_connect,
+        _ => false,
     }
 }
 
@@ -135,6 +184,7 @@ enum Kind {
 
 impl Kind {
     /// Whether the matched part may be followed by this byte (None: the end).
+    #[inline]
     fn ends_before(self, next: Option<u8>) -> bool {
         let ends = matches!(next, None | Some(b'?' | b'#'));
         match self {
@@ -147,14 +197,12 @@ impl Kind {
 
 /// A radix tree from path to the routes that begin with it.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
-    /// Bytes between the parent and here.
+struct Tree {
+    /// Bytes between the parent and here, without the one by which the parent chooses.
     label: Box<[u8]>,
-    /// Routes whose path ends here, by kind; each list in order.
-    prefix: Box<[u32]>,
-    exact: Box<[u32]>,
-    separated: Box<[u32]>,
-    /// The first byte of each child's label.
+    /// Routes whose path ends here, in order.
+    routes: Box<[(u32, Kind)]>,
+    /// The byte that leads to each child.
     keys: Box<[u8]>,
     children: Box<[Tree]>,
 }
@@ -167,7 +215,7 @@ impl Tree {
         Self::build(&entries, 0)
     }
 
-    /// `entries`: sorted by path, then place; all share their first `depth` bytes.
+    /// `entries`: sorted by path, then place; all share their first `depth` bytes, which the parents have.
     fn build(entries: &[Entry<'_>], depth: usize) -> Self {
         let (Some((first, ..)), Some((last, ..))) = (entries.first(), entries.last()) else {
             return Self::default();
@@ -176,42 +224,37 @@ impl Tree {
         let shared = first.iter().zip(*last).take_while(|(a, b)| a == b).count();
         let ends = entries.partition_point(|(path, ..)| path.len() == shared);
         let (here, below) = entries.split_at(ends);
-        let of_kind = |kind| -> Box<[u32]> {
-            let routes = here.iter().filter(|(_, k, _)| *k == kind);
-            routes.map(|(.., at)| *at).collect()
-        };
-        let groups: Vec<_> = below
-            .chunk_by(|(a, ..), (b, ..)| a[shared] == b[shared])
-            .collect();
+        let groups = || below.chunk_by(|(a, ..), (b, ..)| a[shared] == b[shared]);
         Self {
             label: first[depth..shared].into(),
-            prefix: of_kind(Kind::Prefix),
-            exact: of_kind(Kind::Exact),
-            separated: of_kind(Kind::Separated),
-            keys: groups.iter().map(|group| group[0].0[shared]).collect(),
-            children: groups
-                .iter()
-                .map(|group| Self::build(group, shared))
+            routes: here.iter().map(|(_, kind, at)| (*at, *kind)).collect(),
+            keys: groups().map(|group| group[0].0[shared]).collect(),
+            children: groups()
+                .map(|group| Self::build(group, shared + 1))
                 .collect(),
         }
     }
 
-    /// Visits the lists of routes whose path specifier holds for `path`, shortest first.
-    fn visit(&self, path: &[u8], mut each: impl FnMut(&[u32])) {
+    /// Visits the routes that `path` begins with, shortest first, with the byte that follows in `path`.
+    #[inline]
+    fn visit(&self, path: &[u8], mut each: impl FnMut(&[(u32, Kind)], Option<u8>)) {
         let mut node = self;
         let mut rest = path;
-        while let Some(below) = rest.strip_prefix(&*node.label) {
-            let next = below.first().copied();
-            if !node.prefix.is_empty() {
-                each(&node.prefix);
+        loop {
+            if !node.label.is_empty() {
+                let Some(below) = rest.strip_prefix(&*node.label) else {
+                    return;
+                };
+                rest = below;
             }
-            if !node.separated.is_empty() && Kind::Separated.ends_before(next) {
-                each(&node.separated);
+            let next = rest.first().copied();
+            if !node.routes.is_empty() {
+                each(&node.routes, next);
             }
-            if !node.exact.is_empty() && Kind::Exact.ends_before(next) {
-                each(&node.exact);
-            }
-            let child = next.and_then(|next| node.keys.iter().position(|key| *key == next));
+            let Some((next, below)) = rest.split_first() else {
+                return;
+            };
+            let child = node.keys.iter().position(|key| key == next);
             let Some(child) = child.and_then(|at| node.children.get(at)) else {
                 return;
             };

@@ -18,7 +18,7 @@ use crate::{
     local_reply::LocalReply,
     model::{
         ClusterSpecifier, FilterOverrides, Forward, HeaderMutations, HeaderOperations, PathRewrite,
-        RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+        RequireTls, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
         WeightedCluster,
     },
     regex::Scratch,
@@ -37,6 +37,7 @@ pub struct RouteTable {
 
 #[derive(Debug)]
 struct Host {
+    require_tls: RequireTls,
     paths: PathIndex,
     /// By place in `routes`.
     routes: Box<[CompiledRoute]>,
@@ -80,6 +81,7 @@ impl RouteTable {
             .virtual_hosts
             .iter()
             .map(|host| Host {
+                require_tls: host.require_tls,
                 paths: PathIndex::new(host.routes.iter().map(|route| &**route)),
                 routes: host
                     .routes
@@ -108,16 +110,18 @@ impl RouteTable {
         let Some(host) = self.hosts.get(virtual_host as usize) else {
             return Found::NoRoute;
         };
-        if let Some(config) = self.config.virtual_hosts.get(virtual_host as usize)
-            && redirect::requires_redirect(config.require_tls, view)
+        if host.require_tls != RequireTls::None
+            && redirect::requires_redirect(host.require_tls, view)
         {
             return Found::RedirectToHttps;
         }
-        let found = host.paths.find(view.head.path, |at, candidate| {
-            host.routes
-                .get(at as usize)
-                .is_some_and(|route| route.matches(candidate, view, scratch))
-        });
+        let found = host
+            .paths
+            .find(view.head.path, scratch, |at, candidate, scratch| {
+                host.routes
+                    .get(at as usize)
+                    .is_some_and(|route| route.matches(candidate, view, scratch))
+            });
         match found {
             Some(route) => Found::Route(RouteIndex {
                 virtual_host,
@@ -307,6 +311,7 @@ impl CompiledRoute {
         }
     }
 
+    #[inline]
     fn matches(&self, candidate: Candidate, view: &StreamView<'_>, scratch: &mut Scratch) -> bool {
         let matcher = &self.config.matcher;
         if self.conditional && !conditions_hold(matcher, view, scratch) {
