@@ -1,0 +1,220 @@
+//! `Cluster`.
+
+use std::{sync::Arc, time::Duration};
+
+use mesh_core::model::{BreakerThresholds, ClusterConfig, ClusterDiscovery, LbPolicy};
+use mesh_proto::envoy::config::{
+    cluster::v3::{
+        self as proto,
+        circuit_breakers::Thresholds,
+        cluster::{
+            ClusterDiscoveryType, CommonLbConfig, DiscoveryType,
+            common_lb_config::LocalityConfigSpecifier,
+        },
+    },
+    core::v3::RoutingPriority,
+};
+
+use super::{
+    any::extension_name,
+    endpoints::load_assignment,
+    extension::without_effect,
+    http_connection_manager::must_be_ads,
+    lb_policy::lb_policy,
+    metadata,
+    outlier_detection::outlier_detection,
+    scalar::{duration_or, enumeration, percent, positive_duration},
+    transport_socket,
+    upstream_http::upstream_http,
+};
+use crate::problems::Problems;
+
+/// `Cluster`, its fields already checked against the table.
+pub(super) fn cluster(p: &mut Problems, value: &proto::Cluster) -> Option<ClusterConfig> {
+    let name = p.require_text("name", &value.name);
+    let discovery = discovery(p, value);
+    transport_socket::must_be_plaintext(p, value.transport_socket.as_ref());
+    transport_socket::matches(p, &value.transport_socket_matches);
+    upstream_filters(p, &value.filters);
+
+    let mut config = ClusterConfig::new(name?, discovery?);
+    if !value.alt_stat_name.is_empty() {
+        config.stat_name = value.alt_stat_name.as_str().into();
+    }
+    if let Some(policy) = lb_policy(p, value) {
+        config.lb_policy = policy.policy;
+        config.locality_weighted |= policy.locality_weighted;
+    }
+    let provided = config.lb_policy == LbPolicy::ClusterProvided;
+    if provided != matches!(config.discovery, ClusterDiscovery::OriginalDst) {
+        p.error_at(
+            "lb_policy",
+            "CLUSTER_PROVIDED goes with type ORIGINAL_DST, and only with it",
+        );
+    }
+    config.connect_timeout =
+        positive_duration(p, "connect_timeout", value.connect_timeout.as_ref())
+            .unwrap_or(Duration::from_secs(5));
+    circuit_breakers(p, value.circuit_breakers.as_ref(), &mut config);
+    config.outlier_detection = value
+        .outlier_detection
+        .as_ref()
+        .map(|detection| p.field("outlier_detection", |p| outlier_detection(p, detection)));
+    if let Some(common) = &value.common_lb_config {
+        p.field("common_lb_config", |p| {
+            common_lb_config(p, common, &mut config)
+        });
+    }
+    config.http = upstream_http(p, value);
+    config.service = metadata::service(value.metadata.as_ref());
+    config.provenance = metadata::provenance(value.metadata.as_ref());
+    Some(config)
+}
+
+fn discovery(p: &mut Problems, value: &proto::Cluster) -> Option<ClusterDiscovery> {
+    let kind = match &value.cluster_discovery_type {
+        None => DiscoveryType::Static,
+        Some(ClusterDiscoveryType::Type(kind)) => enumeration(p, "type", *kind)?,
+        Some(ClusterDiscoveryType::ClusterType(custom)) => {
+            p.error_at(
+                "cluster_type",
+                format!("{} is not supported yet", custom.name),
+            );
+            return None;
+        }
+    };
+    let inline = |p: &mut Problems| match &value.load_assignment {
+        Some(assignment) => p.field("load_assignment", |p| load_assignment(p, assignment)),
+        None => Some(Default::default()),
+    };
+    match kind {
+        DiscoveryType::Eds => p.field("eds_cluster_config", |p| {
+            let Some(eds) = &value.eds_cluster_config else {
+                p.error("must be set because type is EDS");
+                return None;
+            };
+            p.field("eds_config", |p| must_be_ads(p, eds.eds_config.as_ref()));
+            let name = if eds.service_name.is_empty() {
+                &value.name
+            } else {
+                &eds.service_name
+            };
+            Some(ClusterDiscovery::Eds(name.as_str().into()))
+        }),
+        DiscoveryType::Static => {
+            inline(p).map(|assignment| ClusterDiscovery::Static(Arc::new(assignment)))
+        }
+        DiscoveryType::OriginalDst => Some(ClusterDiscovery::OriginalDst),
+        DiscoveryType::StrictDns | DiscoveryType::LogicalDns => dns(p, value, kind),
+    }
+}
+
+/// DNS with IP addresses instead of names resolves to them: the same as `STATIC`. Names are not resolved yet.
+fn dns(p: &mut Problems, value: &proto::Cluster, kind: DiscoveryType) -> Option<ClusterDiscovery> {
+    let mut found = Problems::default();
+    let assignment = value
+        .load_assignment
+        .as_ref()
+        .and_then(|a| load_assignment(&mut found, a));
+    if !found.is_ok() {
+        let kind = kind.as_str_name();
+        p.error_at(
+            "type",
+            format!(
+                "{kind} with host names is not supported yet; use EDS, or STATIC with IP addresses"
+            ),
+        );
+        return None;
+    }
+    assignment
+        .map(|assignment| ClusterDiscovery::Static(Arc::new(assignment)))
+        .or_else(|| {
+            p.error_at(
+                "load_assignment",
+                format!("must be set because type is {}", kind.as_str_name()),
+            );
+            None
+        })
+}
+
+/// Upstream network filters: Istio's have no effect, others would change bytes.
+fn upstream_filters(p: &mut Problems, filters: &[proto::Filter]) {
+    p.each("filters", filters, |p, filter| {
+        let extension = filter
+            .typed_config
+            .as_ref()
+            .map(extension_name)
+            .unwrap_or_default();
+        match without_effect(&extension, &filter.name) {
+            Some(what) => p.warn(format!("{what} is not supported yet; ignored")),
+            None => p.error(format!(
+                "upstream filter {} is not supported yet",
+                filter.name
+            )),
+        }
+        None::<()>
+    });
+}
+
+fn circuit_breakers(
+    p: &mut Problems,
+    value: Option<&proto::CircuitBreakers>,
+    config: &mut ClusterConfig,
+) {
+    let Some(breakers) = value else { return };
+    p.field("circuit_breakers", |p| {
+        // Envoy takes the first of each priority
+        for (at, thresholds) in breakers.thresholds.iter().enumerate().rev() {
+            p.field("thresholds", |p| {
+                p.index(at, |p| {
+                    match enumeration(p, "priority", thresholds.priority) {
+                        Some(RoutingPriority::Default) => {
+                            config.breaker_default = breaker(p, thresholds)
+                        }
+                        Some(RoutingPriority::High) => config.breaker_high = breaker(p, thresholds),
+                        None => {}
+                    }
+                });
+            });
+        }
+    });
+}
+
+fn breaker(p: &mut Problems, value: &Thresholds) -> BreakerThresholds {
+    let mut thresholds = BreakerThresholds::default();
+    thresholds.max_connections = value.max_connections.unwrap_or(thresholds.max_connections);
+    thresholds.max_pending_requests = value
+        .max_pending_requests
+        .unwrap_or(thresholds.max_pending_requests);
+    thresholds.max_requests = value.max_requests.unwrap_or(thresholds.max_requests);
+    thresholds.max_retries = value.max_retries.unwrap_or(thresholds.max_retries);
+    thresholds.retry_budget = value.retry_budget.as_ref().map(|budget| {
+        p.field("retry_budget", |p| {
+            let share =
+                percent(p, "budget_percent", budget.budget_percent.as_ref()).unwrap_or(20.0);
+            (share, budget.min_retry_concurrency.unwrap_or(3))
+        })
+    });
+    thresholds.track_remaining = value.track_remaining;
+    thresholds
+}
+
+fn common_lb_config(p: &mut Problems, value: &CommonLbConfig, config: &mut ClusterConfig) {
+    if let Some(threshold) = percent(
+        p,
+        "healthy_panic_threshold",
+        value.healthy_panic_threshold.as_ref(),
+    ) {
+        config.healthy_panic_threshold = threshold;
+    }
+    config.update_merge_window = duration_or(
+        p,
+        "update_merge_window",
+        value.update_merge_window.as_ref(),
+        config.update_merge_window,
+    );
+    config.locality_weighted |= matches!(
+        value.locality_config_specifier,
+        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
+    );
+}

@@ -1,0 +1,111 @@
+//! `ClusterLoadAssignment`.
+
+use mesh_core::model::{
+    ClusterLoadAssignment, EndpointConfig, EndpointHealth, Locality, LocalityEndpoints,
+};
+use mesh_proto::envoy::config::{
+    core::v3::HealthStatus,
+    endpoint::v3::{self as proto, lb_endpoint::HostIdentifier},
+};
+
+use super::{
+    metadata,
+    scalar::{enumeration, socket_address},
+};
+use crate::problems::Problems;
+
+/// Envoy's limit of `priority`.
+const MAX_PRIORITY: u32 = 128;
+
+/// `ClusterLoadAssignment`, its fields already checked against the table.
+pub(super) fn load_assignment(
+    p: &mut Problems,
+    value: &proto::ClusterLoadAssignment,
+) -> Option<ClusterLoadAssignment> {
+    let mut assignment = ClusterLoadAssignment::default();
+    assignment.cluster_name = value.cluster_name.as_str().into();
+    assignment.localities = p.each("endpoints", &value.endpoints, locality);
+    // by priority, and in the order given within one
+    assignment
+        .localities
+        .sort_by_key(|locality| locality.priority);
+    assignment.overprovisioning_factor = value
+        .policy
+        .as_ref()
+        .and_then(|policy| policy.overprovisioning_factor);
+    if assignment.overprovisioning_factor == Some(0) {
+        p.field("policy", |p| {
+            p.error_at("overprovisioning_factor", "must be greater than 0")
+        });
+    }
+    Some(assignment)
+}
+
+fn locality(p: &mut Problems, value: &proto::LocalityLbEndpoints) -> Option<LocalityEndpoints> {
+    let mut locality = LocalityEndpoints::default();
+    if let Some(place) = &value.locality {
+        let mut name = Locality::default();
+        name.region = place.region.as_str().into();
+        name.zone = place.zone.as_str().into();
+        name.sub_zone = place.sub_zone.as_str().into();
+        locality.locality = name;
+    }
+    locality.weight = value.load_balancing_weight;
+    if value.priority > MAX_PRIORITY {
+        p.error_at(
+            "priority",
+            format!("{} is greater than {MAX_PRIORITY}", value.priority),
+        );
+    }
+    locality.priority = value.priority;
+    locality.endpoints = p.each("lb_endpoints", &value.lb_endpoints, endpoint);
+    let sum: u64 = locality
+        .endpoints
+        .iter()
+        .map(|endpoint| u64::from(endpoint.weight))
+        .sum();
+    if sum > u64::from(u32::MAX) {
+        p.error_at(
+            "lb_endpoints",
+            format!(
+                "the sum of load_balancing_weight {sum} exceeds {}",
+                u32::MAX
+            ),
+        );
+    }
+    Some(locality)
+}
+
+fn endpoint(p: &mut Problems, value: &proto::LbEndpoint) -> Option<EndpointConfig> {
+    let Some(HostIdentifier::Endpoint(host)) = &value.host_identifier else {
+        if value.host_identifier.is_none() {
+            p.require("endpoint", None::<()>);
+        }
+        return None;
+    };
+    let address = p.field("endpoint", |p| {
+        let address = p.require("address", host.address.as_ref())?;
+        p.field("address", |p| socket_address(p, address))
+    });
+    if let Some(mode) = metadata::tls_mode(value.metadata.as_ref()) {
+        p.field("metadata", |p| {
+            p.error(format!(
+                "tlsMode {mode:?} asks for mutual TLS, which is not supported yet"
+            ));
+        });
+    }
+    let mut endpoint = EndpointConfig::new(address?);
+    endpoint.hostname = host.hostname.as_str().into();
+    endpoint.health = match enumeration(p, "health_status", value.health_status)? {
+        HealthStatus::Unknown | HealthStatus::Healthy => EndpointHealth::Healthy,
+        HealthStatus::Degraded => EndpointHealth::Degraded,
+        HealthStatus::Unhealthy | HealthStatus::Timeout => EndpointHealth::Unhealthy,
+        HealthStatus::Draining => EndpointHealth::Draining,
+    };
+    endpoint.weight = value.load_balancing_weight.unwrap_or(1);
+    if endpoint.weight == 0 {
+        p.error_at("load_balancing_weight", "must not be 0");
+    }
+    endpoint.workload = metadata::workload(value.metadata.as_ref());
+    Some(endpoint)
+}

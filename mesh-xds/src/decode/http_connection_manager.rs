@@ -1,0 +1,272 @@
+//! `HttpConnectionManager`.
+
+use std::{sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use mesh_core::model::{
+    CodecType, ConnectionManagerConfig, EscapedSlashes, RouteSource, ServerHeader, StripHostPort,
+};
+use mesh_proto::envoy::{
+    config::core::v3::{ConfigSource, HttpProtocolOptions, config_source::ConfigSourceSpecifier},
+    extensions::filters::network::http_connection_manager::v3::{
+        self as proto,
+        http_connection_manager::{
+            CodecType as Codec, ForwardClientCertDetails, PathWithEscapedSlashesAction as Slashes,
+            RouteSpecifier, ServerHeaderTransformation, StripPortMode,
+        },
+    },
+};
+
+use super::{
+    any::extension_name,
+    http_filter::http_filters,
+    route::route_configuration,
+    scalar::{cidr_range, duration, duration_or, enumeration, header_value},
+};
+use crate::problems::Problems;
+
+/// The only request id extension: Envoy's default.
+const UUID_REQUEST_ID: &str = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
+
+/// `HttpConnectionManager`.
+pub(super) fn http_connection_manager(
+    p: &mut Problems,
+    value: &proto::HttpConnectionManager,
+) -> Option<ConnectionManagerConfig> {
+    let routes = route_source(p, value.route_specifier.as_ref());
+    let (filters, router) = http_filters(p, &value.http_filters);
+    let enums = enums(p, value);
+    refuse_foreign_extensions(p, value);
+
+    let mut config = ConnectionManagerConfig::new(value.stat_prefix.as_str(), routes?);
+    (config.codec, config.server_header, config.escaped_slashes) = enums?;
+    config.http_filters = filters;
+    config.suppress_envoy_headers = router.suppress_envoy_headers;
+    config.respect_expected_rq_timeout = router.respect_expected_rq_timeout;
+    client_address(p, value, &mut config);
+    config.generate_request_id = value.generate_request_id.unwrap_or(true);
+    config.preserve_external_request_id = value.preserve_external_request_id;
+    config.always_set_request_id_in_response = value.always_set_request_id_in_response;
+    config.server_name = header_value(p, "server_name", &value.server_name)
+        .unwrap_or(HeaderValue::from_static("envoy"));
+    config.via = header_value(p, "via", &value.via);
+    config.normalize_path = value.normalize_path.unwrap_or(false);
+    config.merge_slashes = value.merge_slashes;
+    config.strip_host_port = match value.strip_port_mode {
+        Some(StripPortMode::StripAnyHostPort(true)) => StripHostPort::Any,
+        _ if value.strip_matching_host_port => StripHostPort::Matching,
+        _ => StripHostPort::No,
+    };
+    timeouts(p, value, &mut config);
+    protocols(p, value, &mut config);
+    Some(config)
+}
+
+fn route_source(p: &mut Problems, value: Option<&RouteSpecifier>) -> Option<RouteSource> {
+    match value {
+        Some(RouteSpecifier::Rds(rds)) => p.field("rds", |p| {
+            p.field("config_source", |p| {
+                must_be_ads(p, rds.config_source.as_ref())
+            });
+            let name = p.require_text("route_config_name", &rds.route_config_name)?;
+            Some(RouteSource::Rds(name.into()))
+        }),
+        Some(RouteSpecifier::RouteConfig(config)) => {
+            let config = p.field("route_config", |p| route_configuration(p, config))?;
+            Some(RouteSource::Inline(Arc::new(config)))
+        }
+        // found by the field table
+        Some(RouteSpecifier::ScopedRoutes(_)) => None,
+        None => {
+            p.error("must hold rds or route_config");
+            None
+        }
+    }
+}
+
+/// A source that is the same stream: `ads`, or `self`.
+pub(super) fn must_be_ads(p: &mut Problems, source: Option<&ConfigSource>) {
+    match source.and_then(|source| source.config_source_specifier.as_ref()) {
+        Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => {}
+        Some(_) => p.error("only ads is supported"),
+        None => p.error("must name a source; only ads is supported"),
+    }
+}
+
+fn enums(
+    p: &mut Problems,
+    value: &proto::HttpConnectionManager,
+) -> Option<(CodecType, ServerHeader, EscapedSlashes)> {
+    let codec = match enumeration(p, "codec_type", value.codec_type)? {
+        Codec::Auto => CodecType::Auto,
+        Codec::Http1 => CodecType::Http1,
+        Codec::Http2 => CodecType::Http2,
+        Codec::Http3 => {
+            p.error_at("codec_type", "HTTP3 is not supported yet");
+            return None;
+        }
+    };
+    let server = match enumeration(
+        p,
+        "server_header_transformation",
+        value.server_header_transformation,
+    )? {
+        ServerHeaderTransformation::Overwrite => ServerHeader::Overwrite,
+        ServerHeaderTransformation::AppendIfAbsent => ServerHeader::AppendIfAbsent,
+        ServerHeaderTransformation::PassThrough => ServerHeader::PassThrough,
+    };
+    let slashes = match enumeration(
+        p,
+        "path_with_escaped_slashes_action",
+        value.path_with_escaped_slashes_action,
+    )? {
+        Slashes::ImplementationSpecificDefault | Slashes::KeepUnchanged => {
+            EscapedSlashes::KeepUnchanged
+        }
+        Slashes::RejectRequest => EscapedSlashes::RejectRequest,
+        Slashes::UnescapeAndRedirect => EscapedSlashes::UnescapeAndRedirect,
+        Slashes::UnescapeAndForward => EscapedSlashes::UnescapeAndForward,
+    };
+    // On cleartext connections all but ALWAYS_FORWARD_ONLY remove x-forwarded-client-cert, as we do.
+    if enumeration(
+        p,
+        "forward_client_cert_details",
+        value.forward_client_cert_details,
+    ) == Some(ForwardClientCertDetails::AlwaysForwardOnly)
+    {
+        p.error_at(
+            "forward_client_cert_details",
+            "ALWAYS_FORWARD_ONLY is not supported yet",
+        );
+    }
+    Some((codec, server, slashes))
+}
+
+fn refuse_foreign_extensions(p: &mut Problems, value: &proto::HttpConnectionManager) {
+    let request_id = value
+        .request_id_extension
+        .as_ref()
+        .and_then(|extension| extension.typed_config.as_ref());
+    if let Some(config) = request_id.filter(|config| extension_name(config) != UUID_REQUEST_ID) {
+        let name = extension_name(config);
+        p.error_at(
+            "request_id_extension",
+            format!("{name} is not supported; only {UUID_REQUEST_ID} is"),
+        );
+    }
+}
+
+fn client_address(
+    p: &mut Problems,
+    value: &proto::HttpConnectionManager,
+    config: &mut ConnectionManagerConfig,
+) {
+    config.use_remote_address = value.use_remote_address.unwrap_or(false);
+    config.skip_xff_append = value.skip_xff_append;
+    config.xff_num_trusted_hops = value.xff_num_trusted_hops;
+    if let Some(internal) = &value.internal_address_config {
+        config.internal_address_ranges = p.field("internal_address_config", |p| {
+            p.each("cidr_ranges", &internal.cidr_ranges, cidr_range)
+        });
+    }
+}
+
+fn timeouts(
+    p: &mut Problems,
+    value: &proto::HttpConnectionManager,
+    config: &mut ConnectionManagerConfig,
+) {
+    config.stream_idle_timeout = duration_or(
+        p,
+        "stream_idle_timeout",
+        value.stream_idle_timeout.as_ref(),
+        config.stream_idle_timeout,
+    );
+    config.request_timeout = duration_or(
+        p,
+        "request_timeout",
+        value.request_timeout.as_ref(),
+        Duration::ZERO,
+    );
+    config.request_headers_timeout = duration_or(
+        p,
+        "request_headers_timeout",
+        value.request_headers_timeout.as_ref(),
+        Duration::ZERO,
+    );
+    config.drain_timeout = duration_or(
+        p,
+        "drain_timeout",
+        value.drain_timeout.as_ref(),
+        config.drain_timeout,
+    );
+    let Some(common) = &value.common_http_protocol_options else {
+        return;
+    };
+    p.field("common_http_protocol_options", |p| {
+        must_allow_underscores(p, common);
+        config.idle_timeout = duration_or(
+            p,
+            "idle_timeout",
+            common.idle_timeout.as_ref(),
+            config.idle_timeout,
+        );
+        config.max_connection_duration = duration(
+            p,
+            "max_connection_duration",
+            common.max_connection_duration.as_ref(),
+        );
+        config.max_stream_duration = duration_or(
+            p,
+            "max_stream_duration",
+            common.max_stream_duration.as_ref(),
+            Duration::ZERO,
+        );
+        if common.max_requests_per_connection.unwrap_or(0) != 0 {
+            p.field("max_requests_per_connection", |p| {
+                p.warn("not supported yet for listeners; ignored")
+            });
+        }
+    });
+}
+
+/// Anything but ALLOW changes which requests are answered.
+pub(super) fn must_allow_underscores(p: &mut Problems, options: &HttpProtocolOptions) {
+    if options.headers_with_underscores_action != 0 {
+        p.error_at(
+            "headers_with_underscores_action",
+            "only ALLOW is supported yet",
+        );
+    }
+}
+
+fn protocols(
+    p: &mut Problems,
+    value: &proto::HttpConnectionManager,
+    config: &mut ConnectionManagerConfig,
+) {
+    if let Some(limit) = value.max_request_headers_kb {
+        if !(1..=8192).contains(&limit) {
+            p.error_at(
+                "max_request_headers_kb",
+                format!("{limit} is not from 1 to 8192"),
+            );
+        }
+        config.max_request_headers_kb = limit;
+    }
+    config.upgrades = p.each("upgrade_configs", &value.upgrade_configs, |p, upgrade| {
+        let kind = p
+            .require_text("upgrade_type", &upgrade.upgrade_type)?
+            .to_ascii_lowercase();
+        upgrade.enabled.unwrap_or(true).then(|| kind.into())
+    });
+    config.accept_http_10 = value
+        .http_protocol_options
+        .as_ref()
+        .is_some_and(|http1| http1.accept_http_10);
+    config.max_concurrent_streams = value
+        .http2_protocol_options
+        .as_ref()
+        .and_then(|http2| http2.max_concurrent_streams);
+    config.proxy_100_continue = value.proxy_100_continue;
+}

@@ -1,0 +1,194 @@
+//! Load balancing: `lb_policy`, or `load_balancing_policy`, which wins.
+
+use mesh_core::model::LbPolicy;
+use mesh_proto::envoy::{
+    config::cluster::v3::{
+        self as proto,
+        cluster::{LbConfig, LbPolicy as Policy, LeastRequestLbConfig},
+    },
+    extensions::load_balancing_policies::{
+        cluster_provided::v3::ClusterProvided, common::v3::LocalityLbConfig,
+        common::v3::locality_lb_config::LocalityConfigSpecifier, least_request::v3::LeastRequest,
+        random::v3::Random, round_robin::v3::RoundRobin, wrr_locality::v3::WrrLocality,
+    },
+};
+use prost_types::Any;
+
+use super::{
+    any::{short_name, unpack_checked},
+    scalar::enumeration,
+};
+use crate::problems::Problems;
+
+/// A policy and whether localities are weighted.
+pub(super) struct Chosen {
+    pub(super) policy: LbPolicy,
+    pub(super) locality_weighted: bool,
+}
+
+impl From<LbPolicy> for Chosen {
+    fn from(policy: LbPolicy) -> Self {
+        Self {
+            policy,
+            locality_weighted: false,
+        }
+    }
+}
+
+/// The cluster's policy; None: it is wrong.
+pub(super) fn lb_policy(p: &mut Problems, value: &proto::Cluster) -> Option<Chosen> {
+    if let Some(policy) = &value.load_balancing_policy {
+        return p.field("load_balancing_policy", |p| first_supported(p, policy));
+    }
+    let kind = enumeration::<Policy>(p, "lb_policy", value.lb_policy)?;
+    let policy = match kind {
+        Policy::RoundRobin => LbPolicy::RoundRobin,
+        Policy::LeastRequest => {
+            let config = match &value.lb_config {
+                Some(LbConfig::LeastRequestLbConfig(config)) => Some(config),
+                _ => None,
+            };
+            p.field("least_request_lb_config", |p| {
+                legacy_least_request(p, config)
+            })
+        }
+        Policy::Random => LbPolicy::Random,
+        Policy::ClusterProvided => LbPolicy::ClusterProvided,
+        Policy::RingHash | Policy::Maglev => {
+            p.error_at(
+                "lb_policy",
+                format!("{} is not supported yet", kind.as_str_name()),
+            );
+            return None;
+        }
+        Policy::LoadBalancingPolicyConfig => {
+            p.error_at(
+                "load_balancing_policy",
+                "must be set because lb_policy is LOAD_BALANCING_POLICY_CONFIG",
+            );
+            return None;
+        }
+    };
+    Some(policy.into())
+}
+
+fn legacy_least_request(p: &mut Problems, config: Option<&LeastRequestLbConfig>) -> LbPolicy {
+    let bias = config
+        .and_then(|config| config.active_request_bias.as_ref())
+        .map(|bias| bias.default_value);
+    least_request(p, config.and_then(|config| config.choice_count), bias)
+}
+
+fn least_request(p: &mut Problems, choice_count: Option<u32>, bias: Option<f64>) -> LbPolicy {
+    let choice_count = choice_count.unwrap_or(2);
+    if choice_count < 2 {
+        p.error_at("choice_count", "must be at least 2");
+    }
+    let bias = bias.unwrap_or(1.0);
+    if !(0.0..=1_000.0).contains(&bias) {
+        p.error_at(
+            "active_request_bias",
+            format!("{bias} is not from 0 to 1000"),
+        );
+    }
+    LbPolicy::LeastRequest {
+        choice_count,
+        active_request_bias_milli: (bias * 1_000.0) as u32,
+    }
+}
+
+/// As Envoy: the first policy of the list that is known.
+fn first_supported(p: &mut Problems, value: &proto::LoadBalancingPolicy) -> Option<Chosen> {
+    let configs = value
+        .policies
+        .iter()
+        .enumerate()
+        .filter_map(|(at, policy)| {
+            Some((
+                at,
+                policy
+                    .typed_extension_config
+                    .as_ref()?
+                    .typed_config
+                    .as_ref()?,
+            ))
+        });
+    let mut unknown = Vec::new();
+    for (at, config) in configs {
+        let path = |p: &mut Problems| {
+            p.index(at, |p| {
+                p.field("typed_extension_config", |p| {
+                    p.field("typed_config", |p| policy(p, config))
+                })
+            })
+        };
+        match p.field("policies", path) {
+            Known::Policy(chosen) => return chosen,
+            Known::No => unknown.push(short_name(&config.type_url).to_owned()),
+        }
+    }
+    p.error_at(
+        "policies",
+        format!("none is supported yet, found [{}]", unknown.join(", ")),
+    );
+    None
+}
+
+enum Known {
+    Policy(Option<Chosen>),
+    No,
+}
+
+fn policy(p: &mut Problems, config: &Any) -> Known {
+    Known::Policy(match short_name(&config.type_url) {
+        "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" => {
+            unpack_checked::<RoundRobin>(p, config).map(|config| Chosen {
+                policy: LbPolicy::RoundRobin,
+                locality_weighted: is_weighted(config.locality_lb_config.as_ref()),
+            })
+        }
+        "envoy.extensions.load_balancing_policies.random.v3.Random" => {
+            unpack_checked::<Random>(p, config).map(|config| Chosen {
+                policy: LbPolicy::Random,
+                locality_weighted: is_weighted(config.locality_lb_config.as_ref()),
+            })
+        }
+        "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest" => {
+            unpack_checked::<LeastRequest>(p, config).map(|config| {
+                let bias = config
+                    .active_request_bias
+                    .as_ref()
+                    .map(|bias| bias.default_value);
+                Chosen {
+                    policy: least_request(p, config.choice_count, bias),
+                    locality_weighted: is_weighted(config.locality_lb_config.as_ref()),
+                }
+            })
+        }
+        "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided" => {
+            unpack_checked::<ClusterProvided>(p, config).map(|_| LbPolicy::ClusterProvided.into())
+        }
+        "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality" => {
+            unpack_checked::<WrrLocality>(p, config).and_then(|config| {
+                let inner = p.require(
+                    "endpoint_picking_policy",
+                    config.endpoint_picking_policy.as_ref(),
+                )?;
+                let chosen = p.field("endpoint_picking_policy", |p| first_supported(p, inner))?;
+                Some(Chosen {
+                    locality_weighted: true,
+                    ..chosen
+                })
+            })
+        }
+        _ => return Known::No,
+    })
+}
+
+fn is_weighted(config: Option<&LocalityLbConfig>) -> bool {
+    let specifier = config.and_then(|config| config.locality_config_specifier.as_ref());
+    matches!(
+        specifier,
+        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
+    )
+}

@@ -1,0 +1,108 @@
+//! What Istio writes into `metadata`: the object behind a resource, its service, its workload.
+
+use std::sync::Arc;
+
+use mesh_core::model::{IstioService, Provenance};
+use mesh_proto::envoy::config::core::v3::Metadata;
+use prost_types::{Struct, value::Kind};
+
+/// What the embedded control plane adds: `file`, `line` and `object`.
+const PROVENANCE: &str = "mesh.provenance";
+
+/// The object that a resource was made from: as the embedded control plane writes it, else `istio.config`, a path of
+/// the Kubernetes API.
+pub(super) fn provenance(metadata: Option<&Metadata>) -> Provenance {
+    let mut provenance = Provenance::default();
+    provenance.object = match text(metadata, PROVENANCE, "object") {
+        Some(object) => Some(object.into()),
+        None => text(metadata, "istio", "config").map(|path| object_name(path).into()),
+    };
+    let line = match value(metadata, PROVENANCE, "line") {
+        Some(Kind::NumberValue(line)) => format!(":{line}"),
+        _ => String::new(),
+    };
+    provenance.place =
+        text(metadata, PROVENANCE, "file").map(|file| format!("{file}{line}").into());
+    provenance
+}
+
+/// `/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews` is `VirtualService default/reviews`.
+fn object_name(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').collect();
+    let [.., "namespaces", namespace, kind, name] = parts.as_slice() else {
+        return path.to_owned();
+    };
+    let kind: String = kind
+        .split('-')
+        .map(|word| {
+            let mut letters = word.chars();
+            letters
+                .next()
+                .map(|first| first.to_uppercase().chain(letters).collect::<String>())
+                .unwrap_or_default()
+        })
+        .collect();
+    format!("{kind} {namespace}/{name}")
+}
+
+/// `istio.services[0]` of a cluster.
+pub(super) fn service(metadata: Option<&Metadata>) -> Option<IstioService> {
+    let Kind::ListValue(services) = value(metadata, "istio", "services")? else {
+        return None;
+    };
+    let Some(Kind::StructValue(first)) = &services.values.first()?.kind else {
+        return None;
+    };
+    let mut service = IstioService::default();
+    service.host = member(first, "host")?.into();
+    service.name = member(first, "name").unwrap_or_default().into();
+    service.namespace = member(first, "namespace").unwrap_or_default().into();
+    Some(service)
+}
+
+/// `istio.workload` of an endpoint.
+pub(super) fn workload(metadata: Option<&Metadata>) -> Option<Arc<str>> {
+    text(metadata, "istio", "workload").map(Arc::from)
+}
+
+/// `envoy.transport_socket_match.tlsMode` of an endpoint.
+pub(super) fn tls_mode(metadata: Option<&Metadata>) -> Option<&str> {
+    text(metadata, "envoy.transport_socket_match", "tlsMode")
+}
+
+fn text<'a>(metadata: Option<&'a Metadata>, filter: &str, name: &str) -> Option<&'a str> {
+    match value(metadata, filter, name)? {
+        Kind::StringValue(text) if !text.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+fn value<'a>(metadata: Option<&'a Metadata>, filter: &str, name: &str) -> Option<&'a Kind> {
+    metadata?
+        .filter_metadata
+        .get(filter)?
+        .fields
+        .get(name)?
+        .kind
+        .as_ref()
+}
+
+fn member<'a>(fields: &'a Struct, name: &str) -> Option<&'a str> {
+    match fields.fields.get(name)?.kind.as_ref()? {
+        Kind::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_named_as_their_authors_do() {
+        let name =
+            object_name("/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews");
+        assert_eq!(name, "VirtualService default/reviews");
+        assert_eq!(object_name("elsewhere"), "elsewhere");
+    }
+}

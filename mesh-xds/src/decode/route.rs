@@ -1,0 +1,181 @@
+//! `RouteConfiguration` and its virtual hosts.
+
+use std::{collections::HashSet, sync::Arc};
+
+use mesh_core::model::{RequireTls, Route, RouteConfiguration, VirtualHost};
+use mesh_proto::envoy::config::route::v3::{
+    self as proto, route::Action, virtual_host::TlsRequirementType,
+};
+
+use super::{
+    header_operations::header_operations, http_filter::filter_overrides, metadata,
+    retry::retry_policy, route_action, route_match::route_match, scalar::enumeration,
+};
+use crate::problems::Problems;
+
+/// `max_direct_response_body_size_bytes` where it is not set.
+const DIRECT_RESPONSE_LIMIT: u32 = 4096;
+
+/// `RouteConfiguration`.
+pub(super) fn route_configuration(
+    p: &mut Problems,
+    value: &proto::RouteConfiguration,
+) -> Option<RouteConfiguration> {
+    let mut config = RouteConfiguration::default();
+    config.name = value.name.as_str().into();
+    config.headers = header_operations(
+        p,
+        (
+            &value.request_headers_to_add,
+            &value.request_headers_to_remove,
+        ),
+        (
+            &value.response_headers_to_add,
+            &value.response_headers_to_remove,
+        ),
+    );
+    config.most_specific_header_mutations_wins = value.most_specific_header_mutations_wins;
+    config.ignore_port_in_host_matching = value.ignore_port_in_host_matching;
+    config.filter_overrides = filter_overrides(p, &value.typed_per_filter_config);
+    let body_limit = value
+        .max_direct_response_body_size_bytes
+        .unwrap_or(DIRECT_RESPONSE_LIMIT);
+    let mut domains = HashSet::new();
+    config.virtual_hosts = p.each("virtual_hosts", &value.virtual_hosts, |p, host| {
+        virtual_host(p, host, body_limit, &mut domains)
+    });
+    Some(config)
+}
+
+fn virtual_host(
+    p: &mut Problems,
+    value: &proto::VirtualHost,
+    body_limit: u32,
+    seen: &mut HashSet<String>,
+) -> Option<VirtualHost> {
+    let mut host = VirtualHost::default();
+    host.name = p
+        .require_text("name", &value.name)
+        .unwrap_or_default()
+        .into();
+    if value.domains.is_empty() {
+        p.error_at("domains", "must not be empty");
+    }
+    host.domains = p.each("domains", &value.domains, |p, name| domain(p, name, seen));
+    host.require_tls = match enumeration(p, "require_tls", value.require_tls)? {
+        TlsRequirementType::None => RequireTls::None,
+        TlsRequirementType::ExternalOnly => RequireTls::ExternalOnly,
+        TlsRequirementType::All => RequireTls::All,
+    };
+    host.headers = header_operations(
+        p,
+        (
+            &value.request_headers_to_add,
+            &value.request_headers_to_remove,
+        ),
+        (
+            &value.response_headers_to_add,
+            &value.response_headers_to_remove,
+        ),
+    );
+    host.retry_policy = retry_policy(p, value.retry_policy.as_ref()).map(Arc::new);
+    host.include_request_attempt_count = value.include_request_attempt_count;
+    host.include_attempt_count_in_response = value.include_attempt_count_in_response;
+    host.request_body_buffer_limit = buffer_limit(
+        p,
+        value.request_body_buffer_limit,
+        value.per_request_buffer_limit_bytes,
+    );
+    host.filter_overrides = filter_overrides(p, &value.typed_per_filter_config);
+    host.provenance = metadata::provenance(value.metadata.as_ref());
+    host.routes = p.each("routes", &value.routes, |p, value| {
+        route(p, value, body_limit).map(Arc::new)
+    });
+    Some(host)
+}
+
+/// A domain, lower case; unique within the configuration.
+fn domain(p: &mut Problems, name: &str, seen: &mut HashSet<String>) -> Option<String> {
+    let name = name.to_ascii_lowercase();
+    let inner = name.strip_prefix('*').unwrap_or(&name);
+    let inner = if name.len() > 1 {
+        inner.strip_suffix('*').unwrap_or(inner)
+    } else {
+        inner
+    };
+    if name.is_empty()
+        || inner.contains('*')
+        || (name.len() > 1 && name.starts_with('*') && name.ends_with('*'))
+    {
+        p.error(format!(
+            "{name:?} is not a domain; write a name, *.suffix, prefix.* or *"
+        ));
+        return None;
+    }
+    if !seen.insert(name.clone()) {
+        p.error(format!(
+            "domain {name:?} occurs twice in this route configuration"
+        ));
+        return None;
+    }
+    Some(name)
+}
+
+fn route(p: &mut Problems, value: &proto::Route, body_limit: u32) -> Option<Route> {
+    let matched = p.require("match", value.r#match.as_ref());
+    let matcher = matched.and_then(|matched| p.field("match", |p| route_match(p, matched)));
+    let action = match &value.action {
+        Some(Action::Route(forward)) => p.field("route", |p| route_action::forward(p, forward)),
+        Some(Action::Redirect(redirect)) => {
+            p.field("redirect", |p| route_action::redirect(p, redirect))
+        }
+        Some(Action::DirectResponse(response)) => p.field("direct_response", |p| {
+            route_action::direct_response(p, response, body_limit)
+        }),
+        Some(Action::NonForwardingAction(_)) => Some(mesh_core::model::RouteAction::NonForwarding),
+        // found by the field table
+        Some(Action::FilterAction(_)) => None,
+        None => {
+            p.error("must hold route, redirect, direct_response or non_forwarding_action");
+            None
+        }
+    };
+    let mut route = Route::default();
+    route.name = value.name.as_str().into();
+    route.headers = header_operations(
+        p,
+        (
+            &value.request_headers_to_add,
+            &value.request_headers_to_remove,
+        ),
+        (
+            &value.response_headers_to_add,
+            &value.response_headers_to_remove,
+        ),
+    );
+    route.request_body_buffer_limit = buffer_limit(
+        p,
+        value.request_body_buffer_limit,
+        value.per_request_buffer_limit_bytes,
+    );
+    route.filter_overrides = filter_overrides(p, &value.typed_per_filter_config);
+    route.decorator = value
+        .decorator
+        .as_ref()
+        .map(|decorator| decorator.operation.as_str().into());
+    route.stat_prefix = value.stat_prefix.as_str().into();
+    route.provenance = metadata::provenance(value.metadata.as_ref());
+    route.matcher = matcher?;
+    route.action = action?;
+    Some(route)
+}
+
+fn buffer_limit(p: &mut Problems, limit: Option<u64>, deprecated: Option<u32>) -> Option<u64> {
+    if limit.is_some() && deprecated.is_some() {
+        p.error_at(
+            "per_request_buffer_limit_bytes",
+            "must not be set together with request_body_buffer_limit",
+        );
+    }
+    limit.or(deprecated.map(u64::from))
+}

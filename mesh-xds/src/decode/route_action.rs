@@ -1,0 +1,287 @@
+//! What routes do: `RouteAction`, `RedirectAction`, `DirectResponseAction`.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::StatusCode;
+use mesh_core::model::{
+    ClusterSpecifier, DirectResponse, Forward, HostRewrite, MaxStreamDuration, PathRewrite,
+    Redirect, RouteAction, RoutingPriority, WeightedCluster,
+};
+use mesh_proto::envoy::{
+    config::{
+        core::v3::{self as core, data_source::Specifier as Source},
+        route::v3::{
+            self as proto,
+            redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
+            route_action::{
+                ClusterNotFoundResponseCode as NotFound, ClusterSpecifier as Cluster,
+                HostRewriteSpecifier as Host,
+            },
+            weighted_cluster::cluster_weight,
+        },
+    },
+    r#type::matcher::v3::RegexMatchAndSubstitute,
+};
+
+use super::{
+    header_operations::header_operations,
+    http_filter::filter_overrides,
+    matcher,
+    retry::retry_policy,
+    scalar::{duration, duration_or, enumeration, header_name, header_value},
+};
+use crate::problems::Problems;
+
+/// `RouteAction`.
+pub(super) fn forward(p: &mut Problems, value: &proto::RouteAction) -> Option<RouteAction> {
+    let cluster = cluster_specifier(p, value.cluster_specifier.as_ref());
+    let path_rewrite = path_rewrite(p, value);
+    let host_rewrite = host_rewrite(p, value.host_rewrite_specifier.as_ref());
+    let not_found = enumeration(
+        p,
+        "cluster_not_found_response_code",
+        value.cluster_not_found_response_code,
+    )?;
+    let priority = routing_priority(p, value.priority)?;
+    let retry_policy = retry_policy(p, value.retry_policy.as_ref());
+
+    let mut forward = Forward::to(cluster?);
+    forward.cluster_not_found_response_code = match not_found {
+        NotFound::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        NotFound::NotFound => StatusCode::NOT_FOUND,
+        NotFound::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    forward.path_rewrite = path_rewrite;
+    forward.host_rewrite = host_rewrite;
+    forward.append_x_forwarded_host = value.append_x_forwarded_host;
+    forward.timeout = duration_or(
+        p,
+        "timeout",
+        value.timeout.as_ref(),
+        Duration::from_secs(15),
+    );
+    forward.idle_timeout = duration(p, "idle_timeout", value.idle_timeout.as_ref());
+    forward.max_stream_duration = value.max_stream_duration.as_ref().map(|limits| {
+        p.field("max_stream_duration", |p| MaxStreamDuration {
+            max_stream_duration: duration(
+                p,
+                "max_stream_duration",
+                limits.max_stream_duration.as_ref(),
+            ),
+            grpc_timeout_header_max: duration(
+                p,
+                "grpc_timeout_header_max",
+                limits.grpc_timeout_header_max.as_ref(),
+            ),
+            grpc_timeout_header_offset: duration(
+                p,
+                "grpc_timeout_header_offset",
+                limits.grpc_timeout_header_offset.as_ref(),
+            ),
+        })
+    });
+    forward.max_grpc_timeout = duration(p, "max_grpc_timeout", value.max_grpc_timeout.as_ref());
+    forward.grpc_timeout_offset =
+        duration(p, "grpc_timeout_offset", value.grpc_timeout_offset.as_ref());
+    forward.retry_policy = retry_policy.map(Arc::new);
+    forward.priority = priority;
+    forward.upgrades = p.each("upgrade_configs", &value.upgrade_configs, |p, upgrade| {
+        let kind = p.require_text("upgrade_type", &upgrade.upgrade_type)?;
+        Some((
+            kind.to_ascii_lowercase().into(),
+            upgrade.enabled.unwrap_or(true),
+        ))
+    });
+    Some(RouteAction::Forward(Box::new(forward)))
+}
+
+/// `RoutingPriority`.
+pub(super) fn routing_priority(p: &mut Problems, value: i32) -> Option<RoutingPriority> {
+    Some(match enumeration(p, "priority", value)? {
+        core::RoutingPriority::Default => RoutingPriority::Default,
+        core::RoutingPriority::High => RoutingPriority::High,
+    })
+}
+
+fn cluster_specifier(p: &mut Problems, value: Option<&Cluster>) -> Option<ClusterSpecifier> {
+    match value {
+        Some(Cluster::Cluster(name)) => {
+            let name = p.require_text("cluster", name)?;
+            Some(ClusterSpecifier::Cluster(name.into()))
+        }
+        Some(Cluster::ClusterHeader(name)) => p
+            .field("cluster_header", |p| header_name(p, name))
+            .map(ClusterSpecifier::ClusterHeader),
+        Some(Cluster::WeightedClusters(weighted)) => p.field("weighted_clusters", |p| {
+            let clusters = p.each("clusters", &weighted.clusters, weighted_cluster);
+            let sum: u64 = weighted
+                .clusters
+                .iter()
+                .map(|c| u64::from(c.weight.unwrap_or(0)))
+                .sum();
+            if !(1..=u64::from(u32::MAX)).contains(&sum) {
+                p.error_at(
+                    "clusters",
+                    format!(
+                        "the sum of weights must be from 1 to {}, it is {sum}",
+                        u32::MAX
+                    ),
+                );
+            }
+            Some(ClusterSpecifier::Weighted(clusters))
+        }),
+        // found by the field table
+        Some(Cluster::ClusterSpecifierPlugin(_) | Cluster::InlineClusterSpecifierPlugin(_)) => None,
+        None => {
+            p.error("must hold cluster, weighted_clusters or cluster_header");
+            None
+        }
+    }
+}
+
+fn weighted_cluster(
+    p: &mut Problems,
+    value: &proto::weighted_cluster::ClusterWeight,
+) -> Option<WeightedCluster> {
+    let name = p.require_text("name", &value.name)?;
+    let weight = p.require("weight", value.weight)?;
+    let mut cluster = WeightedCluster::new(name.into(), weight);
+    cluster.headers = header_operations(
+        p,
+        (
+            &value.request_headers_to_add,
+            &value.request_headers_to_remove,
+        ),
+        (
+            &value.response_headers_to_add,
+            &value.response_headers_to_remove,
+        ),
+    );
+    if let Some(cluster_weight::HostRewriteSpecifier::HostRewriteLiteral(host)) =
+        &value.host_rewrite_specifier
+    {
+        cluster.host_rewrite_literal = header_value(p, "host_rewrite_literal", host);
+    }
+    cluster.filter_overrides = filter_overrides(p, &value.typed_per_filter_config);
+    Some(cluster)
+}
+
+fn path_rewrite(p: &mut Problems, value: &proto::RouteAction) -> Option<PathRewrite> {
+    match (&value.regex_rewrite, value.prefix_rewrite.as_str()) {
+        (Some(_), prefix) if !prefix.is_empty() => {
+            p.error_at(
+                "regex_rewrite",
+                "must not be set together with prefix_rewrite",
+            );
+            None
+        }
+        (Some(rewrite), _) => p.field("regex_rewrite", |p| regex_rewrite(p, rewrite)),
+        (None, "") => None,
+        (None, prefix) => Some(PathRewrite::Prefix(prefix.into())),
+    }
+}
+
+fn regex_rewrite(p: &mut Problems, value: &RegexMatchAndSubstitute) -> Option<PathRewrite> {
+    let pattern = p.require("pattern", value.pattern.as_ref())?;
+    let pattern = p.field("pattern", |p| matcher::regex(p, pattern))?;
+    Some(PathRewrite::Regex {
+        pattern,
+        substitution: value.substitution.as_str().into(),
+    })
+}
+
+fn host_rewrite(p: &mut Problems, value: Option<&Host>) -> Option<HostRewrite> {
+    match value? {
+        Host::HostRewriteLiteral(host) => {
+            header_value(p, "host_rewrite_literal", host).map(HostRewrite::Literal)
+        }
+        Host::AutoHostRewrite(auto) => auto.then_some(HostRewrite::Auto),
+        Host::HostRewriteHeader(name) => p
+            .field("host_rewrite_header", |p| header_name(p, name))
+            .map(HostRewrite::Header),
+        // found by the field table
+        Host::HostRewritePathRegex(_) | Host::HostRewrite(_) => None,
+    }
+}
+
+/// `RedirectAction`.
+pub(super) fn redirect(p: &mut Problems, value: &proto::RedirectAction) -> Option<RouteAction> {
+    let mut redirect = Redirect::default();
+    redirect.scheme = match &value.scheme_rewrite_specifier {
+        Some(SchemeRewriteSpecifier::HttpsRedirect(https)) => https.then(|| "https".into()),
+        Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) if !scheme.is_empty() => {
+            Some(scheme.as_str().into())
+        }
+        Some(SchemeRewriteSpecifier::SchemeRedirect(_)) | None => None,
+    };
+    redirect.host = (!value.host_redirect.is_empty()).then(|| value.host_redirect.as_str().into());
+    if value.port_redirect != 0 {
+        redirect.port = p.field("port_redirect", |p| {
+            let port = value.port_redirect;
+            p.check(u16::try_from(port).map_err(|_| format!("{port} is not a port")))
+        });
+    }
+    redirect.path = match &value.path_rewrite_specifier {
+        Some(PathRewriteSpecifier::PathRedirect(path)) if !path.is_empty() => {
+            Some(PathRewrite::Full(path.as_str().into()))
+        }
+        Some(PathRewriteSpecifier::PrefixRewrite(prefix)) => {
+            Some(PathRewrite::Prefix(prefix.as_str().into()))
+        }
+        Some(PathRewriteSpecifier::RegexRewrite(rewrite)) => {
+            p.field("regex_rewrite", |p| regex_rewrite(p, rewrite))
+        }
+        Some(PathRewriteSpecifier::PathRedirect(_) | PathRewriteSpecifier::PathRewrite(_))
+        | None => None,
+    };
+    redirect.response_code = match enumeration(p, "response_code", value.response_code)? {
+        RedirectResponseCode::MovedPermanently => StatusCode::MOVED_PERMANENTLY,
+        RedirectResponseCode::Found => StatusCode::FOUND,
+        RedirectResponseCode::SeeOther => StatusCode::SEE_OTHER,
+        RedirectResponseCode::TemporaryRedirect => StatusCode::TEMPORARY_REDIRECT,
+        RedirectResponseCode::PermanentRedirect => StatusCode::PERMANENT_REDIRECT,
+    };
+    redirect.strip_query = value.strip_query;
+    Some(RouteAction::Redirect(Box::new(redirect)))
+}
+
+/// `DirectResponseAction`, with a body of at most `limit` bytes.
+pub(super) fn direct_response(
+    p: &mut Problems,
+    value: &proto::DirectResponseAction,
+    limit: u32,
+) -> Option<RouteAction> {
+    let status = match u16::try_from(value.status)
+        .ok()
+        .filter(|status| (200..600).contains(status))
+    {
+        Some(status) => p.check(StatusCode::from_u16(status)),
+        None => {
+            p.error_at(
+                "status",
+                format!("{} is not a status from 200 to 599", value.status),
+            );
+            None
+        }
+    };
+    let body = match value.body.as_ref().and_then(|body| body.specifier.as_ref()) {
+        Some(Source::InlineString(text)) => Bytes::from(text.clone().into_bytes()),
+        Some(Source::InlineBytes(bytes)) => Bytes::from(bytes.clone()),
+        // files and environment variables are found by the field table
+        Some(Source::Filename(_) | Source::EnvironmentVariable(_)) | None => Bytes::new(),
+    };
+    if body.len() > limit as usize {
+        p.error_at(
+            "body",
+            format!(
+                "response body size is {} bytes; maximum is {limit}",
+                body.len()
+            ),
+        );
+    }
+    Some(RouteAction::DirectResponse(DirectResponse {
+        status: status?,
+        body,
+    }))
+}

@@ -1,0 +1,411 @@
+//! The fields of each message by what becomes of them. A message that is not listed has no field that is understood.
+
+/// What becomes of a field that is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// Read; what is in it is checked in turn.
+    Understood,
+    /// Accepted in silence: it cannot be observed here, or says what is done anyway.
+    NoEffect,
+    /// Accepted with a warning: it changes no answer.
+    Ignored,
+    /// Refused.
+    Refused,
+}
+
+struct Fields {
+    message: &'static str,
+    understood: &'static str,
+    no_effect: &'static str,
+    ignored: &'static str,
+}
+
+/// The treatment of a field.
+pub(super) fn treatment_of(message: &str, field: &str) -> Treatment {
+    let Some(fields) = find(message) else {
+        return Treatment::Refused;
+    };
+    let lists = |list: &str| list.split_ascii_whitespace().any(|name| name == field);
+    if lists(fields.understood) {
+        Treatment::Understood
+    } else if lists(fields.no_effect) {
+        Treatment::NoEffect
+    } else if lists(fields.ignored) {
+        Treatment::Ignored
+    } else {
+        Treatment::Refused
+    }
+}
+
+/// Whether the message is in the table.
+pub(super) fn is_listed(message: &str) -> bool {
+    find(message).is_some()
+}
+
+fn find(message: &str) -> Option<&'static Fields> {
+    TABLES
+        .iter()
+        .copied()
+        .flatten()
+        .find(|fields| fields.message == message)
+}
+
+/// All entries: message and field names.
+#[cfg(test)]
+pub(super) fn all() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    TABLES.iter().copied().flatten().map(|fields| {
+        let lists = [fields.understood, fields.no_effect, fields.ignored];
+        (
+            fields.message,
+            lists
+                .into_iter()
+                .flat_map(str::split_ascii_whitespace)
+                .collect(),
+        )
+    })
+}
+
+macro_rules! fields {
+    ($($message:literal { $understood:literal, silent: $no_effect:literal, warn: $ignored:literal })*) => {
+        &[$(Fields {
+            message: $message,
+            understood: $understood,
+            no_effect: $no_effect,
+            ignored: $ignored,
+        }),*]
+    };
+}
+
+const TABLES: &[&[Fields]] = &[BOOTSTRAP, CORE, LISTENER, HTTP, ROUTE, CLUSTER, ENDPOINTS];
+
+const BOOTSTRAP: &[Fields] = fields! {
+    "envoy.config.bootstrap.v3.Bootstrap" {
+        "dynamic_resources admin",
+        silent: "node static_resources",
+        warn: "layered_runtime stats_config stats_sinks stats_flush_interval stats_flush_on_admin stats_eviction_interval
+            deferred_stat_options flags_path watchdog watchdogs overload_manager enable_dispatcher_stats
+            stats_server_version_override use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config
+            bootstrap_extensions fatal_actions default_socket_interface inline_headers perf_tracing_file_path
+            application_log_config grpc_async_client_manager_config memory_allocator_manager
+            enable_worker_cpu_affinity node_context_params tracing cluster_manager"
+    }
+    "envoy.config.bootstrap.v3.Bootstrap.DynamicResources" {
+        "", silent: "lds_config cds_config ads_config", warn: ""
+    }
+    "envoy.config.bootstrap.v3.Admin" {
+        "", silent: "address", warn: "access_log access_log_path profile_path socket_options ignore_global_conn_limit"
+    }
+};
+
+const CORE: &[Fields] = fields! {
+    "envoy.config.core.v3.Address" { "socket_address", silent: "pipe envoy_internal_address", warn: "" }
+    "envoy.config.core.v3.SocketAddress" { "protocol address port_value named_port", silent: "ipv4_compat", warn: "" }
+    "envoy.config.core.v3.CidrRange" { "address_prefix prefix_len", silent: "", warn: "" }
+    "envoy.config.core.v3.HeaderValueOption" { "header append append_action keep_empty_value", silent: "", warn: "" }
+    "envoy.config.core.v3.HeaderValue" { "key value raw_value", silent: "", warn: "" }
+    "envoy.config.core.v3.RuntimeFractionalPercent" { "default_value", silent: "", warn: "runtime_key" }
+    "envoy.config.core.v3.RuntimeDouble" { "default_value", silent: "", warn: "runtime_key" }
+    "envoy.config.core.v3.DataSource" { "inline_string inline_bytes", silent: "", warn: "" }
+    "envoy.config.core.v3.Locality" { "region zone sub_zone", silent: "", warn: "" }
+    "envoy.config.core.v3.ConfigSource" { "ads self", silent: "initial_fetch_timeout resource_api_version", warn: "" }
+    "envoy.config.core.v3.AggregatedConfigSource" { "", silent: "", warn: "" }
+    "envoy.config.core.v3.SelfConfigSource" { "", silent: "transport_api_version", warn: "" }
+    "envoy.config.core.v3.HttpProtocolOptions" {
+        "idle_timeout max_connection_duration max_stream_duration max_requests_per_connection
+         headers_with_underscores_action",
+        silent: "", warn: "max_headers_count max_response_headers_kb max_connection_duration_jitter"
+    }
+    "envoy.config.core.v3.Http1ProtocolOptions" {
+        "accept_http_10",
+        silent: "enable_trailers allow_absolute_url use_balsa_parser",
+        warn: "header_key_format allow_chunked_length override_stream_error_on_invalid_http_message
+            send_fully_qualified_url ignore_http_11_upgrade"
+    }
+    "envoy.config.core.v3.Http2ProtocolOptions" {
+        "max_concurrent_streams",
+        silent: "hpack_table_size initial_stream_window_size initial_connection_window_size use_oghttp2_codec
+            enable_huffman_encoding",
+        warn: "allow_connect allow_metadata max_outbound_frames max_outbound_control_frames
+            max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream
+            max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging
+            override_stream_error_on_invalid_http_message custom_settings_parameters connection_keepalive
+            max_metadata_size max_header_field_size_kb disallow_obs_text stream_reset_burst stream_reset_rate"
+    }
+    "envoy.type.v3.FractionalPercent" { "numerator denominator", silent: "", warn: "" }
+    "envoy.type.v3.Percent" { "value", silent: "", warn: "" }
+    "envoy.type.v3.Int64Range" { "start end", silent: "", warn: "" }
+    "envoy.type.matcher.v3.StringMatcher" {
+        "exact prefix suffix safe_regex contains ignore_case", silent: "", warn: ""
+    }
+    "envoy.type.matcher.v3.RegexMatcher" { "regex", silent: "google_re2", warn: "" }
+    "envoy.type.matcher.v3.RegexMatchAndSubstitute" { "pattern substitution", silent: "", warn: "" }
+};
+
+const LISTENER: &[Fields] = fields! {
+    "envoy.config.listener.v3.Listener" {
+        "name address additional_addresses filter_chains default_filter_chain api_listener listener_filters
+         listener_filters_timeout continue_on_listener_filters_timeout bind_to_port use_original_dst deprecated_v1
+         traffic_direction",
+        silent: "metadata stat_prefix drain_type reuse_port enable_reuse_port ignore_global_conn_limit
+            bypass_overload_manager connection_balance_config tcp_backlog_size
+            max_connections_to_accept_per_socket_event enable_mptcp",
+        warn: "access_log stats_matcher per_connection_buffer_limit_bytes per_connection_buffer_high_watermark_timeout
+            socket_options tcp_keepalive freebind tcp_fast_open_queue_length"
+    }
+    "envoy.config.listener.v3.AdditionalAddress" { "address", silent: "", warn: "socket_options tcp_keepalive" }
+    "envoy.config.listener.v3.Listener.DeprecatedV1" { "bind_to_port", silent: "", warn: "" }
+    "envoy.config.listener.v3.ApiListener" { "api_listener", silent: "", warn: "" }
+    "envoy.config.listener.v3.ListenerFilter" {
+        "name typed_config", silent: "", warn: "filter_disabled"
+    }
+    "envoy.extensions.filters.listener.original_dst.v3.OriginalDst" { "", silent: "", warn: "" }
+    "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector" {
+        "", silent: "initial_read_buffer_size max_client_hello_size", warn: "enable_ja3_fingerprinting
+            enable_ja4_fingerprinting close_connection_on_client_hello_parsing_errors"
+    }
+    "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector" { "", silent: "", warn: "" }
+    "envoy.config.listener.v3.FilterChain" {
+        "filter_chain_match filters name",
+        silent: "transport_socket transport_socket_connect_timeout metadata", warn: ""
+    }
+    "envoy.config.listener.v3.FilterChainMatch" {
+        "destination_port prefix_ranges direct_source_prefix_ranges source_type source_prefix_ranges source_ports
+         server_names transport_protocol application_protocols",
+        silent: "", warn: ""
+    }
+    "envoy.config.listener.v3.Filter" { "name", silent: "typed_config", warn: "" }
+    "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy" {
+        "stat_prefix cluster idle_timeout",
+        silent: "max_connect_attempts check_drain_close",
+        warn: "access_log access_log_options access_log_flush_interval flush_access_log_on_connected hash_policy
+            max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage backoff_options"
+    }
+};
+
+const HTTP: &[Fields] = fields! {
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" {
+        "codec_type stat_prefix rds route_config http_filters common_http_protocol_options http_protocol_options
+         http2_protocol_options server_name server_header_transformation max_request_headers_kb stream_idle_timeout
+         request_timeout request_headers_timeout drain_timeout use_remote_address xff_num_trusted_hops
+         internal_address_config skip_xff_append via generate_request_id preserve_external_request_id
+         always_set_request_id_in_response forward_client_cert_details upgrade_configs normalize_path merge_slashes
+         path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port proxy_100_continue",
+        silent: "request_id_extension set_current_client_cert_details append_local_overload
+            add_proxy_protocol_connection_state http1_safe_max_connection_duration flush_access_log_on_new_request
+            access_log_flush_interval delayed_close_timeout",
+        warn: "tracing access_log access_log_options drain_timeout_jitter stream_flush_timeout
+            stream_error_on_invalid_http_message represent_ipv4_remote_address_as_ipv4_mapped_ipv6"
+    }
+    "envoy.extensions.filters.network.http_connection_manager.v3.Rds" {
+        "config_source route_config_name", silent: "", warn: ""
+    }
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter" {
+        "name disabled", silent: "typed_config is_optional", warn: ""
+    }
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig" {
+        "upgrade_type enabled", silent: "", warn: ""
+    }
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig" {
+        "cidr_ranges", silent: "", warn: "unix_sockets"
+    }
+    "envoy.extensions.filters.http.router.v3.Router" {
+        "suppress_envoy_headers respect_expected_rq_timeout",
+        silent: "dynamic_stats suppress_grpc_request_failure_code_stats reject_connect_request_early_data",
+        warn: "start_child_span upstream_log upstream_log_options"
+    }
+    "envoy.extensions.filters.http.cors.v3.Cors" { "", silent: "", warn: "" }
+    "envoy.extensions.filters.http.cors.v3.CorsPolicy" {
+        "allow_origin_string_match allow_methods allow_headers expose_headers max_age allow_credentials filter_enabled
+         forward_not_matching_preflights",
+        silent: "", warn: "shadow_enabled"
+    }
+    "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig" {
+        "", silent: "emit_filter_state stats_for_all_methods enable_upstream_stats
+            individual_method_stats_allowlist replace_dots_in_grpc_service_name", warn: ""
+    }
+    "envoy.extensions.filters.http.fault.v3.HTTPFault" {
+        "delay abort upstream_cluster headers downstream_nodes max_active_faults",
+        silent: "disable_downstream_cluster_stats",
+        warn: "delay_percent_runtime abort_percent_runtime delay_duration_runtime abort_http_status_runtime
+            max_active_faults_runtime response_rate_limit_percent_runtime abort_grpc_status_runtime filter_metadata"
+    }
+    "envoy.extensions.filters.http.fault.v3.FaultAbort" {
+        "percentage http_status grpc_status header_abort", silent: "", warn: ""
+    }
+    "envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort" { "", silent: "", warn: "" }
+    "envoy.extensions.filters.common.fault.v3.FaultDelay" {
+        "percentage fixed_delay header_delay", silent: "", warn: ""
+    }
+    "envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay" { "", silent: "", warn: "" }
+};
+
+const ROUTE: &[Fields] = fields! {
+    "envoy.config.route.v3.RouteConfiguration" {
+        "name virtual_hosts response_headers_to_add response_headers_to_remove request_headers_to_add
+         request_headers_to_remove most_specific_header_mutations_wins max_direct_response_body_size_bytes
+         ignore_port_in_host_matching",
+        silent: "typed_per_filter_config validate_clusters metadata",
+        warn: "request_mirror_policies"
+    }
+    "envoy.config.route.v3.VirtualHost" {
+        "name domains routes require_tls request_headers_to_add request_headers_to_remove response_headers_to_add
+         response_headers_to_remove include_request_attempt_count include_attempt_count_in_response retry_policy
+         per_request_buffer_limit_bytes request_body_buffer_limit",
+        silent: "typed_per_filter_config metadata rate_limits",
+        warn: "virtual_clusters hedge_policy include_is_timeout_retry_header request_mirror_policies"
+    }
+    "envoy.config.route.v3.Route" {
+        "name match route redirect direct_response non_forwarding_action decorator request_headers_to_add
+         request_headers_to_remove response_headers_to_add response_headers_to_remove
+         per_request_buffer_limit_bytes request_body_buffer_limit stat_prefix",
+        silent: "typed_per_filter_config metadata", warn: "tracing"
+    }
+    "envoy.config.route.v3.NonForwardingAction" { "", silent: "", warn: "" }
+    "envoy.config.route.v3.Decorator" { "operation", silent: "", warn: "propagate" }
+    "envoy.config.route.v3.RouteMatch" {
+        "prefix path safe_regex connect_matcher path_separated_prefix case_sensitive runtime_fraction headers
+         query_parameters grpc",
+        silent: "", warn: ""
+    }
+    "envoy.config.route.v3.RouteMatch.ConnectMatcher" { "", silent: "", warn: "" }
+    "envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions" { "", silent: "", warn: "" }
+    "envoy.config.route.v3.HeaderMatcher" {
+        "name exact_match safe_regex_match range_match present_match prefix_match suffix_match contains_match
+         string_match invert_match treat_missing_header_as_empty",
+        silent: "", warn: ""
+    }
+    "envoy.config.route.v3.QueryParameterMatcher" { "name string_match present_match", silent: "", warn: "" }
+    "envoy.config.route.v3.RouteAction" {
+        "cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite
+         host_rewrite_literal auto_host_rewrite host_rewrite_header append_x_forwarded_host timeout idle_timeout
+         retry_policy priority max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration",
+        silent: "rate_limits include_vh_rate_limits hash_policy early_data_policy",
+        warn: "request_mirror_policies hedge_policy flush_timeout"
+    }
+    "envoy.config.route.v3.RouteAction.MaxStreamDuration" {
+        "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset", silent: "", warn: ""
+    }
+    "envoy.config.route.v3.RouteAction.UpgradeConfig" { "upgrade_type enabled", silent: "", warn: "" }
+    "envoy.config.route.v3.WeightedCluster" { "clusters", silent: "total_weight", warn: "runtime_key_prefix" }
+    "envoy.config.route.v3.WeightedCluster.ClusterWeight" {
+        "name weight request_headers_to_add request_headers_to_remove response_headers_to_add
+         response_headers_to_remove host_rewrite_literal",
+        silent: "typed_per_filter_config", warn: ""
+    }
+    "envoy.config.route.v3.RetryPolicy" {
+        "retry_on num_retries per_try_timeout per_try_idle_timeout retry_priority retry_host_predicate
+         host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off
+         retriable_headers retriable_request_headers",
+        silent: "", warn: "refresh_cluster_on_retry"
+    }
+    "envoy.config.route.v3.RetryPolicy.RetryPriority" { "name typed_config", silent: "", warn: "" }
+    "envoy.config.route.v3.RetryPolicy.RetryHostPredicate" { "name typed_config", silent: "", warn: "" }
+    "envoy.config.route.v3.RetryPolicy.RetryBackOff" { "base_interval max_interval", silent: "", warn: "" }
+    "envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff" {
+        "reset_headers max_interval", silent: "", warn: ""
+    }
+    "envoy.config.route.v3.RetryPolicy.ResetHeader" { "name format", silent: "", warn: "" }
+    "envoy.config.route.v3.RedirectAction" {
+        "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite
+         response_code strip_query",
+        silent: "", warn: ""
+    }
+    "envoy.config.route.v3.DirectResponseAction" { "status body", silent: "", warn: "" }
+    "envoy.config.route.v3.FilterConfig" { "disabled", silent: "config is_optional", warn: "" }
+};
+
+const CLUSTER: &[Fields] = fields! {
+    "envoy.config.cluster.v3.Cluster" {
+        "name alt_stat_name type eds_cluster_config connect_timeout lb_policy circuit_breakers
+         outlier_detection common_lb_config load_balancing_policy least_request_lb_config round_robin_lb_config
+         original_dst_lb_config max_requests_per_connection common_http_protocol_options http2_protocol_options",
+        silent: "metadata cluster_type load_assignment transport_socket transport_socket_matches filters
+            typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl
+            dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config
+            wait_for_warm_on_init cleanup_interval ignore_health_on_host_removal http_protocol_options",
+        warn: "upstream_connection_options upstream_bind_config per_connection_buffer_limit_bytes
+            per_connection_buffer_high_watermark_timeout close_connections_on_host_health_failure
+            track_timeout_budgets track_cluster_stats lrs_server lrs_report_endpoint_metrics preconnect_policy
+            connection_pool_per_downstream_connection stats_matcher upstream_http_protocol_options queuing_policies"
+    }
+    "envoy.config.cluster.v3.Cluster.EdsClusterConfig" { "service_name eds_config", silent: "", warn: "" }
+    "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig" {
+        "choice_count active_request_bias", silent: "", warn: "slow_start_config"
+    }
+    "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig" { "", silent: "", warn: "slow_start_config" }
+    "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig" { "", silent: "", warn: "" }
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig" {
+        "healthy_panic_threshold update_merge_window locality_weighted_lb_config",
+        silent: "zone_aware_lb_config consistent_hashing_lb_config ignore_new_hosts_until_first_hc
+            override_host_status",
+        warn: "close_connections_on_host_set_change"
+    }
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig" { "", silent: "", warn: "" }
+    "envoy.config.cluster.v3.CircuitBreakers" { "thresholds", silent: "", warn: "" }
+    "envoy.config.cluster.v3.CircuitBreakers.Thresholds" {
+        "priority max_connections max_pending_requests max_requests max_retries retry_budget track_remaining",
+        silent: "", warn: "max_connection_pools"
+    }
+    "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget" {
+        "budget_percent min_retry_concurrency", silent: "", warn: "budget_interval"
+    }
+    "envoy.config.cluster.v3.OutlierDetection" {
+        "consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx
+         consecutive_gateway_failure enforcing_consecutive_gateway_failure split_external_local_origin_errors
+         consecutive_local_origin_failure enforcing_consecutive_local_origin_failure max_ejection_time
+         max_ejection_time_jitter always_eject_one_host enforcing_success_rate enforcing_failure_percentage",
+        silent: "enforcing_local_origin_success_rate success_rate_minimum_hosts success_rate_request_volume
+            success_rate_stdev_factor failure_percentage_threshold failure_percentage_minimum_hosts
+            failure_percentage_request_volume enforcing_failure_percentage_local_origin
+            successful_active_health_check_uneject_host",
+        warn: "monitors detect_degraded_hosts"
+    }
+    "envoy.config.cluster.v3.LoadBalancingPolicy" { "policies", silent: "", warn: "" }
+    "envoy.config.cluster.v3.LoadBalancingPolicy.Policy" { "", silent: "typed_extension_config", warn: "" }
+    "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" {
+        "locality_lb_config", silent: "", warn: "slow_start_config"
+    }
+    "envoy.extensions.load_balancing_policies.random.v3.Random" { "locality_lb_config", silent: "", warn: "" }
+    "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest" {
+        "choice_count active_request_bias locality_lb_config", silent: "", warn: "slow_start_config"
+    }
+    "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided" { "", silent: "", warn: "" }
+    "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality" {
+        "endpoint_picking_policy", silent: "", warn: ""
+    }
+    "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig" {
+        "locality_weighted_lb_config", silent: "zone_aware_lb_config", warn: ""
+    }
+    "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.LocalityWeightedLbConfig" {
+        "", silent: "", warn: ""
+    }
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions" {
+        "common_http_protocol_options explicit_http_config use_downstream_protocol_config outlier_detection",
+        silent: "upstream_http_protocol_options", warn: "request_mirror_policies"
+    }
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig" {
+        "http_protocol_options http2_protocol_options", silent: "", warn: ""
+    }
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig" {
+        "http_protocol_options http2_protocol_options", silent: "", warn: "http3_protocol_options"
+    }
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection" {
+        "", silent: "error_matcher", warn: ""
+    }
+};
+
+const ENDPOINTS: &[Fields] = fields! {
+    "envoy.config.endpoint.v3.ClusterLoadAssignment" { "cluster_name endpoints policy", silent: "", warn: "" }
+    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy" {
+        "overprovisioning_factor", silent: "", warn: "endpoint_stale_after"
+    }
+    "envoy.config.endpoint.v3.LocalityLbEndpoints" {
+        "locality lb_endpoints load_balancing_weight priority", silent: "metadata proximity", warn: ""
+    }
+    "envoy.config.endpoint.v3.LbEndpoint" {
+        "endpoint health_status load_balancing_weight", silent: "metadata", warn: ""
+    }
+    "envoy.config.endpoint.v3.Endpoint" {
+        "address hostname", silent: "health_check_config observability_name", warn: "additional_addresses"
+    }
+};

@@ -1,0 +1,174 @@
+//! HTTP towards the upstream: `HttpProtocolOptions`, and the cluster's deprecated fields of the same meaning.
+
+use mesh_core::model::{UpstreamHttpOptions, UpstreamProtocol};
+use mesh_proto::envoy::{
+    config::{
+        cluster::v3::Cluster,
+        common::matcher::v3::{MatchPredicate, match_predicate::Rule},
+        core::v3::{Http2ProtocolOptions, HttpProtocolOptions as CommonOptions},
+        route::v3::{HeaderMatcher, header_matcher::HeaderMatchSpecifier},
+    },
+    extensions::upstreams::http::v3::{
+        HttpProtocolOptions,
+        http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig},
+    },
+    r#type::matcher::v3::string_matcher::MatchPattern,
+};
+
+use super::{
+    any::unpack_checked,
+    http_connection_manager::must_allow_underscores,
+    scalar::{duration, duration_or},
+};
+use crate::problems::Problems;
+
+const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// The options of a cluster.
+pub(super) fn upstream_http(p: &mut Problems, cluster: &Cluster) -> UpstreamHttpOptions {
+    let mut options = UpstreamHttpOptions::default();
+    if let Some(http2) = &cluster.http2_protocol_options {
+        options.protocol = UpstreamProtocol::Http2;
+        options.max_concurrent_streams = http2.max_concurrent_streams;
+    }
+    options.max_requests_per_connection = cluster.max_requests_per_connection.unwrap_or(0);
+    common_options(
+        p,
+        cluster.common_http_protocol_options.as_ref(),
+        &mut options,
+    );
+
+    let mut extensions: Vec<_> = cluster.typed_extension_protocol_options.iter().collect();
+    extensions.sort_by_key(|(name, _)| name.as_str());
+    p.field("typed_extension_protocol_options", |p| {
+        for (name, config) in extensions {
+            p.key(name, |p| {
+                if name != HTTP_PROTOCOL_OPTIONS {
+                    p.error(format!("only {HTTP_PROTOCOL_OPTIONS} is supported"));
+                } else if let Some(config) = unpack_checked::<HttpProtocolOptions>(p, config) {
+                    explicit_options(p, &config, &mut options);
+                }
+            });
+        }
+    });
+    options
+}
+
+fn explicit_options(
+    p: &mut Problems,
+    value: &HttpProtocolOptions,
+    options: &mut UpstreamHttpOptions,
+) {
+    common_options(p, value.common_http_protocol_options.as_ref(), options);
+    let streams =
+        |http2: Option<&Http2ProtocolOptions>| http2.and_then(|http2| http2.max_concurrent_streams);
+    match &value.upstream_protocol_options {
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => {
+            match &explicit.protocol_config {
+                Some(ProtocolConfig::HttpProtocolOptions(_)) => {
+                    options.protocol = UpstreamProtocol::Http1
+                }
+                Some(ProtocolConfig::Http2ProtocolOptions(http2)) => {
+                    options.protocol = UpstreamProtocol::Http2;
+                    options.max_concurrent_streams = streams(Some(http2));
+                }
+                // found by the field table
+                Some(ProtocolConfig::Http3ProtocolOptions(_)) => {}
+                None => p.error_at(
+                    "explicit_http_config",
+                    "must hold http_protocol_options or http2_protocol_options",
+                ),
+            }
+        }
+        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(both)) => {
+            options.protocol = UpstreamProtocol::Downstream;
+            options.max_concurrent_streams = streams(both.http2_protocol_options.as_ref());
+        }
+        // found by the field table
+        Some(UpstreamProtocolOptions::AutoConfig(_)) => {}
+        None => p.error("must hold explicit_http_config or use_downstream_protocol_config"),
+    }
+    let matcher = value
+        .outlier_detection
+        .as_ref()
+        .and_then(|detection| detection.error_matcher.as_ref());
+    if let Some(matcher) = matcher {
+        let statuses = p.field("outlier_detection", |p| {
+            p.field("error_matcher", |p| error_statuses(p, matcher))
+        });
+        options.outlier_error_statuses = Some(statuses);
+    }
+}
+
+fn common_options(
+    p: &mut Problems,
+    value: Option<&CommonOptions>,
+    options: &mut UpstreamHttpOptions,
+) {
+    let Some(common) = value else { return };
+    p.field("common_http_protocol_options", |p| {
+        must_allow_underscores(p, common);
+        options.idle_timeout = duration_or(
+            p,
+            "idle_timeout",
+            common.idle_timeout.as_ref(),
+            options.idle_timeout,
+        );
+        if let Some(limit) = common.max_requests_per_connection {
+            options.max_requests_per_connection = limit;
+        }
+        options.max_connection_duration = duration(
+            p,
+            "max_connection_duration",
+            common.max_connection_duration.as_ref(),
+        );
+        if common.max_stream_duration.is_some() {
+            p.field("max_stream_duration", |p| {
+                p.warn("not supported yet for clusters; ignored")
+            });
+        }
+    });
+}
+
+/// What istiod makes of `outlierDetection.outlierDetectionHttpErrorCodes`: exact `:status` matchers, any of which
+/// counts.
+fn error_statuses(p: &mut Problems, value: &MatchPredicate) -> Vec<u16> {
+    match &value.rule {
+        Some(Rule::OrMatch(set)) => p.field("or_match", |p| {
+            let lists = p.each("rules", &set.rules, |p, rule| Some(error_statuses(p, rule)));
+            lists.into_iter().flatten().collect()
+        }),
+        Some(Rule::HttpResponseHeadersMatch(headers)) => {
+            p.field("http_response_headers_match", |p| {
+                if headers.headers.len() != 1 {
+                    p.error_at("headers", "only one :status matcher is supported yet");
+                }
+                p.each("headers", &headers.headers, exact_status)
+            })
+        }
+        _ => {
+            p.error(
+                "only or_match and http_response_headers_match of exact :status are supported yet",
+            );
+            Vec::new()
+        }
+    }
+}
+
+fn exact_status(p: &mut Problems, value: &HeaderMatcher) -> Option<u16> {
+    let text = match &value.header_match_specifier {
+        Some(HeaderMatchSpecifier::StringMatch(matcher)) => match &matcher.match_pattern {
+            Some(MatchPattern::Exact(text)) => Some(text),
+            _ => None,
+        },
+        Some(HeaderMatchSpecifier::ExactMatch(text)) => Some(text),
+        _ => None,
+    };
+    let status = text
+        .filter(|_| value.name == ":status" && !value.invert_match)
+        .and_then(|text| text.parse().ok());
+    if status.is_none() {
+        p.error("only exact :status is supported yet");
+    }
+    status
+}
