@@ -12,6 +12,8 @@ mod http2;
 mod idle;
 mod pool;
 mod reset;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 pub use body::{PooledBody, TransportBody};
