@@ -4,6 +4,7 @@
 //! * `select`: which cluster; `rewrite`: path and host; `redirect`: routes that answer by themselves.
 //! * [`HeaderFormat`]: header values with substitution operators.
 
+mod compiled;
 mod domain;
 mod format;
 mod headers;
@@ -15,11 +16,12 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use compiled::CompiledRoute;
 pub use format::{FormatContext, HeaderFormat, InvalidFormat};
 pub use redirect::https_redirect;
 pub use rewrite::{auto_host, rewrite_host};
 pub use select::SelectedCluster;
-pub use table::{ClusterSlots, CompiledRoute, Found, RouteIndex, RouteTable};
+pub use table::{ClusterSlots, Found, RouteIndex, RouteTable};
 
 use http::StatusCode;
 

@@ -1,6 +1,6 @@
 //! Path and host rewrites (Envoy `RouteEntryImplBase::finalizePathHeader`, `finalizeHostHeader`).
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{
@@ -166,9 +166,6 @@ fn invalid_rewrite(details: &'static str) -> Box<LocalReply> {
 }
 
 /// `auto_host_rewrite`, when an endpoint is known: its hostname. None: it has none, and the host stays.
-pub fn auto_host(hostname: &str, address: SocketAddr) -> Option<Authority> {
-    let _ = address;
-    (!hostname.is_empty())
-        .then(|| Authority::try_from(hostname).ok())
-        .flatten()
+pub fn auto_host(hostname: &str) -> Option<Authority> {
+    Authority::try_from(hostname).ok()
 }

@@ -114,7 +114,7 @@ impl Stream {
         endpoint: &Endpoint,
         parts: &mut request::Parts,
     ) -> Result<(), Box<LocalReply>> {
-        let Some(host) = auto_host(endpoint.hostname(), endpoint.address()) else {
+        let Some(host) = auto_host(endpoint.hostname()) else {
             return Ok(());
         };
         let append = self

@@ -3,7 +3,11 @@
 use http::{StatusCode, header::LOCATION};
 
 use super::*;
-use crate::{local_reply::LocalReply, regex::Regex};
+use crate::{
+    filter::{FaultConfig, FilterKind, FilterOverride, HttpFilterConfig},
+    local_reply::LocalReply,
+    regex::Regex,
+};
 
 fn answer(matcher: RouteMatch, action: RouteAction, parts: &request::Parts) -> Option<LocalReply> {
     let route = Route {
@@ -289,4 +293,46 @@ fn a_header_names_the_cluster() {
     assert_eq!(drawn(&["x-cluster: known"]), Some(known));
     assert_eq!(drawn(&["x-cluster: unknown"]), None);
     assert_eq!(drawn(&[]), None);
+}
+
+/// The most specific level wins, and a weighted cluster is more specific than its route.
+#[test]
+fn filters_depend_on_the_cluster_drawn() {
+    let chain = FilterChain::compile(&[HttpFilterConfig::new(
+        "fault",
+        FilterKind::Fault(Arc::default()),
+    )]);
+    let fault = |cluster: &str| {
+        let mut fault = FaultConfig::default();
+        fault.upstream_cluster = cluster.into();
+        vec![("fault".into(), FilterOverride::Fault(Arc::new(fault)))]
+    };
+    let mut special = WeightedCluster::new("special".into(), 1);
+    special.filter_overrides = fault("of-entry");
+    let plain = WeightedCluster::new("plain".into(), 1);
+    let weights = ClusterSpecifier::Weighted(vec![special, plain]);
+    let mut route = super::forward(prefix("/"), Forward::to(weights));
+    route.filter_overrides = fault("of-route");
+    let mut config = routes(vec![route, to(prefix("/"), "c")]);
+    config.virtual_hosts[0].filter_overrides = fault("of-host");
+    let table = RouteTable::compile(Arc::new(config), &chain, &Slots::default());
+
+    let filters = |route, weighted| {
+        let at = RouteIndex {
+            virtual_host: 0,
+            route,
+        };
+        let selected = SelectedCluster {
+            cluster: ClusterIndex(0),
+            weighted,
+        };
+        format!(
+            "{:?}",
+            table.route(at).unwrap().filters_for(Some(&selected))
+        )
+    };
+    assert!(filters(0, Some(0)).contains("of-entry"));
+    assert!(filters(0, Some(1)).contains("of-route"));
+    assert!(filters(0, None).contains("of-route"));
+    assert!(filters(1, None).contains("of-host"));
 }

@@ -1,0 +1,217 @@
+//! One route, compiled: its match, its filters, its cluster.
+
+use std::sync::Arc;
+
+use http::Method;
+
+use super::{
+    ClusterSlots, SelectedCluster,
+    path_index::{Candidate, path_matches},
+    redirect,
+    select::Selection,
+};
+use crate::{
+    filter::{FilterChain, RouteFilters},
+    head::StreamView,
+    local_reply::LocalReply,
+    model::{
+        ClusterSpecifier, FilterOverrides, Forward, PathRewrite, RetryPolicy, Route, RouteAction,
+        RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster,
+    },
+    regex::Scratch,
+    snapshot::ClusterIndex,
+};
+
+/// A route with everything resolved.
+#[derive(Debug)]
+pub struct CompiledRoute {
+    config: Arc<Route>,
+    retry_policy: Option<Arc<RetryPolicy>>,
+    selection: Option<Selection>,
+    filters: RouteFilters,
+    /// By place in `weighted_clusters`; empty if no entry has overrides.
+    weighted_filters: Box<[RouteFilters]>,
+    response_reads_request: bool,
+    /// The match asks for more than a path.
+    conditional: bool,
+}
+
+impl CompiledRoute {
+    pub(super) fn new(
+        route: &Arc<Route>,
+        host: &VirtualHost,
+        config: &RouteConfiguration,
+        filters: &FilterChain,
+        slots: &dyn ClusterSlots,
+    ) -> Self {
+        let forward = forward_of(route);
+        let weighted = forward.map_or(&[][..], weighted_clusters);
+        let operations = [&route.headers, &host.headers, &config.headers];
+        if let Some(PathRewrite::Regex { pattern, .. }) = path_rewrite(route) {
+            pattern.prepare_replace();
+        }
+        Self {
+            retry_policy: forward
+                .and_then(|f| f.retry_policy.as_ref())
+                .or(host.retry_policy.as_ref())
+                .cloned(),
+            selection: forward
+                .map(|f| Selection::new(&f.cluster, f.weighted_header.as_ref(), slots)),
+            filters: merge(filters, &Vec::new(), route, host, config),
+            weighted_filters: if weighted.iter().any(|e| !e.filter_overrides.is_empty()) {
+                weighted
+                    .iter()
+                    .map(|entry| merge(filters, &entry.filter_overrides, route, host, config))
+                    .collect()
+            } else {
+                Box::default()
+            },
+            response_reads_request: weighted
+                .iter()
+                .map(|entry| &entry.headers)
+                .chain(operations)
+                .flat_map(|operations| &operations.response.add)
+                .any(|addition| addition.value.reads_request()),
+            conditional: is_conditional(&route.matcher),
+            config: route.clone(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn matches(
+        &self,
+        candidate: Candidate,
+        view: &StreamView<'_>,
+        scratch: &mut Scratch,
+    ) -> bool {
+        let matcher = &self.config.matcher;
+        if self.conditional && !conditions_hold(matcher, view, scratch) {
+            return false;
+        }
+        candidate == Candidate::PathMatches
+            || path_matches(
+                matcher,
+                view.head.path,
+                view.head.method == Method::CONNECT,
+                scratch,
+            )
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Arc<Route> {
+        &self.config
+    }
+
+    /// The forwarding action, if the route forwards.
+    pub fn forward(&self) -> Option<&Forward> {
+        forward_of(&self.config)
+    }
+
+    /// The retry policy in force: the route's, else the virtual host's.
+    pub fn retry_policy(&self) -> Option<&Arc<RetryPolicy>> {
+        self.retry_policy.as_ref()
+    }
+
+    /// Merged per-filter configuration, by position in the chain, without that of a weighted cluster.
+    pub fn filters(&self) -> &RouteFilters {
+        &self.filters
+    }
+
+    /// Merged per-filter configuration for the cluster that was drawn.
+    pub fn filters_for(&self, selected: Option<&SelectedCluster>) -> &RouteFilters {
+        selected
+            .and_then(|selected| self.weighted_filters.get(selected.weighted? as usize))
+            .unwrap_or(&self.filters)
+    }
+
+    /// Whether a response header operation reads the request's head (`%REQ(x)%`), which then must be kept until the
+    /// response comes.
+    pub fn response_reads_request(&self) -> bool {
+        self.response_reads_request
+    }
+
+    /// Draws the cluster: the stream's random number modulo the sum of weights. None: `cluster_header` names no
+    /// cluster that exists. `by_name` looks a name up at run time.
+    pub fn select_cluster(
+        &self,
+        view: &StreamView<'_>,
+        by_name: &dyn Fn(&str) -> Option<ClusterIndex>,
+    ) -> Option<SelectedCluster> {
+        self.selection.as_ref()?.select(view, by_name)
+    }
+
+    /// The reply of a redirect or direct response; None for other actions. `view`: the request as it came.
+    pub fn reply(&self, view: &StreamView<'_>) -> Option<LocalReply> {
+        redirect::reply(&self.config, view)
+    }
+
+    pub(super) fn weighted_entry(
+        &self,
+        selected: Option<&SelectedCluster>,
+    ) -> Option<&WeightedCluster> {
+        weighted_clusters(self.forward()?).get(selected?.weighted? as usize)
+    }
+}
+
+/// The overrides in force for a route, and for an entry of its weighted clusters.
+fn merge(
+    filters: &FilterChain,
+    entry: &FilterOverrides,
+    route: &Route,
+    host: &VirtualHost,
+    config: &RouteConfiguration,
+) -> RouteFilters {
+    let levels = [
+        entry,
+        &route.filter_overrides,
+        &host.filter_overrides,
+        &config.filter_overrides,
+    ];
+    filters.merge(&levels)
+}
+
+fn path_rewrite(route: &Route) -> Option<&PathRewrite> {
+    match &route.action {
+        RouteAction::Forward(forward) => forward.path_rewrite.as_ref(),
+        RouteAction::Redirect(redirect) => redirect.path.as_ref(),
+        _ => None,
+    }
+}
+
+fn forward_of(route: &Route) -> Option<&Forward> {
+    match &route.action {
+        RouteAction::Forward(forward) => Some(forward),
+        _ => None,
+    }
+}
+
+fn weighted_clusters(forward: &Forward) -> &[WeightedCluster] {
+    match &forward.cluster {
+        ClusterSpecifier::Weighted(clusters) => clusters,
+        _ => &[],
+    }
+}
+
+fn is_conditional(matcher: &RouteMatch) -> bool {
+    matcher.runtime_fraction.is_some()
+        || matcher.grpc
+        || !matcher.headers.is_empty()
+        || !matcher.query_parameters.is_empty()
+}
+
+/// All parts of the match but the path.
+fn conditions_hold(matcher: &RouteMatch, view: &StreamView<'_>, scratch: &mut Scratch) -> bool {
+    let head = &view.head;
+    matcher
+        .runtime_fraction
+        .is_none_or(|fraction| fraction.holds(view.random))
+        && (!matcher.grpc || head.is_grpc())
+        && matcher.headers.iter().all(|m| m.matches(head, scratch))
+        && (matcher.query_parameters.is_empty() || {
+            let query = head.path.split_once('?').map_or("", |(_, query)| query);
+            matcher
+                .query_parameters
+                .iter()
+                .all(|m| m.matches(query, scratch))
+        })
+}
