@@ -1,0 +1,47 @@
+//! The cost gates: bench targets that fail when a figure passes its limit.
+
+use crate::args::{Need, Options};
+use crate::process;
+use crate::workspace::Workspace;
+
+/// One set of packages and features for every release build of verify, so that
+/// nothing is compiled twice.
+const RELEASE: &str = "-p mesh -p mesh-cli -p mesh-proxy --all-features";
+
+/// The build of the binaries that tests start, and of the benches.
+pub(crate) fn release_build(workspace: &Workspace) -> String {
+    let mut args = format!("build --release {RELEASE} --bins");
+    for name in gates(workspace) {
+        args += " --bench ";
+        args += name;
+    }
+    args
+}
+
+/// Runs every gate; says which failed.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String> {
+    let mut failed = Vec::new();
+    let mut ran = 0;
+    for name in gates(workspace) {
+        ran += 1;
+        let mut command =
+            workspace.cargo(&format!("bench --profile release {RELEASE} --bench {name}"));
+        if !options.with(Need::Valgrind) {
+            command.env("MESH_WITHOUT_VALGRIND", "1");
+        }
+        if let Err(wrong) = process::run(&mut command) {
+            failed.push(wrong);
+        }
+    }
+    println!("{ran} gates");
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(failed.join("; ")),
+    }
+}
+
+/// The benches of the workspace's own package.
+fn gates(workspace: &Workspace) -> impl Iterator<Item = &str> {
+    let own = workspace.benches.iter().filter(|(of, _)| of == "mesh");
+    own.map(|(_, name)| name.as_str())
+}
