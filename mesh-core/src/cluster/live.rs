@@ -20,9 +20,10 @@ use super::{
     endpoint::Endpoint,
     endpoint_set::EndpointSet,
     lb::Seeds,
-    load::{Balancing, LoadState, Membership},
+    load::{Balancing, LoadState},
     original_dst::OriginalDestinations,
     outlier::{self, Cause, Fired},
+    priority::Membership,
 };
 use crate::{
     Entropy,
@@ -60,16 +61,20 @@ impl Balancer {
         }
     }
 
-    /// Reads the load state of now. One load, and a swap's guard while an endpoint is ejected.
+    /// The load state of now, if it is the one that the snapshot was built with: one load.
     #[inline]
+    pub(super) fn steady(&self) -> Option<&LoadState> {
+        (!self.is_changed.load(Acquire)).then_some(&self.initial)
+    }
+
+    /// Reads the load state of now, by a swap's guard while an endpoint is ejected.
     pub(super) fn read<R>(&self, read: impl FnOnce(&LoadState) -> R) -> R {
-        if !self.is_changed.load(Acquire) {
-            return read(&self.initial);
-        }
-        match &*self.changed.load() {
-            Some(changed) => read(changed),
-            None => read(&self.initial),
-        }
+        let changed = match self.steady() {
+            Some(_) => None,
+            None => Some(self.changed.load()),
+        };
+        let changed = changed.as_ref().and_then(|changed| changed.as_deref());
+        read(changed.unwrap_or(&self.initial))
     }
 
     /// Renews the load state after a change of health.

@@ -1,5 +1,4 @@
-//! What pickers read: eligible endpoints by priority and how much of the load each priority takes
-//! (Envoy `load_balancer_impl.cc`: overprovisioning, degraded endpoints, panic).
+//! What pickers read: eligible endpoints by priority, each with its part of the load.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,11 +6,9 @@ use super::{
     endpoint::Endpoint,
     endpoint_set::{EndpointSet, LocalityGroup, Priority},
     lb::{Cursors, Edf, Hosts, Seeds, Sharded},
+    priority::{Availability, Membership, Share, is_degraded, is_excluded, is_healthy},
 };
-use crate::{
-    Entropy,
-    model::{EndpointHealth, LbPolicy},
-};
+use crate::{Entropy, model::LbPolicy};
 
 /// What of a cluster's configuration load balancing reads.
 #[derive(Debug)]
@@ -27,22 +24,15 @@ pub(super) struct Balancing {
 /// health changes.
 #[derive(Debug)]
 pub(super) struct LoadState {
-    /// Healthy sources by priority, then degraded ones; only those with a share of the load.
+    /// Healthy sources by priority, then degraded ones.
     sources: Vec<Source>,
+    /// Which source takes all of the load; none if there are several or none.
+    sole: Option<usize>,
     /// Round-robin indices of all sources that there ever were.
     cursors: HashMap<SourceKey, Arc<Cursors>>,
     pub(super) membership: Membership,
     /// Whether an endpoint is kept out by outlier detection.
     pub(super) is_reduced: bool,
-}
-
-/// Counts of endpoints over all priorities.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Membership {
-    pub(super) total: usize,
-    pub(super) healthy: usize,
-    pub(super) degraded: usize,
-    pub(super) excluded: usize,
 }
 
 /// An endpoint, and whether its priority is in panic.
@@ -54,6 +44,9 @@ pub(super) struct Picked<'a> {
 
 #[derive(Debug)]
 struct Source {
+    priority: u32,
+    /// Its priority's health of this kind, in percent.
+    health: u32,
     /// It takes the numbers 1..=100 up to this one that no source before took.
     bound: u32,
     panic: bool,
@@ -92,30 +85,36 @@ impl LoadState {
     /// The state for what is healthy now. `previous`: whose round-robin indices go on.
     pub(super) fn build(set: &EndpointSet, rules: &Balancing, previous: Option<&Self>) -> Self {
         let priorities: Vec<_> = set.priorities().iter().map(Availability::of).collect();
-        let shares = Shares::of(&priorities, set.overprovisioning(), rules.panic_threshold);
+        let shares = Share::of(&priorities, set.overprovisioning(), rules.panic_threshold);
         let mut state = Self {
             sources: Vec::new(),
+            sole: None,
             cursors: previous.map(|p| p.cursors.clone()).unwrap_or_default(),
             membership: Membership::of(&priorities),
             is_reduced: set.endpoints().iter().any(|e| e.live().is_withheld()),
         };
         let mut bound = 0;
-        for (kind, loads) in [
-            (Kind::Healthy, &shares.healthy),
-            (Kind::Degraded, &shares.degraded),
-        ] {
-            for (at, priority) in set.priorities().iter().enumerate() {
-                let load = loads.get(at).copied().unwrap_or_default();
-                if load == 0 {
+        for kind in [Kind::Healthy, Kind::Degraded] {
+            for (priority, share) in set.priorities().iter().zip(&shares) {
+                let (health, load) = match kind {
+                    Kind::Degraded => (share.degraded_health, share.degraded_load),
+                    _ => (share.health, share.load),
+                };
+                // One without load is there for retries that exclude the others.
+                if load == 0 && health == 0 {
                     continue;
                 }
                 bound += load;
-                let panic = shares.panic.get(at).copied().unwrap_or_default();
-                let kind = if panic { Kind::All } else { kind };
+                if load == 100 {
+                    state.sole = Some(state.sources.len());
+                }
+                let kind = if share.panic { Kind::All } else { kind };
                 let hosts = state.candidates(priority, kind, set.overprovisioning(), rules);
                 state.sources.push(Source {
+                    priority: priority.number,
+                    health,
                     bound,
-                    panic,
+                    panic: share.panic,
                     hosts,
                 });
             }
@@ -124,22 +123,85 @@ impl LoadState {
     }
 
     /// One pick; None: nothing is eligible.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pick(&self, shard: usize, entropy: &mut dyn Entropy) -> Option<Picked<'_>> {
-        let (source, random) = match self.sources.as_slice() {
-            [only] => (only, None),
-            sources => {
+        let (source, random) = match self.sole {
+            Some(sole) => (self.sources.get(sole)?, None),
+            None => {
                 let random = entropy.next_u64();
                 let number = (random % 100 + 1) as u32;
-                let source = sources.iter().find(|source| number <= source.bound)?;
+                let source = self.sources.iter().find(|source| number <= source.bound)?;
                 (source, Some(random))
             }
         };
-        let endpoint = source.hosts.pick(shard, random, entropy)?;
-        Some(Picked {
-            endpoint,
-            panic: source.panic,
-        })
+        source.pick(shard, random, entropy)
+    }
+
+    /// One pick without these priorities: their load goes to the others by health.
+    #[cold]
+    pub(super) fn pick_without(
+        &self,
+        excluded: Priorities,
+        shard: usize,
+        entropy: &mut dyn Entropy,
+    ) -> Option<Picked<'_>> {
+        let health = |source: &Source| match excluded.contains(source.priority) {
+            true => 0,
+            false => source.health,
+        };
+        let available = self.available_without(excluded);
+        if excluded == Priorities::default() || available == 0 {
+            return self.pick(shard, entropy);
+        }
+        let mut loads = vec![0; self.sources.len()];
+        let mut left = 100;
+        // Rounding leaves a little, which goes round again.
+        while left > 0 {
+            for (load, source) in loads.iter_mut().zip(&self.sources) {
+                let more = left.min(health(source) * 100 / available);
+                *load += more;
+                left -= more;
+            }
+        }
+        let random = entropy.next_u64();
+        let mut number = random % 100 + 1;
+        let (source, _) = self.sources.iter().zip(loads).find(|(_, load)| {
+            let load = u64::from(*load);
+            let found = number <= load;
+            number = number.saturating_sub(load);
+            found
+        })?;
+        source.pick(shard, Some(random), entropy)
+    }
+
+    /// The priorities that `previous_priorities` excludes after these attempts: every `frequency` attempts, those of
+    /// all endpoints tried; none again, and the attempts forgotten, once nothing else is available.
+    pub(super) fn tried_priorities(
+        &self,
+        previous: &[Arc<Endpoint>],
+        frequency: usize,
+    ) -> Priorities {
+        let mut excluded = Priorities::default();
+        let mut attempts = 0;
+        let mut tried = Priorities::default();
+        for endpoint in previous {
+            attempts += 1;
+            tried.insert(endpoint.priority());
+            if attempts % frequency == 0 {
+                excluded = tried;
+                if self.available_without(excluded) == 0 {
+                    (excluded, tried, attempts) = Default::default();
+                }
+            }
+        }
+        excluded
+    }
+
+    /// In percent, at most 100.
+    fn available_without(&self, excluded: Priorities) -> u32 {
+        let sources = self.sources.iter();
+        let left = sources.filter(|source| !excluded.contains(source.priority));
+        left.map(|source| source.health).sum::<u32>().min(100)
     }
 
     fn candidates(
@@ -187,8 +249,37 @@ impl LoadState {
     }
 }
 
+/// A set of priorities; those from 128 on, which Envoy refuses, are never in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Priorities(u128);
+
+impl Priorities {
+    fn insert(&mut self, priority: u32) {
+        self.0 |= 1_u128.checked_shl(priority).unwrap_or(0);
+    }
+
+    fn contains(self, priority: u32) -> bool {
+        self.0 & 1_u128.checked_shl(priority).unwrap_or(0) != 0
+    }
+}
+
+impl Source {
+    #[inline(always)]
+    fn pick(
+        &self,
+        shard: usize,
+        random: Option<u64>,
+        entropy: &mut dyn Entropy,
+    ) -> Option<Picked<'_>> {
+        Some(Picked {
+            endpoint: self.hosts.pick(shard, random, entropy)?,
+            panic: self.panic,
+        })
+    }
+}
+
 impl Candidates {
-    #[inline]
+    #[inline(always)]
     fn pick(
         &self,
         shard: usize,
@@ -230,19 +321,6 @@ impl Kind {
     }
 }
 
-fn is_healthy(endpoint: &Endpoint) -> bool {
-    endpoint.health() == EndpointHealth::Healthy && !endpoint.live().is_withheld()
-}
-
-fn is_degraded(endpoint: &Endpoint) -> bool {
-    endpoint.health() == EndpointHealth::Degraded && !endpoint.live().is_withheld()
-}
-
-/// An endpoint that is draining does not count in the totals.
-fn is_excluded(endpoint: &Endpoint) -> bool {
-    endpoint.health() == EndpointHealth::Draining
-}
-
 /// A locality's weight, lowered by what of it is not eligible beyond overprovisioning.
 fn locality_weight(group: &LocalityGroup, eligible: usize, overprovisioning: u32) -> f64 {
     let counted = group.endpoints.iter().filter(|e| !is_excluded(e)).count();
@@ -262,130 +340,4 @@ fn by_weight(weights: &[f64], entropy: &mut dyn Entropy) -> Option<usize> {
         left -= weight;
         left < 0.0
     })
-}
-
-/// What is available of one priority.
-#[derive(Clone, Copy, Debug, Default)]
-struct Availability {
-    hosts: usize,
-    healthy: usize,
-    degraded: usize,
-    excluded: usize,
-}
-
-impl Availability {
-    fn of(priority: &Priority) -> Self {
-        let count = |fits: fn(&Endpoint) -> bool| {
-            let endpoints = priority.endpoints.iter();
-            endpoints.filter(|endpoint| fits(endpoint)).count()
-        };
-        Self {
-            hosts: priority.endpoints.len(),
-            healthy: count(is_healthy),
-            degraded: count(is_degraded),
-            excluded: count(is_excluded),
-        }
-    }
-
-    fn counted(&self) -> usize {
-        self.hosts - self.excluded
-    }
-
-    /// In percent, with overprovisioning, at most 100.
-    fn health(&self, eligible: usize, overprovisioning: u32) -> u32 {
-        (overprovisioning as usize * eligible)
-            .checked_div(self.counted())
-            .map_or(0, |percent| percent.min(100) as u32)
-    }
-
-    fn is_in_panic(&self, threshold: u32) -> bool {
-        let available = match self.counted() {
-            0 => 0.0,
-            counted => 100.0 * (self.healthy + self.degraded) as f64 / counted as f64,
-        };
-        available < f64::from(threshold)
-    }
-}
-
-impl Membership {
-    fn of(priorities: &[Availability]) -> Self {
-        let sum = |count: fn(&Availability) -> usize| priorities.iter().map(count).sum();
-        Self {
-            total: sum(|p| p.hosts),
-            healthy: sum(|p| p.healthy),
-            degraded: sum(|p| p.degraded),
-            excluded: sum(|p| p.excluded),
-        }
-    }
-}
-
-/// The load of each priority in percent, 100 in all, and which are in panic.
-#[derive(Debug, PartialEq, Eq)]
-struct Shares {
-    healthy: Vec<u32>,
-    degraded: Vec<u32>,
-    panic: Vec<bool>,
-}
-
-impl Shares {
-    fn of(priorities: &[Availability], overprovisioning: u32, panic_threshold: u32) -> Self {
-        let percent = |eligible: fn(&Availability) -> usize| -> Vec<u32> {
-            let priorities = priorities.iter();
-            priorities
-                .map(|p| p.health(eligible(p), overprovisioning))
-                .collect()
-        };
-        let health = percent(|p| p.healthy);
-        let degraded_health = percent(|p| p.degraded);
-        let sum: u32 = health.iter().chain(&degraded_health).sum();
-        let available = sum.min(100);
-        let mut shares = Self {
-            healthy: vec![0; priorities.len()],
-            degraded: vec![0; priorities.len()],
-            panic: vec![false; priorities.len()],
-        };
-        if available > 0 {
-            let left = distribute(&mut shares.healthy, &health, 100, available);
-            let left = distribute(&mut shares.degraded, &degraded_health, left, available);
-            // What is left are rounding errors.
-            if let Some(first) = health.iter().position(|h| *h > 0) {
-                shares.healthy[first] += left;
-            } else if let Some(first) = degraded_health.iter().position(|h| *h > 0) {
-                shares.degraded[first] += left;
-            }
-        }
-        if panic_threshold > 0 && available < 100 {
-            for (panic, priority) in shares.panic.iter_mut().zip(priorities) {
-                *panic = priority.is_in_panic(panic_threshold);
-            }
-            if shares.panic.iter().all(|panic| *panic) {
-                shares.distribute_in_total_panic(priorities);
-            }
-        }
-        shares
-    }
-
-    /// By the number of endpoints, whatever their health.
-    fn distribute_in_total_panic(&mut self, priorities: &[Availability]) {
-        let total: usize = priorities.iter().map(|p| p.hosts).sum();
-        let mut left = 100;
-        for (load, priority) in self.healthy.iter_mut().zip(priorities) {
-            *load = (100 * priority.hosts).checked_div(total).unwrap_or(0) as u32;
-            left -= *load;
-        }
-        self.degraded.fill(0);
-        if let Some(first) = priorities.iter().position(|p| p.hosts > 0) {
-            self.healthy[first] += left;
-        }
-    }
-}
-
-/// Gives each priority its part of `load`, highest first; returns what is left.
-fn distribute(shares: &mut [u32], health: &[u32], load: u32, available: u32) -> u32 {
-    let mut left = load;
-    for (share, health) in shares.iter_mut().zip(health) {
-        *share = left.min(health * 100 / available);
-        left -= *share;
-    }
-    left
 }

@@ -12,6 +12,7 @@ mod live;
 mod load;
 mod original_dst;
 mod outlier;
+mod priority;
 
 pub use breaker::{Breaker, Permit};
 pub use endpoint::{Endpoint, InFlight};
@@ -30,7 +31,7 @@ use endpoint::Metrics;
 use endpoint_set::EndpointSet;
 use labels::Labels;
 use live::{Balancer, ClusterLive};
-use load::{LoadState, Picked};
+use load::{LoadState, Picked, Priorities};
 use outlier::{Fired, Signal};
 
 /// How often a pick from a large cluster is repeated while its load state lags behind an ejection.
@@ -54,6 +55,9 @@ pub struct PickContext<'a> {
     pub previous: &'a [Arc<Endpoint>],
     /// `host_selection_retry_max_attempts` of a policy with `previous_hosts`; 0 on the first attempt.
     pub reselect: u32,
+    /// `retry_priority`: `previous_priorities.update_frequency`: after every so many attempts the priorities of
+    /// `previous` are left out, while others are available.
+    pub previous_priorities: Option<u32>,
     /// Where the connection wanted to go: what [`crate::model::ClusterDiscovery::OriginalDst`] picks.
     pub original_destination: Option<SocketAddr>,
     /// Which shard of pickers with state to use: the proxy's worker, or the caller's core.
@@ -66,6 +70,7 @@ impl PickContext<'_> {
         Self {
             previous: &[],
             reselect: 0,
+            previous_priorities: None,
             original_destination,
             shard: 0,
         }
@@ -147,21 +152,50 @@ impl Cluster {
         entropy: &mut dyn Entropy,
     ) -> Result<Arc<Endpoint>, PickError> {
         if matches!(self.config.discovery, ClusterDiscovery::OriginalDst) {
-            let destination = cx.original_destination;
-            return destination
-                .map(|address| self.live.original_destinations.endpoint(address))
-                .ok_or(PickError::NoOriginalDestination);
+            return self.pick_original_destination(cx);
         }
-        self.balancer
-            .read(|load| match load.pick(cx.shard, entropy) {
-                Some(picked) if cx.reselect == 0 && !picked.panic && !self.balancer.is_large() => {
-                    Ok(Arc::clone(picked.endpoint))
-                }
-                picked => self.settle(load, picked, cx, entropy),
-            })
+        match self.balancer.steady() {
+            Some(load) => self.pick_from(load, cx, entropy),
+            None => self.pick_from_changed(cx, entropy),
+        }
     }
 
-    /// What is rare about a pick: there is none, panic, re-selection, a load state that lags.
+    // Out of line, as all that is rare: the usual pick is then a few registers and no call but for chance.
+    #[inline(never)]
+    fn pick_original_destination(&self, cx: &PickContext<'_>) -> Result<Arc<Endpoint>, PickError> {
+        let destination = cx.original_destination;
+        destination
+            .map(|address| self.live.original_destinations.endpoint(address))
+            .ok_or(PickError::NoOriginalDestination)
+    }
+
+    #[inline(never)]
+    fn pick_from_changed(
+        &self,
+        cx: &PickContext<'_>,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Arc<Endpoint>, PickError> {
+        self.balancer.read(|load| self.pick_from(load, cx, entropy))
+    }
+
+    #[inline(always)]
+    fn pick_from(
+        &self,
+        load: &LoadState,
+        cx: &PickContext<'_>,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Arc<Endpoint>, PickError> {
+        match load.pick(cx.shard, entropy) {
+            Some(picked)
+                if cx.previous.is_empty() && !picked.panic && !self.balancer.is_large() =>
+            {
+                Ok(Arc::clone(picked.endpoint))
+            }
+            picked => self.settle(load, picked, cx, entropy),
+        }
+    }
+
+    /// What is rare about a pick: there is none, panic, earlier attempts, a load state that lags.
     #[cold]
     fn settle<'a>(
         &self,
@@ -170,6 +204,14 @@ impl Cluster {
         cx: &PickContext<'_>,
         entropy: &mut dyn Entropy,
     ) -> Result<Arc<Endpoint>, PickError> {
+        let frequency = cx.previous_priorities.unwrap_or(0) as usize;
+        let excluded = match frequency {
+            0 => Priorities::default(),
+            frequency => load.tried_priorities(cx.previous, frequency),
+        };
+        if excluded != Priorities::default() {
+            picked = load.pick_without(excluded, cx.shard, entropy);
+        }
         let mut reselect = cx.reselect;
         let mut pass_over = match self.balancer.is_large() {
             true => PASS_OVER,
@@ -190,7 +232,7 @@ impl Cluster {
             } else {
                 return Ok(Arc::clone(endpoint));
             }
-            picked = load.pick(cx.shard, entropy);
+            picked = load.pick_without(excluded, cx.shard, entropy);
         }
     }
 

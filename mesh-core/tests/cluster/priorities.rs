@@ -1,6 +1,9 @@
 //! How load is shared among priorities, degraded endpoints, and what happens in panic.
 
-use mesh_core::{cluster::PickError, model::*};
+use mesh_core::{
+    cluster::{PickContext, PickError},
+    model::*,
+};
 
 use crate::support::*;
 
@@ -157,4 +160,72 @@ fn a_missing_priority_takes_no_load() {
         locality("", 1, None, hosts(0, 2, 2)),
     ]);
     assert_eq!(shares(assignment, 50.0), [100.0, 0.0]);
+}
+
+/// The percentage of picks in each of three priorities of full health, after attempts at these endpoints.
+fn shares_after(attempts: &[u16], frequency: u32) -> [u32; 3] {
+    let cluster = build(
+        &plain(),
+        assignment([0, 1, 2].map(|p| {
+            let first = 100 * u16::try_from(p).unwrap();
+            locality("", p, None, hosts(first, 2, 2))
+        })),
+    );
+    let previous: Vec<_> = attempts.iter().map(|n| find(&cluster, *n)).collect();
+    let mut cx = PickContext::first(None);
+    cx.previous = &previous;
+    cx.previous_priorities = Some(frequency);
+    let mut rng = Rng(2);
+    let mut shares = [0; 3];
+    for _ in 0..100 {
+        let picked = cluster.pick(&cx, &mut rng).unwrap();
+        shares[picked.priority() as usize] += 1;
+    }
+    shares
+}
+
+#[test]
+fn a_retry_leaves_out_the_priorities_that_were_tried() {
+    let cases: [(&[u16], u32, [u32; 3]); 10] = [
+        (&[], 1, [100, 0, 0]),
+        (&[0], 1, [0, 100, 0]),
+        (&[0, 100], 1, [0, 0, 100]),
+        // Nothing is left: from the start.
+        (&[0, 100, 200], 1, [100, 0, 0]),
+        (&[0, 100, 200, 1], 1, [0, 100, 0]),
+        (&[0], 2, [100, 0, 0]),
+        (&[0, 1], 2, [0, 100, 0]),
+        (&[0, 1, 100], 2, [0, 100, 0]),
+        (&[0, 1, 100, 101], 2, [0, 0, 100]),
+        (&[0, 1], 0, [100, 0, 0]),
+    ];
+    for (attempts, frequency, expected) in cases {
+        assert_eq!(
+            shares_after(attempts, frequency),
+            expected,
+            "{attempts:?} every {frequency}"
+        );
+    }
+}
+
+#[test]
+fn the_load_of_a_priority_left_out_goes_by_health() {
+    let cluster = build(
+        &config(|c| c.healthy_panic_threshold = 0.0),
+        assignment([
+            locality("", 0, None, hosts(0, 2, 2)),
+            locality("", 1, None, hosts(100, 1, 4)),
+            locality("", 2, None, hosts(200, 1, 2)),
+        ]),
+    );
+    let previous = [find(&cluster, 0)];
+    let mut cx = PickContext::first(None);
+    cx.previous = &previous;
+    cx.previous_priorities = Some(1);
+    let mut rng = Rng(2);
+    let second = (0..10_000)
+        .filter(|_| cluster.pick(&cx, &mut rng).unwrap().priority() == 1)
+        .count();
+    // Health 35 and 70 of at most 100: 35 % and, what is left, 65 %.
+    assert!((3_250..3_750).contains(&second), "{second}");
 }

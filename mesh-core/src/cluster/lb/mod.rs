@@ -81,7 +81,7 @@ impl Hosts {
     }
 
     /// An endpoint; None: there is none. Inlined into the one pick there is. `random`: the number that chose the priority, if one was drawn.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pick(
         &self,
         shard: usize,
