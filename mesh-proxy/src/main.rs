@@ -1,2 +1,93 @@
-//! The standalone proxy, made of the library's layers.
-fn main() {}
+//! The standalone proxy, made of the library's layers: Envoy's bootstrap and flags, one single-threaded worker per
+//! core, every request through the same stages and the same `MeshService` that an application embeds.
+
+mod args;
+mod connection;
+mod http;
+mod listener;
+mod original_dst;
+mod tcp;
+mod worker;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
+use proxyless::Mesh;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tracing_subscriber::EnvFilter;
+
+use args::{Args, Mode};
+use worker::Workers;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_new(args.log_level.filter()).unwrap_or_default();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mesh-proxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+    for warning in args.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let bootstrap = args.bootstrap()?;
+    for warning in bootstrap.warnings() {
+        tracing::warn!("bootstrap: {warning}");
+    }
+    if args.mode == Mode::Validate {
+        println!("configuration '{}' OK", args.config_name());
+        return Ok(());
+    }
+    let (quit, asked_to_quit) = watch::channel(false);
+    let mesh = Mesh::builder()
+        .bootstrap(bootstrap)
+        .on_quit(move || drop(quit.send_replace(true)))
+        .build()?;
+    let workers = Workers::start(mesh.data_plane(), args.concurrency())?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(until_stopped(asked_to_quit, workers, args.drain_time()))?;
+    drop(mesh);
+    Ok(())
+}
+
+/// Waits for a signal or `/quitquitquit`, then drains: no new connections, requests in flight to their end, no longer
+/// than the limit. A second signal ends at once.
+async fn until_stopped(
+    mut asked_to_quit: watch::Receiver<bool>,
+    workers: Workers,
+    drain_time: Duration,
+) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = asked_to_quit.wait_for(|quit| *quit) => {}
+    }
+    tracing::info!("draining");
+    let drained = workers.drain();
+    tokio::select! {
+        () = drained => tracing::info!("drained"),
+        () = tokio::time::sleep(drain_time) => tracing::warn!("drain time is over; closing what is left"),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

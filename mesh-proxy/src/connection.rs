@@ -1,0 +1,166 @@
+//! One accepted connection: listener filters, filter chain, then HTTP or TCP.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use mesh_core::{
+    head::ConnectionInfo,
+    listener::{Detected, Listener, Terminal},
+    model::{ListenerConfig, ListenerFilter},
+    snapshot::{ChainIndex, Snapshot},
+};
+use mesh_tower::{
+    ChainSource,
+    server::{Inspected, PrefixedIo, inspect},
+};
+use tokio::net::TcpStream;
+
+use crate::{http, listener::Shared, original_dst::original_destination, tcp};
+
+/// What is known of a connection once its first bytes were looked at: enough to find its chain in any snapshot.
+#[derive(Clone, Debug)]
+struct Arrived {
+    bound: Arc<str>,
+    source: SocketAddr,
+    destination: SocketAddr,
+    redirected: bool,
+    inspected: Inspected,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    state: Arc<Shared>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    let snapshot = state.plane.snapshot();
+    let Some(bound) = snapshot
+        .listener(&state.name)
+        .map(|l| Arc::clone(l.config()))
+    else {
+        return Ok(());
+    };
+    let stats = Arc::clone(&snapshot.stats().listener(&state.name));
+    drop(snapshot);
+    stats.downstream_cx_total.inc();
+    let _open = stats.downstream_cx_active.guard();
+
+    let original = bound
+        .listener_filters
+        .contains(&ListenerFilter::OriginalDst)
+        .then(|| original_destination(&stream))
+        .flatten();
+    let (inspected, read) = inspect(
+        &mut stream,
+        &bound.listener_filters,
+        bound.listener_filters_timeout,
+    )
+    .await?;
+    let inspected = match inspected {
+        Some(inspected) => inspected,
+        None if bound.continue_on_listener_filters_timeout => Inspected::default(),
+        None => return Ok(()),
+    };
+    let arrived = Arrived {
+        bound: Arc::clone(&state.name),
+        source: peer,
+        destination: original.unwrap_or(local),
+        redirected: original.is_some_and(|o| o != local),
+        inspected,
+    };
+    let snapshot = state.plane.snapshot();
+    let terminal = arrived.find(&snapshot, |_, terminal| terminal.cloned());
+    let Some(terminal) = terminal.flatten() else {
+        stats.no_filter_chain_match.inc();
+        tracing::debug!(listener = %state.name, %peer, "no filter chain matches");
+        return Ok(());
+    };
+    let io = PrefixedIo::new(read, stream);
+    match terminal {
+        Terminal::Http(chain) => {
+            let mut info = ConnectionInfo::default();
+            info.peer = Some(peer);
+            info.local = Some(arrived.destination);
+            info.tls = arrived.inspected.tls;
+            info.server_name.clone_from(&arrived.inspected.server_name);
+            let Some(manager) = snapshot
+                .chain(chain)
+                .map(|chain| Arc::clone(chain.manager()))
+            else {
+                return Ok(());
+            };
+            drop(snapshot);
+            http::serve(io, info, Arc::new(arrived), &manager, &state).await
+        }
+        Terminal::Tcp { config, cluster } => {
+            let Some(cluster) = snapshot.cluster(cluster).cloned() else {
+                tracing::debug!(listener = %state.name, cluster = %config.cluster, "no such cluster");
+                return Ok(());
+            };
+            drop(snapshot);
+            tcp::proxy(io, &config, cluster, arrived.destination, &state).await
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Arrived {
+    /// Finds the connection's chain: that of the bound listener, or with `use_original_dst` of the listener that has
+    /// the original destination's address, or its port on the wildcard address.
+    fn find<T>(
+        &self,
+        snapshot: &Snapshot,
+        found: impl FnOnce(&ListenerConfig, Option<&Terminal>) -> T,
+    ) -> Option<T> {
+        let bound = snapshot.listener(&self.bound)?;
+        let listener = if bound.config().use_original_dst && self.redirected {
+            self.handed_to(snapshot).unwrap_or(bound)
+        } else {
+            bound
+        };
+        let protocols: Vec<&str> = self
+            .inspected
+            .application_protocols
+            .iter()
+            .map(|p| &**p)
+            .collect();
+        let mut detected = Detected::plaintext(self.source, self.destination);
+        if self.inspected.tls {
+            detected.transport_protocol = "tls";
+        }
+        detected.application_protocols = &protocols;
+        detected.server_name = self.inspected.server_name.as_deref().unwrap_or_default();
+        let terminal = listener.find_chain(&detected).map(|(_, terminal)| terminal);
+        Some(found(listener.config(), terminal))
+    }
+
+    fn handed_to<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Arc<Listener>> {
+        let of_port = |l: &&Arc<Listener>| {
+            l.config()
+                .address
+                .is_some_and(|a| a.port() == self.destination.port())
+        };
+        let candidates = || {
+            snapshot
+                .listeners()
+                .iter()
+                .filter(of_port)
+                .filter(|l| l.config().name != self.bound)
+        };
+        let ip = |l: &Arc<Listener>| l.config().address.map(|a| a.ip());
+        candidates()
+            .find(|l| ip(l) == Some(self.destination.ip()))
+            .or_else(|| candidates().find(|l| ip(l).is_some_and(|ip| ip.is_unspecified())))
+    }
+}
+
+impl ChainSource for Arrived {
+    fn chain(&self, snapshot: &Snapshot) -> Option<ChainIndex> {
+        self.find(snapshot, |_, terminal| match terminal {
+            Some(Terminal::Http(chain)) => Some(*chain),
+            _ => None,
+        })
+        .flatten()
+    }
+}

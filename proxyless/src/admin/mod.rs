@@ -1,0 +1,144 @@
+//! The admin port, as Envoy's: what a person or istioctl asks a proxy.
+
+mod clusters;
+mod page;
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use mesh_core::stats;
+use mesh_tower::WeakDataPlane;
+use tokio::{net::TcpListener, sync::watch};
+
+use page::Page;
+
+/// What the handlers read.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) plane: WeakDataPlane,
+    pub(crate) ready: watch::Receiver<bool>,
+    /// The configuration as received, as JSON; with endpoints if asked.
+    pub(crate) config_dump: Arc<dyn Fn(bool) -> String + Send + Sync>,
+    /// What `/quitquitquit` does.
+    pub(crate) quit: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Serves until dropped.
+///
+/// # Errors
+/// The address cannot be bound.
+pub(crate) async fn serve(listener: TcpListener, admin: Admin) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            continue;
+        };
+        let admin = admin.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let response = admin.respond(
+                    request.method(),
+                    request.uri().path(),
+                    request.uri().query(),
+                );
+                std::future::ready(Ok::<_, Infallible>(response))
+            });
+            // A client that goes away is no error of ours.
+            let _ = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+/// Binds the admin address.
+pub(crate) fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+impl Admin {
+    fn respond(&self, method: &Method, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
+        let query = query.unwrap_or_default();
+        let asks = |name: &str| {
+            query
+                .split('&')
+                .any(|pair| pair.split('=').next() == Some(name))
+        };
+        let Some(plane) = self.plane.upgrade() else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
+        };
+        let snapshot = plane.snapshot();
+        for cluster in snapshot.clusters() {
+            cluster.refresh_gauges();
+        }
+        let page = match Page::of(path) {
+            Some(page) => page,
+            None => return text(StatusCode::NOT_FOUND, page::unknown(path)),
+        };
+        if page.changes_state() && method != Method::POST {
+            return text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("Method {method} not allowed, POST required."),
+            );
+        }
+        match page {
+            Page::Help => text(StatusCode::OK, page::help()),
+            Page::Ready => {
+                if plane.is_draining() {
+                    text(StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n")
+                } else if *self.ready.borrow() {
+                    text(StatusCode::OK, "LIVE\n")
+                } else {
+                    text(StatusCode::SERVICE_UNAVAILABLE, "PRE_INITIALIZING\n")
+                }
+            }
+            Page::Stats => {
+                let lines = stats::text::lines(snapshot.stats());
+                let used_only = asks("usedonly");
+                let shown = lines.iter().filter(|line| line.used || !used_only);
+                text(
+                    StatusCode::OK,
+                    shown.map(|line| format!("{line}\n")).collect::<String>(),
+                )
+            }
+            Page::Prometheus => {
+                let body = stats::prometheus::render(snapshot.stats(), &snapshot.config().node);
+                typed("text/plain; version=0.0.4", body)
+            }
+            Page::Clusters if query.split('&').any(|pair| pair == "format=json") => {
+                typed("application/json", clusters::json(&snapshot).to_string())
+            }
+            Page::Clusters => text(StatusCode::OK, clusters::text(&snapshot)),
+            Page::ConfigDump => typed("application/json", (self.config_dump)(asks("include_eds"))),
+            Page::Quit => {
+                (self.quit)();
+                text(StatusCode::OK, "OK\n")
+            }
+        }
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=UTF-8"),
+    );
+    response
+}
+
+fn typed(content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::OK, body);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,129 @@
+//! Building a mesh in code.
+
+use std::{path::PathBuf, sync::Arc};
+
+use mesh_xds::bootstrap::{Bootstrap, InvalidBootstrap, NodeOverrides};
+
+use crate::{
+    BuildError, Mesh, control,
+    env::{self, Source},
+};
+
+/// Makes a [`Mesh`]. Names one source of configuration; the last one named counts.
+#[derive(Default)]
+pub struct MeshBuilder {
+    source: Option<(String, Configuration)>,
+    on_quit: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+enum Configuration {
+    Bootstrap(Box<Bootstrap>),
+    Folder(PathBuf),
+}
+
+impl MeshBuilder {
+    /// An Envoy v3 bootstrap, YAML or JSON, with static resources, an ADS server, or both.
+    ///
+    /// # Errors
+    /// What is wrong, with line and column.
+    pub fn envoy_bootstrap(mut self, text: &str) -> Result<Self, BuildError> {
+        let origin = "bootstrap".to_owned();
+        let read = Bootstrap::from_envoy(text, &NodeOverrides::default());
+        self.source = Some((origin.clone(), Configuration::of(origin, read)?));
+        Ok(self)
+    }
+
+    /// A bootstrap that was read before.
+    #[must_use]
+    pub fn bootstrap(mut self, bootstrap: Bootstrap) -> Self {
+        self.source = Some((
+            "bootstrap".to_owned(),
+            Configuration::Bootstrap(Box::new(bootstrap)),
+        ));
+        self
+    }
+
+    /// A folder of Istio and Kubernetes YAML, read by the embedded control plane (feature `control`). The node is taken
+    /// from POD_NAME, POD_NAMESPACE and INSTANCE_IP.
+    #[must_use]
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
+        self.source = Some((folder.display().to_string(), Configuration::Folder(folder)));
+        self
+    }
+
+    /// What [`Mesh::from_env`] does.
+    ///
+    /// # Errors
+    /// No variable is set, or what it names is wrong.
+    pub fn from_env(mut self) -> Result<Self, BuildError> {
+        let (name, source) =
+            env::source(|name| std::env::var_os(name)).ok_or(BuildError::NoConfiguration)?;
+        tracing::info!(variable = name, "configuration of the mesh");
+        let origin = name.to_owned();
+        let configuration = match source {
+            Source::EnvoyFile(path) => Configuration::of(
+                origin,
+                Bootstrap::from_envoy_file(&path, &NodeOverrides::default()),
+            )?,
+            Source::GrpcFile(path) => Configuration::of(origin, Bootstrap::from_grpc_file(&path))?,
+            Source::GrpcText(text) => Configuration::of(origin, Bootstrap::from_grpc(&text))?,
+            Source::Folder(folder) => Configuration::Folder(folder),
+        };
+        self.source = Some((name.to_owned(), configuration));
+        Ok(self)
+    }
+
+    /// What a POST to the admin port's `/quitquitquit` does. Default: the data plane drains.
+    #[must_use]
+    pub fn on_quit(mut self, quit: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_quit = Some(Arc::new(quit));
+        self
+    }
+
+    /// Starts the mesh's control thread and returns at once; no runtime is needed. See [`Mesh::ready`].
+    ///
+    /// # Errors
+    /// No source was named, the admin address cannot be bound, the folder cannot be read, or the thread not be started.
+    pub fn build(self) -> Result<Mesh, BuildError> {
+        let (origin, configuration) = self.source.ok_or(BuildError::NoConfiguration)?;
+        match configuration {
+            Configuration::Bootstrap(bootstrap) => control::start(*bootstrap, None, self.on_quit),
+            #[cfg(feature = "control")]
+            Configuration::Folder(folder) => {
+                let plane =
+                    mesh_control::ControlPlane::open(&folder, mesh_control::Options::default())
+                        .map_err(|e| BuildError::Folder {
+                            origin,
+                            reason: e.to_string(),
+                        })?;
+                let bootstrap = Bootstrap::in_process(crate::node::from_env());
+                control::start(bootstrap, Some(plane), self.on_quit)
+            }
+            #[cfg(not(feature = "control"))]
+            Configuration::Folder(_) => Err(BuildError::FeatureControl { origin }),
+        }
+    }
+}
+
+impl Configuration {
+    fn of(origin: String, read: Result<Bootstrap, InvalidBootstrap>) -> Result<Self, BuildError> {
+        match read {
+            Ok(bootstrap) => {
+                for warning in bootstrap.warnings() {
+                    tracing::warn!("{origin}: {warning}");
+                }
+                Ok(Self::Bootstrap(Box::new(bootstrap)))
+            }
+            Err(source) => Err(BuildError::Bootstrap { origin, source }),
+        }
+    }
+}
+
+impl std::fmt::Debug for MeshBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MeshBuilder")
+            .field("source", &self.source.as_ref().map(|(origin, _)| origin))
+            .finish_non_exhaustive()
+    }
+}
