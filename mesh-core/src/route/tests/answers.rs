@@ -303,8 +303,10 @@ fn filters_depend_on_the_cluster_drawn() {
         FilterKind::Fault(Arc::default()),
     )]);
     let fault = |cluster: &str| {
-        let mut fault = FaultConfig::default();
-        fault.upstream_cluster = cluster.into();
+        let fault = FaultConfig {
+            upstream_cluster: cluster.into(),
+            ..FaultConfig::default()
+        };
         vec![("fault".into(), FilterOverride::Fault(Arc::new(fault)))]
     };
     let mut special = WeightedCluster::new("special".into(), 1);
