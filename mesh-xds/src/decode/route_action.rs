@@ -18,7 +18,7 @@ use mesh_proto::envoy::{
                 ClusterNotFoundResponseCode as NotFound, ClusterSpecifier as Cluster,
                 HostRewriteSpecifier as Host,
             },
-            weighted_cluster::cluster_weight,
+            weighted_cluster::{RandomValueSpecifier, cluster_weight},
         },
     },
     r#type::matcher::v3::RegexMatchAndSubstitute,
@@ -52,6 +52,13 @@ pub(super) fn forward(p: &mut Problems, value: &proto::RouteAction) -> Option<Ro
         NotFound::NotFound => StatusCode::NOT_FOUND,
         NotFound::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
     };
+    if let Some(Cluster::WeightedClusters(weighted)) = &value.cluster_specifier
+        && let Some(RandomValueSpecifier::HeaderName(name)) = &weighted.random_value_specifier
+    {
+        forward.weighted_header = p.field("weighted_clusters", |p| {
+            p.field("header_name", |p| header_name(p, name))
+        });
+    }
     forward.path_rewrite = path_rewrite;
     forward.host_rewrite = host_rewrite;
     forward.append_x_forwarded_host = value.append_x_forwarded_host;

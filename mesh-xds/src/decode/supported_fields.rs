@@ -286,7 +286,7 @@ const ROUTE: &[Fields] = fields! {
         "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset", silent: "", warn: ""
     }
     "envoy.config.route.v3.RouteAction.UpgradeConfig" { "upgrade_type enabled", silent: "", warn: "" }
-    "envoy.config.route.v3.WeightedCluster" { "clusters", silent: "total_weight", warn: "runtime_key_prefix" }
+    "envoy.config.route.v3.WeightedCluster" { "clusters header_name", silent: "total_weight", warn: "runtime_key_prefix" }
     "envoy.config.route.v3.WeightedCluster.ClusterWeight" {
         "name weight request_headers_to_add request_headers_to_remove response_headers_to_add
          response_headers_to_remove host_rewrite_literal",
