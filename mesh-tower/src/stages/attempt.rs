@@ -83,13 +83,13 @@ impl Stream {
         cx.shard = shard();
         let policy = self.retry_policy();
         if let (Some(retry), Some(policy)) = (&self.retry, policy)
-            && policy.previous_hosts
+            && !retry.previous.is_empty()
         {
             cx.previous = &retry.previous;
-            cx.reselect = match retry.previous.is_empty() {
-                true => 0,
-                false => policy.host_selection_retry_max_attempts,
-            };
+            cx.previous_priorities = policy.previous_priorities;
+            if policy.previous_hosts {
+                cx.reselect = policy.host_selection_retry_max_attempts;
+            }
         }
         let endpoint = cluster.pick(&cx, &mut ThreadEntropy).map_err(Some)?;
         Ok((Arc::clone(cluster), endpoint))

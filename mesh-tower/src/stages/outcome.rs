@@ -66,7 +66,9 @@ impl Stream {
                     stats.upstream_rq_retry.inc();
                     stats.upstream_rq_retry_backoff_exponential.inc();
                 }
-                let avoids = self.retry_policy().is_some_and(|p| p.previous_hosts);
+                let avoids = self
+                    .retry_policy()
+                    .is_some_and(|p| p.previous_hosts || p.previous_priorities.is_some());
                 let load = self.seen.in_flight.take();
                 if let Some(retry) = &mut self.retry {
                     retry.permit = Some(permit);

@@ -1,6 +1,9 @@
 //! The router: a reply, or a cluster with the policies of its route.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderName, HeaderValue, StatusCode, request};
 use mesh_core::{
@@ -137,7 +140,8 @@ impl Stream {
             parts.headers.insert(ATTEMPT_COUNT, number(1));
         }
         self.finalize(parts, chain, at)?;
-        let retry = RetryState::new(policy.map(|p| &**p), &RequestHead::of(parts));
+        let retry = RetryState::new(policy.map(|p| &**p), &RequestHead::of(parts))
+            .map(|state| state.with_wall_clock(SystemTime::now));
         let is_consumed =
             |name: &HeaderName| name.as_str().starts_with("x-envoy-") && CONSUMED.contains(name);
         if parts.headers.keys().any(is_consumed) {
