@@ -140,7 +140,7 @@ fn replaces_all_matches() {
 
 /// Random patterns and texts, judged by google-re2 in a Python that `MESH_RE2_PYTHON` names.
 #[test]
-#[ignore = "needs google-re2: MESH_RE2_PYTHON"]
+#[ignore = "needs google-re2: cargo verify"]
 fn random_patterns_mean_what_re2_says() {
     use std::{
         io::Write,
