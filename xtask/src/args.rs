@@ -34,7 +34,7 @@ impl Options {
 /// What a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Need {
-    /// Envoy, from PyPI; wants python3 with venv.
+    /// Envoy and RE2, from PyPI; wants python3 with venv.
     Envoy,
     /// Go, for the real istiod and Istio's samples.
     Go,
@@ -50,13 +50,14 @@ impl Need {
         ("valgrind", Need::Valgrind),
     ];
 
-    /// How the reason of an ignored test begins that has this need.
-    pub(crate) fn ignore_reason(self) -> &'static str {
-        match self {
-            Need::Envoy => "needs Envoy",
-            Need::Go => "needs istiod",
-            Need::Valgrind => "needs valgrind",
-        }
+    /// Whether `reason`, for which a test is ignored, names this need.
+    pub(crate) fn is_in(self, reason: &str) -> bool {
+        let words: &[&str] = match self {
+            Need::Envoy => &["needs Envoy", "needs google-re2"],
+            Need::Go => &["needs istiod"],
+            Need::Valgrind => &["needs valgrind"],
+        };
+        words.iter().any(|word| reason.contains(word))
     }
 }
 

