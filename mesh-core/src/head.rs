@@ -81,4 +81,6 @@ pub struct ConnectionInfo {
     pub in_process: bool,
     /// SNI, if the TLS inspector or the handshake saw one.
     pub server_name: Option<Box<str>>,
+    /// Our own address, which `x-forwarded-for` gets instead of a loopback peer's (Envoy's local address).
+    pub node_address: Option<std::net::IpAddr>,
 }

@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 
-use crate::flags::ResponseFlag;
+use crate::{flags::ResponseFlag, grpc::status_of_http};
 
 /// A reply made here: what a client sees, and why.
 #[derive(Clone, Debug)]
@@ -59,9 +62,137 @@ impl LocalReply {
     }
 
     /// Head and body of the response as Envoy sends it: for gRPC HTTP 200 with `grpc-status` and a percent-encoded
-    /// `grpc-message`, otherwise the status with `content-type: text/plain` if there is a body.
+    /// `grpc-message`, otherwise the status with `content-type: text/plain` and `content-length` if there is a body.
     pub fn into_response(self, grpc: bool) -> (StatusCode, HeaderMap, Bytes) {
-        let _ = grpc;
-        todo!()
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + 8);
+        let (status, body) = if grpc {
+            let status = self
+                .grpc_status
+                .unwrap_or_else(|| status_of_http(self.status));
+            let grpc = HeaderValue::from_static("application/grpc");
+            headers.insert(CONTENT_TYPE, grpc);
+            headers.insert("grpc-status", HeaderValue::from(status));
+            if !self.body.is_empty() {
+                headers.insert("grpc-message", percent_encoded(&self.body));
+            }
+            (StatusCode::OK, Bytes::new())
+        } else {
+            if !self.body.is_empty() {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            }
+            if let Some(status) = self.grpc_status {
+                headers.insert("grpc-status", HeaderValue::from(status));
+            }
+            (self.status, self.body)
+        };
+        headers.extend(self.headers);
+        (status, headers, body)
+    }
+}
+
+/// A `grpc-message`: bytes outside of printable ASCII, `%` and `~` as `%XX` (Envoy `PercentEncoding::encode`).
+fn percent_encoded(text: &[u8]) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut value = Vec::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b' '..=b'}' if *byte != b'%' => value.push(*byte),
+            _ => {
+                let digits = [byte >> 4, byte & 15].map(|half| HEX[usize::from(half)]);
+                value.push(b'%');
+                value.extend(digits);
+            }
+        }
+    }
+    HeaderValue::from_maybe_shared(Bytes::from(value))
+        .unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The head as `name: value` lines, in the order of insertion.
+    fn lines(headers: &HeaderMap) -> Vec<String> {
+        headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect()
+    }
+
+    fn reply(status: u16, body: &'static str) -> LocalReply {
+        LocalReply::failure(StatusCode::from_u16(status).unwrap(), body, None, "details")
+    }
+
+    #[test]
+    fn a_body_is_plain_text_of_known_length() {
+        let (status, headers, body) = reply(503, "no healthy upstream").into_response(false);
+        assert_eq!(
+            (status.as_u16(), &body[..]),
+            (503, b"no healthy upstream".as_slice())
+        );
+        assert_eq!(
+            lines(&headers),
+            ["content-length: 19", "content-type: text/plain"]
+        );
+        let (status, headers, body) = reply(404, "").into_response(false);
+        assert_eq!((status.as_u16(), body.len(), headers.len()), (404, 0, 0));
+    }
+
+    #[test]
+    fn a_grpc_reply_is_200_with_status_and_message() {
+        for (status, grpc) in [
+            (400, "13"),
+            (401, "16"),
+            (403, "7"),
+            (404, "12"),
+            (429, "14"),
+            (502, "14"),
+            (503, "14"),
+            (504, "14"),
+            (500, "2"),
+            (418, "2"),
+        ] {
+            let (http, headers, body) = reply(status, "a b").into_response(true);
+            assert_eq!((http.as_u16(), body.len()), (200, 0));
+            let expected = [
+                "content-type: application/grpc".to_owned(),
+                format!("grpc-status: {grpc}"),
+                "grpc-message: a b".to_owned(),
+            ];
+            assert_eq!(lines(&headers), expected);
+        }
+        let (_, headers, _) = reply(404, "").into_response(true);
+        assert!(!headers.contains_key("grpc-message"));
+    }
+
+    #[test]
+    fn a_grpc_status_of_its_own_beats_the_mapping() {
+        let fault = || {
+            let mut reply = LocalReply::answer(StatusCode::OK, "fault filter abort", "x");
+            reply.grpc_status = Some(5);
+            reply
+        };
+        let (_, headers, _) = fault().into_response(true);
+        assert_eq!(headers["grpc-status"], "5");
+        assert_eq!(headers["grpc-message"], "fault filter abort");
+    }
+
+    #[test]
+    fn a_message_is_percent_encoded() {
+        let (_, headers, _) = reply(500, "100% ~ \n\u{fc}}").into_response(true);
+        assert_eq!(headers["grpc-message"], "100%25 %7E %0A%C3%BC}");
+    }
+
+    #[test]
+    fn more_headers_follow() {
+        let mut redirect = reply(301, "");
+        redirect.headers = vec![(
+            http::header::LOCATION,
+            HeaderValue::from_static("http://a/"),
+        )];
+        let (_, headers, _) = redirect.into_response(false);
+        assert_eq!(lines(&headers), ["location: http://a/"]);
     }
 }

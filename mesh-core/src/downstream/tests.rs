@@ -1,0 +1,563 @@
+//! Heads as Envoy 1.40 rewrites them (checked against it by hand where a case says what comes out).
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, request,
+};
+
+use super::*;
+use crate::{
+    Entropy,
+    head::ConnectionInfo,
+    local_reply::LocalReply,
+    model::{
+        ConnectionManagerConfig, EscapedSlashes, RouteSource, ServerHeader, StripHostPort,
+        TrafficDirection,
+    },
+};
+
+struct Zero;
+
+impl Entropy for Zero {
+    fn next_u64(&mut self) -> u64 {
+        0
+    }
+}
+
+const NEW_ID: &str = "00000000-0000-4000-8000-000000000000";
+
+type Headers<'a> = &'a [(&'static str, &'static str)];
+
+fn manager() -> ConnectionManagerConfig {
+    ConnectionManagerConfig::new("", RouteSource::Rds("".into()))
+}
+
+/// A front proxy.
+fn edge() -> ConnectionManagerConfig {
+    ConnectionManagerConfig {
+        use_remote_address: true,
+        ..manager()
+    }
+}
+
+fn from(peer: &str) -> ConnectionInfo {
+    ConnectionInfo {
+        peer: Some(peer.parse().unwrap()),
+        local: Some("127.0.0.1:8080".parse().unwrap()),
+        ..ConnectionInfo::default()
+    }
+}
+
+fn in_process() -> ConnectionInfo {
+    ConnectionInfo {
+        in_process: true,
+        ..ConnectionInfo::default()
+    }
+}
+
+fn parts(uri: &str, headers: Headers<'_>) -> request::Parts {
+    let mut request = Request::get(uri);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+fn accept(
+    manager: &ConnectionManagerConfig,
+    connection: &ConnectionInfo,
+    parts: &mut request::Parts,
+) -> Result<Accepted, Box<LocalReply>> {
+    let direction = TrafficDirection::Outbound;
+    on_request(manager, direction, parts, connection, &mut Zero)
+}
+
+/// The URI and the sorted header lines of an accepted request, `host: a` added.
+#[track_caller]
+fn accepted(
+    manager: &ConnectionManagerConfig,
+    connection: &ConnectionInfo,
+    headers: Headers<'_>,
+) -> (Accepted, Vec<String>) {
+    let mut parts = parts("/", headers);
+    parts.headers.insert("host", HeaderValue::from_static("a"));
+    let accepted = accept(manager, connection, &mut parts).unwrap();
+    assert_eq!(parts.uri.authority().unwrap(), "a");
+    (accepted, lines(&parts.headers))
+}
+
+fn lines(headers: &HeaderMap) -> Vec<String> {
+    let mut lines: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[track_caller]
+fn refused(
+    manager: &ConnectionManagerConfig,
+    connection: &ConnectionInfo,
+    uri: &str,
+    headers: Headers<'_>,
+) -> (u16, String) {
+    let reply = accept(manager, connection, &mut parts(uri, headers)).unwrap_err();
+    (reply.status.as_u16(), reply.details.into_owned())
+}
+
+#[test]
+fn the_uri_becomes_absolute() {
+    for (uri, headers, expected) in [
+        ("/x?q", &[("host", "a:80")][..], "http://a:80/x?q"),
+        ("http://b:80/x", &[("host", "a")], "http://b:80/x"),
+        ("http://b", &[("host", "a")], "http://b/"),
+        ("https://b/x", &[("host", "a")], "https://b/x"),
+        (
+            "/",
+            &[("host", "a"), ("x-forwarded-proto", "https")],
+            "https://a/",
+        ),
+        (
+            "/",
+            &[("host", "a"), ("x-forwarded-proto", "ftp")],
+            "http://a/",
+        ),
+    ] {
+        let mut parts = parts(uri, headers);
+        accept(&manager(), &from("1.1.1.1:1"), &mut parts).unwrap();
+        assert_eq!(parts.uri, expected, "{uri} {headers:?}");
+        assert!(!parts.headers.contains_key("host"));
+    }
+    let mut tls = from("1.1.1.1:1");
+    tls.tls = true;
+    let mut parts = parts("/", &[("host", "a")]);
+    accept(&manager(), &tls, &mut parts).unwrap();
+    assert_eq!(parts.uri, "https://a/");
+    assert_eq!(parts.headers["x-forwarded-proto"], "https");
+}
+
+#[test]
+fn the_host_of_a_call_from_inside_names_the_virtual_host() {
+    let mut parts = parts("http://10.0.0.1:9080/x", &[("host", "reviews")]);
+    let accepted = accept(&manager(), &in_process(), &mut parts).unwrap();
+    assert!(accepted.internal);
+    assert_eq!(parts.uri, "http://reviews/x");
+    assert!(!parts.headers.contains_key("host"));
+}
+
+#[test]
+fn a_call_from_inside_keeps_what_the_application_set() {
+    let headers = [
+        ("x-envoy-upstream-rq-timeout-ms", "100"),
+        ("x-envoy-internal", "true"),
+        ("te", "gzip"),
+        ("keep-alive", "5"),
+        ("x-request-id", "mine"),
+    ];
+    let mut parts = parts("http://a/", &headers);
+    accept(&manager(), &in_process(), &mut parts).unwrap();
+    assert_eq!(
+        lines(&parts.headers),
+        [
+            "keep-alive: 5",
+            "te: gzip",
+            "x-envoy-internal: true",
+            "x-envoy-upstream-rq-timeout-ms: 100",
+            "x-forwarded-proto: http",
+            "x-request-id: mine",
+        ]
+    );
+}
+
+#[test]
+fn bad_heads_are_refused_in_envoys_words() {
+    let (plain, peer) = (manager(), from("1.1.1.1:1"));
+    let host = ("host", "a");
+    let is = |status, details: &str| (status, details.to_owned());
+    assert_eq!(
+        refused(&plain, &peer, "/", &[]),
+        is(400, "missing_host_header")
+    );
+    assert_eq!(
+        refused(&plain, &in_process(), "/", &[]),
+        is(400, "missing_host_header")
+    );
+    let bad = refused(&plain, &peer, "/", &[("host", "a b")]);
+    assert_eq!(bad, is(400, "http.invalid_authority"));
+    assert_eq!(
+        refused(&plain, &peer, "*", &[host]),
+        is(404, "absolute_path_rejected")
+    );
+    let mut normal = manager();
+    normal.normalize_path = true;
+    let bad = refused(&normal, &peer, "/a%00", &[host]);
+    assert_eq!(bad, is(400, "path_normalization_failed"));
+    let https = refused(&edge(), &peer, "https://a/", &[]);
+    assert_eq!(https, is(403, "http1.invalid_scheme"));
+    let upgrade = [
+        host,
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "foo"),
+    ];
+    assert_eq!(
+        refused(&plain, &peer, "/", &upgrade),
+        is(403, "upgrade_failed")
+    );
+}
+
+#[test]
+fn an_escaped_slash_redirects_to_the_normal_path() {
+    let mut manager = manager();
+    manager.normalize_path = true;
+    manager.escaped_slashes = EscapedSlashes::UnescapeAndRedirect;
+    let mut parts = parts("/a%2Fb/../c?q", &[("host", "a")]);
+    let reply = accept(&manager, &from("1.1.1.1:1"), &mut parts).unwrap_err();
+    assert_eq!(reply.status, StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!(reply.headers[0].1, "/a/c?q");
+    assert!(!reply.is_failure);
+}
+
+#[test]
+fn ports_are_cut_from_the_host() {
+    for (strip, host, expected) in [
+        (StripHostPort::No, "a:8080", "a:8080"),
+        (StripHostPort::Matching, "a:8080", "a"),
+        (StripHostPort::Matching, "a:81", "a:81"),
+        (StripHostPort::Any, "a:81", "a"),
+        (StripHostPort::Any, "[::1]:81", "[::1]"),
+        (StripHostPort::Any, "A.B", "A.B"),
+    ] {
+        let mut manager = manager();
+        manager.strip_host_port = strip;
+        for uri in [format!("http://{host}/"), "/".to_owned()] {
+            let mut parts = parts(&uri, &[]);
+            if uri == "/" {
+                parts.headers.insert("host", host.parse().unwrap());
+            }
+            accept(&manager, &from("1.1.1.1:1"), &mut parts).unwrap();
+            assert_eq!(parts.uri.authority().unwrap(), expected, "{strip:?} {uri}");
+        }
+    }
+}
+
+#[test]
+fn hop_by_hop_headers_end_here() {
+    let headers = [
+        ("connection", "keep-alive, x-foo"),
+        ("keep-alive", "5"),
+        ("proxy-connection", "y"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("x-foo", "1"),
+        ("x-envoy-internal", "true"),
+        ("x-forwarded-client-cert", "z"),
+        ("x-request-id", "i"),
+    ];
+    let (_, lines) = accepted(&manager(), &from("1.1.1.1:1"), &headers);
+    assert_eq!(
+        lines,
+        ["x-foo: 1", "x-forwarded-proto: http", "x-request-id: i"]
+    );
+    for (te, expected) in [
+        ("trailers", Some("trailers")),
+        ("gzip, trailers", Some("trailers")),
+        ("trailers;q=1, gzip", None),
+        ("gzip", None),
+    ] {
+        let mut parts = parts("http://a/", &[("te", te)]);
+        accept(&manager(), &from("1.1.1.1:1"), &mut parts).unwrap();
+        let left = parts.headers.get("te").map(|v| v.to_str().unwrap());
+        assert_eq!(left, expected, "{te}");
+    }
+}
+
+#[test]
+fn a_referer_must_be_one_uri() {
+    for (referers, kept) in [
+        (&["http://a/b?c"][..], true),
+        (&["/path"], true),
+        (&["javascript:x"], false),
+        (&["http://user@a/"], false),
+        (&["http://a/#f"], false),
+        (&["http://a/", "http://b/"], false),
+    ] {
+        let mut parts = parts("http://a/", &[]);
+        for referer in referers {
+            parts.headers.append("referer", referer.parse().unwrap());
+        }
+        accept(&manager(), &from("1.1.1.1:1"), &mut parts).unwrap();
+        assert_eq!(parts.headers.contains_key("referer"), kept, "{referers:?}");
+    }
+}
+
+/// Headers that clients use to steer a proxy, and one that all may send.
+const STEERING: Headers<'static> = &[
+    ("x-envoy-retry-on", "5xx"),
+    ("x-envoy-force-trace", "1"),
+    ("x-envoy-upstream-rq-timeout-ms", "100"),
+    ("x-envoy-expected-rq-timeout-ms", "5"),
+    ("x-envoy-original-path", "/p"),
+    ("x-envoy-original-host", "h"),
+    ("x-envoy-downstream-service-node", "n"),
+    ("x-envoy-decorator-operation", "d"),
+    ("x-envoy-attempt-count", "3"),
+    ("x-request-id", "i"),
+];
+
+#[test]
+fn steering_headers_of_external_peers_are_removed() {
+    let (inner, lines) = accepted(&manager(), &from("127.0.0.1:1"), STEERING);
+    assert!(!inner.internal, "no range is internal by default");
+    assert_eq!(
+        lines,
+        [
+            "x-envoy-attempt-count: 3",
+            "x-envoy-decorator-operation: d",
+            "x-envoy-downstream-service-node: n",
+            "x-envoy-original-host: h",
+            "x-envoy-original-path: /p",
+            "x-forwarded-proto: http",
+            "x-request-id: i",
+        ]
+    );
+    let (_, lines) = accepted(&edge(), &from("8.8.8.8:1"), STEERING);
+    let id = format!("x-request-id: {NEW_ID}");
+    assert_eq!(
+        lines,
+        [
+            "x-envoy-attempt-count: 3",
+            "x-envoy-external-address: 8.8.8.8",
+            "x-forwarded-for: 8.8.8.8",
+            "x-forwarded-proto: http",
+            &id,
+        ]
+    );
+}
+
+#[test]
+fn internal_is_a_lone_address_in_an_internal_range() {
+    let internal = |mut manager: ConnectionManagerConfig| {
+        manager.internal_address_ranges = vec!["10.0.0.0/8".parse().unwrap()];
+        manager
+    };
+    let (inner, front) = (internal(manager()), internal(edge()));
+    let one = &[("x-forwarded-for", "10.1.1.1")][..];
+    let two = &[("x-forwarded-for", "9.9.9.9, 10.1.1.1")][..];
+    let lines = &[
+        ("x-forwarded-for", "9.9.9.9"),
+        ("x-forwarded-for", "10.1.1.1"),
+    ][..];
+    let other = &[("x-forwarded-for", "9.9.9.9")][..];
+    let broken = &[("x-forwarded-for", "x")][..];
+    for (manager, peer, headers, expected) in [
+        (&inner, "10.2.2.2:1", &[][..], false),
+        (&inner, "8.8.8.8:1", one, true),
+        (&inner, "8.8.8.8:1", two, false),
+        (&inner, "8.8.8.8:1", lines, false),
+        (&inner, "8.8.8.8:1", other, false),
+        (&inner, "8.8.8.8:1", broken, false),
+        (&front, "10.2.2.2:1", &[], true),
+        (&front, "8.8.8.8:1", &[], false),
+        (&front, "10.2.2.2:1", one, false),
+    ] {
+        let (accepted, lines) = accepted(manager, &from(peer), headers);
+        assert_eq!(accepted.internal, expected, "{peer} {headers:?}");
+        let marked = lines.iter().any(|line| line == "x-envoy-internal: true");
+        assert_eq!(marked, expected, "{peer} {headers:?}");
+    }
+    let mut headers = STEERING.to_vec();
+    headers.extend(one);
+    let (_, kept) = accepted(&inner, &from("8.8.8.8:1"), &headers);
+    assert!(kept.contains(&"x-envoy-retry-on: 5xx".to_owned()));
+}
+
+#[test]
+fn the_peer_is_appended_to_x_forwarded_for() {
+    let forwarded = |manager: &ConnectionManagerConfig, connection: &ConnectionInfo| {
+        let before = ("x-forwarded-for", "1.2.3.4");
+        let (_, lines) = accepted(manager, connection, &[before]);
+        let find = |name: &str| {
+            let line = lines.iter().find_map(|line| line.strip_prefix(name));
+            line.map(str::to_owned)
+        };
+        (
+            find("x-forwarded-for: "),
+            find("x-envoy-external-address: "),
+        )
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let peer = from("8.8.8.8:1");
+    assert_eq!(forwarded(&manager(), &peer), (some("1.2.3.4"), None));
+    let at_edge = forwarded(&edge(), &peer);
+    assert_eq!(at_edge, (some("1.2.3.4,8.8.8.8"), some("8.8.8.8")));
+
+    // Envoy names itself instead of a loopback peer.
+    let mut loopback = from("127.0.0.1:1");
+    loopback.node_address = Some("192.0.2.2".parse().unwrap());
+    let at_edge = forwarded(&edge(), &loopback);
+    assert_eq!(at_edge, (some("1.2.3.4,192.0.2.2"), some("127.0.0.1")));
+
+    let mut skip = edge();
+    skip.skip_xff_append = true;
+    assert_eq!(forwarded(&skip, &peer), (some("1.2.3.4"), some("8.8.8.8")));
+    // One trusted proxy in front: its peer is the client.
+    let mut trusted = edge();
+    trusted.xff_num_trusted_hops = 1;
+    let at_edge = forwarded(&trusted, &peer);
+    assert_eq!(at_edge, (some("1.2.3.4,8.8.8.8"), some("1.2.3.4")));
+}
+
+#[test]
+fn only_a_trusted_proxy_says_the_scheme_at_the_edge() {
+    let proto = |manager: &ConnectionManagerConfig| {
+        let mut parts = parts("/", &[("host", "a"), ("x-forwarded-proto", "https")]);
+        accept(manager, &from("1.1.1.1:1"), &mut parts).unwrap();
+        let scheme = parts.uri.scheme_str().unwrap().to_owned();
+        assert_eq!(parts.headers["x-forwarded-proto"], scheme);
+        scheme
+    };
+    assert_eq!(proto(&manager()), "https");
+    assert_eq!(proto(&edge()), "http");
+    let mut trusted = edge();
+    trusted.xff_num_trusted_hops = 1;
+    assert_eq!(proto(&trusted), "https");
+}
+
+#[test]
+fn upgrades_that_the_manager_allows_keep_their_headers() {
+    let mut manager = manager();
+    manager.upgrades = vec!["websocket".into()];
+    let headers = [("connection", "Upgrade"), ("upgrade", "WebSocket")];
+    let (found, lines) = accepted(&manager, &from("1.1.1.1:1"), &headers);
+    assert_eq!(found.upgrade.as_deref(), Some("websocket"));
+    assert!(lines.contains(&"connection: Upgrade".to_owned()));
+    assert!(lines.contains(&"upgrade: WebSocket".to_owned()));
+    let (found, _) = accepted(&manager, &from("1.1.1.1:1"), &headers[..1]);
+    assert_eq!(found.upgrade, None);
+    let mut http2 = parts("http://a/", &headers);
+    http2.version = Version::HTTP_2;
+    let found = accept(&manager, &from("1.1.1.1:1"), &mut http2).unwrap();
+    assert_eq!(found.upgrade, None, "HTTP/2 has no upgrade header");
+}
+
+#[test]
+fn connect_keeps_its_authority_and_is_an_upgrade_if_allowed() {
+    let connect = |manager: &ConnectionManagerConfig| {
+        let mut parts = parts("a:80", &[("host", "a:80")]);
+        parts.method = Method::CONNECT;
+        let accepted = accept(manager, &from("1.1.1.1:1"), &mut parts).unwrap();
+        assert_eq!(parts.uri, Uri::from_static("a:80"));
+        accepted.upgrade
+    };
+    let mut manager = manager();
+    assert_eq!(connect(&manager), None);
+    manager.upgrades = vec!["connect".into()];
+    manager.strip_host_port = StripHostPort::Any;
+    assert_eq!(connect(&manager).as_deref(), Some("connect"));
+}
+
+#[test]
+fn request_ids_are_generated_unless_told_not_to() {
+    let mut manager = manager();
+    let (_, lines) = accepted(&manager, &from("1.1.1.1:1"), &[]);
+    assert!(lines.contains(&format!("x-request-id: {NEW_ID}")));
+    manager.generate_request_id = false;
+    let (_, lines) = accepted(&manager, &from("1.1.1.1:1"), &[]);
+    assert_eq!(lines, ["x-forwarded-proto: http"]);
+}
+
+#[test]
+fn via_is_appended_both_ways() {
+    let mut manager = manager();
+    manager.via = Some(HeaderValue::from_static("mesh"));
+    let (_, lines) = accepted(&manager, &from("1.1.1.1:1"), &[("via", "1.1 q")]);
+    assert!(lines.contains(&"via: 1.1 q, mesh".to_owned()));
+    assert_eq!(
+        responded(&manager, 200, &[("via", "1.1 q")], false)[2],
+        "via: 1.1 q, mesh"
+    );
+    assert_eq!(responded(&manager, 200, &[], false)[2], "via: mesh");
+}
+
+fn responded(
+    manager: &ConnectionManagerConfig,
+    status: u16,
+    headers: Headers<'_>,
+    upgraded: bool,
+) -> Vec<String> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let name = HeaderName::from_static(name);
+        map.append(name, HeaderValue::from_static(value));
+    }
+    let date = HeaderValue::from_static("now");
+    let id = HeaderValue::from_static("i");
+    let status = StatusCode::from_u16(status).unwrap();
+    on_response(manager, status, &mut map, &date, Some(&id), upgraded);
+    lines(&map)
+}
+
+#[test]
+fn responses_lose_hop_by_hop_headers_and_get_date_and_server() {
+    let hops = [
+        ("connection", "close"),
+        ("keep-alive", "5"),
+        ("proxy-connection", "x"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "foo"),
+        ("x-a", "b"),
+    ];
+    let lines = responded(&manager(), 200, &hops, false);
+    assert_eq!(lines, ["date: now", "server: envoy", "x-a: b"]);
+    let lines = responded(&manager(), 101, &hops, true);
+    assert_eq!(
+        lines,
+        [
+            "connection: close",
+            "date: now",
+            "server: envoy",
+            "upgrade: foo",
+            "x-a: b",
+        ]
+    );
+    assert_eq!(
+        responded(&manager(), 200, &[("date", "then")], false)[0],
+        "date: then"
+    );
+    assert!(responded(&manager(), 103, &[], false).is_empty());
+}
+
+#[test]
+fn the_server_header_is_overwritten_appended_or_passed() {
+    let server = |transformation, given: Headers<'_>| {
+        let mut manager = manager();
+        manager.server_header = transformation;
+        manager.server_name = HeaderValue::from_static("istio-envoy");
+        let lines = responded(&manager, 200, given, false);
+        lines.into_iter().nth(1)
+    };
+    let given = &[("server", "up")][..];
+    for (transformation, given, expected) in [
+        (ServerHeader::Overwrite, given, Some("server: istio-envoy")),
+        (ServerHeader::Overwrite, &[], Some("server: istio-envoy")),
+        (ServerHeader::AppendIfAbsent, given, Some("server: up")),
+        (
+            ServerHeader::AppendIfAbsent,
+            &[],
+            Some("server: istio-envoy"),
+        ),
+        (ServerHeader::PassThrough, given, Some("server: up")),
+        (ServerHeader::PassThrough, &[], None),
+    ] {
+        let found = server(transformation, given);
+        assert_eq!(found.as_deref(), expected, "{transformation:?} {given:?}");
+    }
+}
+
+#[test]
+fn the_request_id_is_in_the_response_if_told_so() {
+    let mut manager = manager();
+    assert_eq!(responded(&manager, 200, &[], false).len(), 2);
+    manager.always_set_request_id_in_response = true;
+    assert_eq!(responded(&manager, 200, &[], false)[2], "x-request-id: i");
+}
