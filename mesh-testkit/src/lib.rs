@@ -1,2 +1,15 @@
-//! Test tools: loopback control plane, scripted upstream, Envoy driver, counting allocator.
+//! Test tools: real processes and real sockets, side by side.
+//!
+//! * [`address`]: loopback addresses of a test's own.
+//! * [`upstream`]: a server that answers as a request's script says and remembers what it saw.
+//! * [`process`]: Envoy and mesh-proxy on the same bootstrap.
+//! * [`exchange`]: one request and everything that a client sees of the answer.
+//! * [`alloc`]: an allocator that counts.
 #![deny(missing_docs)]
+
+pub mod address;
+pub mod alloc;
+pub mod exchange;
+pub mod process;
+pub mod random;
+pub mod upstream;

@@ -1,0 +1,86 @@
+//! One request and everything that a client sees of the answer.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Version};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+
+use crate::upstream::sorted;
+
+/// How long an answer may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Name and value, sorted by name.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+    /// Trailers, sorted by name.
+    pub trailers: Vec<(String, String)>,
+}
+
+impl Answer {
+    /// The first value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
+    }
+}
+
+/// Sends a request on a connection of its own, in the request's version (HTTP/2 with prior knowledge).
+///
+/// # Errors
+/// The connection failed, or no complete answer came in time.
+pub async fn send(to: SocketAddr, request: Request<Full<Bytes>>) -> io::Result<Answer> {
+    tokio::time::timeout(LIMIT, exchange(to, request))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))?
+}
+
+async fn exchange(to: SocketAddr, request: Request<Full<Bytes>>) -> io::Result<Answer> {
+    let stream = TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
+    let io = TokioIo::new(stream);
+    let response = if request.version() == Version::HTTP_2 {
+        let (mut send, connection) = http2::handshake(TokioExecutor::new(), io)
+            .await
+            .map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        send.send_request(request).await
+    } else {
+        let (mut send, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        send.send_request(request).await
+    };
+    let (parts, body) = response.map_err(io::Error::other)?.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?;
+    Ok(Answer {
+        status: parts.status.as_u16(),
+        headers: sorted(&parts.headers),
+        trailers: body.trailers().map(sorted).unwrap_or_default(),
+        body: body.to_bytes(),
+    })
+}
+
+/// A GET over HTTP/1.1.
+///
+/// # Errors
+/// As [`send`].
+pub async fn get(to: SocketAddr, path: &str) -> io::Result<Answer> {
+    let request = Request::get(path)
+        .header("host", to.to_string())
+        .body(Full::default())
+        .map_err(io::Error::other)?;
+    send(to, request).await
+}

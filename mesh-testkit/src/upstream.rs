@@ -1,0 +1,226 @@
+//! A server that answers as a request's script says, and remembers what it saw.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// The header that names a case: requests of one case are its attempts.
+pub const CASE: &str = "x-case";
+/// The header with the script: one word per attempt, the last repeats. `503`: that status; `reset`: the connection is
+/// closed without an answer; `d200`: status 200 after 200 ms.
+pub const SCRIPT: &str = "x-script";
+
+/// One request as the upstream saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Seen {
+    /// Which upstream.
+    pub upstream: String,
+    /// Method and target as sent.
+    pub line: String,
+    /// Name and value, sorted by name; values in the order received.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// A running upstream; stops when dropped.
+#[derive(Debug)]
+pub struct Upstream {
+    address: SocketAddr,
+    seen: Arc<Mutex<HashMap<String, Vec<Seen>>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Upstream {
+    /// Starts one that calls itself `name` in the response header `x-upstream`. HTTP/1.1 and HTTP/2.
+    ///
+    /// # Panics
+    /// If the address cannot be bound.
+    pub async fn start(name: &str, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address)
+            .await
+            .expect("the upstream's address is free");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let seen = Arc::new(Mutex::new(HashMap::new()));
+        let task = tokio::spawn(serve(listener, name.into(), Arc::clone(&seen)));
+        Self {
+            address,
+            seen,
+            task,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes what was seen of a case, in order.
+    pub fn take(&self, case: &str) -> Vec<Seen> {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(case)
+            .unwrap_or_default()
+    }
+}
+
+type Memory = Arc<Mutex<HashMap<String, Vec<Seen>>>>;
+
+async fn serve(listener: TcpListener, name: Arc<str>, seen: Memory) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (name, seen) = (Arc::clone(&name), Arc::clone(&seen));
+        // The test's process survives a failing setsockopt; the figures would not.
+        let _ = stream.set_nodelay(true);
+        tokio::spawn(async move {
+            let service =
+                service_fn(move |request| answer(request, Arc::clone(&name), Arc::clone(&seen)));
+            // A script's reset, or a proxy that goes away.
+            let _ = auto::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+/// Makes hyper close the connection.
+#[derive(Debug)]
+struct Reset;
+
+impl std::fmt::Display for Reset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the script resets")
+    }
+}
+
+impl std::error::Error for Reset {}
+
+async fn answer(
+    request: Request<Incoming>,
+    name: Arc<str>,
+    memory: Memory,
+) -> Result<Response<Full<Bytes>>, Reset> {
+    let (parts, body) = request.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map(|b| b.to_bytes())
+        .unwrap_or_default();
+    let text = |header: &str| {
+        parts
+            .headers
+            .get(header)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let (case, script) = (text(CASE), text(SCRIPT));
+    let attempt = {
+        let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_case = memory.entry(case).or_default();
+        of_case.push(Seen {
+            upstream: name.to_string(),
+            line: format!("{} {}", parts.method, parts.uri),
+            headers: sorted(&parts.headers),
+            body,
+        });
+        of_case.len() - 1
+    };
+    let words: Vec<&str> = script.split(',').filter(|word| !word.is_empty()).collect();
+    let word = words
+        .get(attempt)
+        .or(words.last())
+        .copied()
+        .unwrap_or("200");
+    if word == "reset" {
+        return Err(Reset);
+    }
+    let status = match word.strip_prefix('d') {
+        Some(status) => {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            status
+        }
+        None => word,
+    };
+    let status = status
+        .parse()
+        .ok()
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .unwrap_or(StatusCode::OK);
+    let mut response = Response::new(Full::new(Bytes::from(format!("{name} {attempt}"))));
+    *response.status_mut() = status;
+    if let Ok(value) = HeaderValue::from_str(&name) {
+        response.headers_mut().insert("x-upstream", value);
+    }
+    response
+        .headers_mut()
+        .insert("x-up", HeaderValue::from_static("1"));
+    Ok(response)
+}
+
+/// Headers as pairs, sorted by name.
+pub fn sorted(headers: &HeaderMap) -> Vec<(String, String)> {
+    let mut pairs: Vec<(String, String)> = headers
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        })
+        .collect();
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs
+}
+
+/// A server that nobody scripts: for tests that only need an address with something behind it.
+pub async fn echo(address: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind(address)
+        .await
+        .expect("the address is free");
+    let address = listener
+        .local_addr()
+        .expect("a bound socket has an address");
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let service = service_fn(|request: Request<Incoming>| async move {
+                    let body = request
+                        .into_body()
+                        .collect()
+                        .await
+                        .map(|b| b.to_bytes())
+                        .unwrap_or_default();
+                    Ok::<_, Infallible>(Response::new(Full::new(body)))
+                });
+                let _ = auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    (address, task)
+}

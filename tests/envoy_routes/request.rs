@@ -1,0 +1,146 @@
+//! Random requests that come near the routes.
+
+use bytes::Bytes;
+use http::{Method, Request, Version};
+use http_body_util::Full;
+use mesh_testkit::{
+    random::Random,
+    upstream::{CASE, SCRIPT},
+};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    /// Which route table.
+    pub(crate) table: u16,
+    method: &'static str,
+    host: &'static str,
+    target: String,
+    headers: Vec<(&'static str, String)>,
+    body: &'static str,
+    http2: bool,
+}
+
+const HOSTS: &[&str] = &[
+    "a.test",
+    "b.test",
+    "a2.test",
+    "A.Test",
+    "x.wild.test",
+    "y-x.wild.test",
+    ".wild.test",
+    "pre.fix",
+    "a.test:8080",
+    "b.test:80",
+    "other.test",
+];
+const PATHS: &[&str] = &[
+    "/",
+    "/a",
+    "/a/",
+    "/a/b",
+    "/a/bc",
+    "/a/b/c",
+    "/A",
+    "/a/B",
+    "/long/path",
+    "/long/path/x",
+    "/files",
+    "/files/12",
+    "/files/x",
+    "/nowhere",
+    "//a",
+    "/a/../files",
+    "/a/./b",
+    "/%61",
+    "/a%2Fb",
+];
+const QUERIES: &[&str] = &["", "", "?q=1", "?q=x", "?q", "?p=2&q=17", "?q=x&q=1", "?"];
+const SCRIPTS: &[&str] = &[
+    "200",
+    "200",
+    "500",
+    "503,200",
+    "503",
+    "reset,200",
+    "reset",
+    "409,200",
+    "418,503,200",
+    "504",
+];
+
+impl Case {
+    pub(crate) fn random(random: &mut Random, tables: usize) -> Self {
+        let mut headers = Vec::new();
+        for name in ["x-a", "x-b", "x-c"] {
+            for _ in 0..*random.one(&[0, 0, 1, 1, 2]) {
+                headers.push((
+                    name,
+                    random
+                        .one(&["1", "2", "1,2", "abc", "XaT", "b.test", ""])
+                        .to_string(),
+                ));
+            }
+        }
+        if random.chance(40) {
+            headers.push(("x-cluster", format!("c{}", random.below(4))));
+        }
+        if random.chance(40) {
+            headers.push((
+                "x-weight",
+                random.one(&["0", "17", "99", "1000", "x"]).to_string(),
+            ));
+        }
+        if random.chance(10) {
+            headers.push((
+                "x-forwarded-for",
+                random.one(&["10.0.0.1", "1.2.3.4, 10.0.0.1"]).to_string(),
+            ));
+        }
+        if random.chance(10) {
+            headers.push((
+                "x-forwarded-proto",
+                random.one(&["http", "https"]).to_string(),
+            ));
+        }
+        if random.chance(10) {
+            headers.push(("x-envoy-max-retries", "1".into()));
+        }
+        if random.chance(10) {
+            headers.push(("x-envoy-retry-on", "5xx".into()));
+        }
+        headers.push((SCRIPT, random.one(SCRIPTS).to_string()));
+        let method = *random.one(&["GET", "GET", "GET", "POST", "HEAD", "PUT"]);
+        Self {
+            table: u16::try_from(random.below(tables)).unwrap_or(0),
+            method,
+            host: *random.one(HOSTS),
+            target: format!("{}{}", random.one(PATHS), random.one(QUERIES)),
+            headers,
+            body: if ["POST", "PUT"].contains(&method) {
+                *random.one(&["", "hello body"])
+            } else {
+                ""
+            },
+            http2: random.chance(30),
+        }
+    }
+
+    pub(crate) fn request(&self, id: &str) -> Request<Full<Bytes>> {
+        let mut request =
+            Request::builder().method(self.method.parse::<Method>().expect("a method"));
+        request = if self.http2 {
+            request
+                .version(Version::HTTP_2)
+                .uri(format!("http://{}{}", self.host, self.target))
+        } else {
+            request.uri(&self.target).header("host", self.host)
+        };
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        request
+            .header(CASE, id)
+            .body(Full::from(self.body))
+            .expect("a valid request")
+    }
+}
