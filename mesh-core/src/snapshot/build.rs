@@ -95,13 +95,28 @@ fn cluster_of(
     {
         return Arc::clone(before);
     }
-    Arc::new(Cluster::build(
+    let built = Cluster::build(
         Arc::clone(cluster),
         assignment.cloned(),
         before.map(|before| &**before),
         &previous.stats,
         entropy,
-    ))
+    );
+    let stats = built.stats();
+    if assignment.is_some() && !same(assignment, assignment_of(cluster, &previous.config)) {
+        stats.update_attempt.inc();
+        stats.update_success.inc();
+    }
+    if addresses(&built) != before.map_or_else(Vec::new, |before| addresses(before)) {
+        stats.membership_change.inc();
+    }
+    Arc::new(built)
+}
+
+fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
+    let mut addresses: Vec<_> = cluster.endpoints().iter().map(|e| e.address()).collect();
+    addresses.sort_unstable();
+    addresses
 }
 
 /// The assignment of an EDS cluster; None: it has not come, or the cluster has its endpoints from elsewhere.

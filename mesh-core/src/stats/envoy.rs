@@ -26,6 +26,7 @@ macro_rules! group {
         $(#[doc = $doc:literal])+ $name:ident
         counters { $($counter:ident $counter_doc:literal),* $(,)? }
         gauges { $($gauge:ident $gauge_doc:literal),* $(,)? }
+        $(shown_if_set { $($optional:ident $optional_doc:literal),* $(,)? })?
         histograms { $($histogram:ident $histogram_doc:literal),* $(,)? }
         groups { $($group:ident $prefix:literal $group_type:ident $group_doc:literal),* $(,)? }
     ) => {
@@ -35,6 +36,7 @@ macro_rules! group {
         pub struct $name {
             $(#[doc = $counter_doc] pub $counter: Counter,)*
             $(#[doc = $gauge_doc] pub $gauge: Gauge,)*
+            $($(#[doc = $optional_doc] pub $optional: Gauge,)*)?
             $(#[doc = $histogram_doc] pub $histogram: Histogram,)*
             $(#[doc = $group_doc] pub $group: $group_type,)*
         }
@@ -43,6 +45,9 @@ macro_rules! group {
             fn visit(&self, visit: &mut dyn FnMut(&str, Metric<'_>)) {
                 $(visit(stringify!($counter), Metric::Counter(self.$counter.value()));)*
                 $(visit(stringify!($gauge), Metric::Gauge(self.$gauge.value()));)*
+                $($(if self.$optional.is_used() {
+                    visit(stringify!($optional), Metric::Gauge(self.$optional.value()));
+                })*)?
                 $(visit(stringify!($histogram), Metric::Histogram(&self.$histogram));)*
                 $(self.$group.visit(&mut |name, metric| visit(&format!(concat!($prefix, "{}"), name), metric));)*
             }
@@ -50,32 +55,68 @@ macro_rules! group {
     };
 }
 
+/// Responses by class: `…rq_2xx`, and all: `…rq_completed`.
+#[derive(Debug, Default)]
+pub struct ResponseClasses {
+    completed: Counter,
+    classes: [Counter; 5],
+}
+
+impl ResponseClasses {
+    /// Counts one response: two relaxed adds.
+    pub fn record(&self, status: StatusCode) {
+        self.completed.inc();
+        if let Some(class) = self.class(status.as_u16() / 100) {
+            class.inc();
+        }
+    }
+
+    /// All responses.
+    pub fn completed(&self) -> u64 {
+        self.completed.value()
+    }
+
+    /// Responses of a class: 2 for `2xx`.
+    pub fn of_class(&self, class: u16) -> u64 {
+        self.class(class).map_or(0, Counter::value)
+    }
+
+    fn class(&self, class: u16) -> Option<&Counter> {
+        self.classes.get(usize::from(class).checked_sub(1)?)
+    }
+}
+
+impl Group for ResponseClasses {
+    fn visit(&self, visit: &mut dyn FnMut(&str, Metric<'_>)) {
+        visit("_completed", Metric::Counter(self.completed()));
+        for (class, counter) in (1..).zip(&self.classes) {
+            visit("", Metric::Class(counter.value(), class));
+        }
+    }
+}
+
 /// How many response codes are told apart; others count by class only.
 const CODES: usize = 64;
 
-/// Responses by code and by class: `…rq_200`, `…rq_2xx`, `…rq_completed`.
+/// Responses by class and by code (`…rq_200`); those never seen are not shown.
 #[derive(Debug, Default)]
 pub struct ResponseCodes {
-    /// All: `completed`.
-    pub completed: Counter,
-    classes: [Counter; 5],
+    classes: ResponseClasses,
     codes: Sparse<u16, Counter>,
 }
 
 impl ResponseCodes {
     /// Counts one response: three relaxed adds; the first with a new code allocates.
     pub fn record(&self, status: StatusCode) {
-        self.completed.inc();
-        let code = status.as_u16();
-        if let Some(class) = usize::from(code / 100)
-            .checked_sub(1)
-            .and_then(|class| self.classes.get(class))
-        {
-            class.inc();
-        }
-        if let Some(counter) = self.codes.entry(code, CODES) {
+        self.classes.record(status);
+        if let Some(counter) = self.codes.entry(status.as_u16(), CODES) {
             counter.inc();
         }
+    }
+
+    /// All responses.
+    pub fn completed(&self) -> u64 {
+        self.classes.completed()
     }
 
     /// Responses with this code.
@@ -88,19 +129,17 @@ impl ResponseCodes {
 
     /// Responses of a class: 2 for `2xx`.
     pub fn of_class(&self, class: u16) -> u64 {
-        usize::from(class)
-            .checked_sub(1)
-            .and_then(|class| self.classes.get(class))
-            .map_or(0, Counter::value)
+        self.classes.of_class(class)
     }
 }
 
 impl Group for ResponseCodes {
     fn visit(&self, visit: &mut dyn FnMut(&str, Metric<'_>)) {
-        visit("_completed", Metric::Counter(self.completed.value()));
-        for (class, counter) in (1..).zip(&self.classes) {
-            visit("", Metric::Class(counter.value(), class));
-        }
+        self.classes.visit(&mut |name, metric| {
+            if !matches!(metric, Metric::Class(0, _)) {
+                visit(name, metric);
+            }
+        });
         for (code, counter) in self.codes.iter() {
             visit("", Metric::Code(counter.value(), code));
         }
@@ -211,6 +250,8 @@ group! {
         rq_pending_open "`max_pending_requests` reached.",
         rq_open "`max_requests` reached.",
         rq_retry_open "`max_retries` or the budget reached.",
+    }
+    shown_if_set {
         remaining_cx "Connections left.",
         remaining_pending "Pending requests left.",
         remaining_rq "Requests left.",
@@ -273,7 +314,7 @@ group! {
         downstream_cx_length_ms "Life of a connection.",
     }
     groups {
-        responses "downstream_rq" ResponseCodes "Responses: `downstream_rq_completed`, `downstream_rq_2xx`.",
+        responses "downstream_rq" ResponseClasses "Responses: `downstream_rq_completed`, `downstream_rq_2xx`.",
         fault "fault." FaultStats "The fault filter.",
         cors "cors." CorsStats "The CORS filter.",
     }

@@ -128,6 +128,11 @@ impl Gauge {
         }
     }
 
+    /// Whether it was ever written to.
+    pub(crate) fn is_used(&self) -> bool {
+        self.0.0.get().is_some()
+    }
+
     /// The value; never below zero.
     pub fn value(&self) -> u64 {
         let sum = self

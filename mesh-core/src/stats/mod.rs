@@ -12,7 +12,7 @@ pub mod text;
 
 pub use envoy::{
     BreakerStats, ClusterStats, ControlPlaneStats, CorsStats, FaultStats, ListenerStats,
-    ManagerStats, OutlierStats, ResponseCodes, ServerStats,
+    ManagerStats, OutlierStats, ResponseClasses, ResponseCodes, ServerStats,
 };
 pub use metric::{Counter, Gauge, GaugeGuard, Histogram, HistogramValues};
 pub use request::{RequestLabels, RequestMetrics};

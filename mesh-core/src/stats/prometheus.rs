@@ -347,7 +347,6 @@ mod tests {
             format!("envoy_cluster_upstream_cx_active{{{name}}} 1"),
             format!("envoy_cluster_upstream_rq{{envoy_response_code=\"503\",{name}}} 1"),
             format!("envoy_cluster_upstream_rq_xx{{envoy_response_code_class=\"5\",{name}}} 1"),
-            format!("envoy_cluster_upstream_rq_xx{{envoy_response_code_class=\"2\",{name}}} 0"),
             format!("envoy_cluster_upstream_rq_completed{{{name}}} 1"),
             format!("envoy_cluster_upstream_rq_time_bucket{{{name},le=\"10\"}} 1"),
             format!("envoy_cluster_circuit_breakers_default_cx_open{{{name}}} 0"),

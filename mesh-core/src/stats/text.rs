@@ -117,7 +117,6 @@ mod tests {
             "cluster.backend.upstream_rq_total: 3",
             "cluster.backend.upstream_rq_200: 1",
             "cluster.backend.upstream_rq_2xx: 1",
-            "cluster.backend.upstream_rq_5xx: 0",
             "cluster.backend.upstream_rq_completed: 1",
             "cluster.backend.outlier_detection.ejections_active: 1",
             "cluster.backend.circuit_breakers.default.rq_open: 0",

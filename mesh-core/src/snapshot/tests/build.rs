@@ -108,6 +108,29 @@ fn endpoints_keep_their_live_state_while_their_address_lives() {
 }
 
 #[test]
+fn updates_and_changes_of_membership_are_counted() {
+    let mut config = config();
+    let one = first(&config);
+    let at = one.cluster_by_name("a").unwrap();
+    let counted = |snapshot: &Snapshot| {
+        let stats = snapshot.cluster(at).unwrap().stats();
+        let updates = stats.update_success.value();
+        (updates, stats.membership_change.value())
+    };
+    assert_eq!(counted(&one), (1, 1));
+    // The same addresses in another order, then one address less, then nothing.
+    let turned = assignment("a", &["127.0.0.1:2", "127.0.0.1:1"]);
+    config.endpoints.insert("a".into(), turned);
+    let two = build(&config, &one);
+    assert_eq!(counted(&two), (2, 1));
+    let fewer = assignment("a", &["127.0.0.1:2"]);
+    config.endpoints.insert("a".into(), fewer);
+    let three = build(&config, &two);
+    assert_eq!(counted(&three), (3, 2));
+    assert_eq!(counted(&build(&config, &three)), (3, 2));
+}
+
+#[test]
 fn a_cluster_without_its_assignment_has_no_endpoint() {
     let snapshot = first(&config());
     let at = snapshot.cluster_by_name("b").unwrap();
