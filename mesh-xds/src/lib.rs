@@ -4,14 +4,31 @@
 //! * [`bootstrap`]: who we are, whom to ask, static resources.
 //! * [`ads`]: the stream as a machine without I/O.
 //! * [`decode`]: protobuf to mesh-core's model.
+//! * [`subscriber`]: stream, store and graph joined; what it publishes is complete.
+//! * [`dump`]: what is in force as Envoy's `/config_dump`.
+//! * `agent`, `transport` (feature `agent`; gRPC: feature `grpc`): the task that moves bytes and time.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod ads;
+#[cfg(feature = "agent")]
+pub mod agent;
+mod assemble;
 pub mod bootstrap;
 pub mod decode;
+pub mod dump;
+mod graph;
+mod nack;
 mod problems;
 mod resource;
+mod store;
+pub mod subscriber;
+#[cfg(feature = "agent")]
+pub mod transport;
 
+#[cfg(feature = "agent")]
+pub use agent::{Agent, AgentHandle, Publish};
+pub use bootstrap::Bootstrap;
+pub use decode::{Decoded, Resource, decode_resource};
 pub use problems::{Problem, Problems};
 pub use resource::ResourceKind;

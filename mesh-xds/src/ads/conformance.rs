@@ -518,10 +518,36 @@ fn new_watcher_for_removed_resource() {
     stream.events();
     stream.subscribe(Listener, &[]);
     stream.subscribe(Listener, &["a"]);
-    assert_eq!(stream.only().resource_names, ["a"]);
+    let names: Vec<_> = stream
+        .sent()
+        .into_iter()
+        .map(|request| request.resource_names)
+        .collect();
+    assert_eq!(names, [vec![], vec!["a"]]);
     assert_eq!(
         stream.ads.poll_timeout(),
         Some(stream.now + 15 * SECOND),
         "asked for anew"
+    );
+}
+
+#[test]
+fn a_name_that_is_dropped_and_wanted_again_is_asked_for_anew() {
+    let mut stream = Stream::open();
+    stream.subscribe(Endpoints, &["a", "b"]);
+    stream.sent();
+    stream.respond(Endpoints, "1", "n1", &["a", "b"]);
+    stream.sent();
+    stream.subscribe(Endpoints, &["b"]);
+    stream.subscribe(Endpoints, &["a", "b"]);
+    let names: Vec<_> = stream
+        .sent()
+        .into_iter()
+        .map(|request| request.resource_names)
+        .collect();
+    assert_eq!(
+        names,
+        [vec!["b"], vec!["a", "b"]],
+        "in one request the server would notice nothing"
     );
 }

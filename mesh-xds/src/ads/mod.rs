@@ -295,7 +295,7 @@ impl Ads {
         Some(DiscoveryRequest {
             version_info: subscription.version.clone(),
             node,
-            resource_names: subscription.requested_names(),
+            resource_names: subscription.take_names(),
             type_url: kind.type_url().to_owned(),
             response_nonce: subscription.nonce.clone(),
             error_detail: subscription.rejection.take().map(|message| Status {
@@ -305,6 +305,15 @@ impl Ads {
             }),
             ..Default::default()
         })
+    }
+
+    /// Whether [`Ads::poll_transmit`] has a message.
+    pub fn wants_transmit(&self) -> bool {
+        self.is_open()
+            && self
+                .subscriptions
+                .iter()
+                .any(|subscription| subscription.due)
     }
 
     /// When [`Ads::handle_timeout`] has to be called next.

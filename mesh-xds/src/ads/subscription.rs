@@ -23,6 +23,10 @@ pub(super) struct Subscription {
     pub(super) rejection: Option<String>,
     /// A request was sent on this stream.
     pub(super) requested: bool,
+    /// The names of the last request on this stream.
+    sent: BTreeSet<Arc<str>>,
+    /// Dropped and wanted again since the last request: the server would not notice, and never send them again.
+    renewed: BTreeSet<Arc<str>>,
 }
 
 /// What is known of a resource.
@@ -44,22 +48,35 @@ impl Subscription {
         self.wildcard.is_some() || !self.names.is_empty()
     }
 
-    /// The names for a request; none under a wildcard.
-    pub(super) fn requested_names(&self) -> Vec<String> {
-        match self.wildcard {
-            Some(_) => Vec::new(),
-            None => self.names.keys().map(|name| name.to_string()).collect(),
+    /// The names for the request that is sent now; none under a wildcard. Renewed names are left out once, and another
+    /// request is due.
+    pub(super) fn take_names(&mut self) -> Vec<String> {
+        if self.wildcard.is_some() {
+            return Vec::new();
         }
+        let renewed = std::mem::take(&mut self.renewed);
+        self.due = !renewed.is_empty();
+        self.sent = self
+            .names
+            .keys()
+            .filter(|name| !renewed.contains(*name))
+            .cloned()
+            .collect();
+        self.sent.iter().map(|name| name.to_string()).collect()
     }
 
     /// Replaces the names; returns whether they changed. New ones start as `presence`.
     pub(super) fn replace_names(&mut self, names: &BTreeSet<Arc<str>>, presence: Presence) -> bool {
         let before = self.names.len();
         self.names.retain(|name, _| names.contains(name));
+        self.renewed.retain(|name| names.contains(name));
         let mut changed = self.names.len() != before;
         for name in names {
             if !self.names.contains_key(name) {
                 self.names.insert(Arc::clone(name), presence);
+                if self.sent.contains(name) {
+                    self.renewed.insert(Arc::clone(name));
+                }
                 changed = true;
             }
         }
@@ -71,6 +88,8 @@ impl Subscription {
         self.nonce.clear();
         self.rejection = None;
         self.requested = false;
+        self.sent.clear();
+        self.renewed.clear();
         self.due = self.is_active();
         for presence in self.names.values_mut().chain(&mut self.wildcard) {
             if *presence == Presence::Wanted {

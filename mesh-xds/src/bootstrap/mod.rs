@@ -126,6 +126,11 @@ impl Bootstrap {
         &self.proto
     }
 
+    /// The static listeners and clusters.
+    pub(crate) fn static_resources(&self) -> (&[Arc<ListenerConfig>], &[Arc<ClusterConfig>]) {
+        (&self.listeners, &self.clusters)
+    }
+
     /// The static resources alone, as configuration.
     pub fn static_config(&self) -> ConfigSet {
         let mut config = ConfigSet::default();

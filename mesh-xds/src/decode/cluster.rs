@@ -37,7 +37,10 @@ pub(super) fn cluster(p: &mut Problems, value: &proto::Cluster) -> Option<Cluste
     transport_socket::matches(p, &value.transport_socket_matches);
     upstream_filters(p, &value.filters);
 
-    let mut config = ClusterConfig::new(name?, discovery?);
+    // Whatever is wrong so far, the rest is looked at too: with an error the placeholders are never used.
+    let known = discovery.is_some();
+    let discovery = discovery.unwrap_or(ClusterDiscovery::OriginalDst);
+    let mut config = ClusterConfig::new(name.unwrap_or_default(), discovery);
     if !value.alt_stat_name.is_empty() {
         config.stat_name = value.alt_stat_name.as_str().into();
     }
@@ -46,7 +49,7 @@ pub(super) fn cluster(p: &mut Problems, value: &proto::Cluster) -> Option<Cluste
         config.locality_weighted |= policy.locality_weighted;
     }
     let provided = config.lb_policy == LbPolicy::ClusterProvided;
-    if provided != matches!(config.discovery, ClusterDiscovery::OriginalDst) {
+    if known && provided != matches!(config.discovery, ClusterDiscovery::OriginalDst) {
         p.error_at(
             "lb_policy",
             "CLUSTER_PROVIDED goes with type ORIGINAL_DST, and only with it",

@@ -33,13 +33,17 @@ pub(super) fn http_connection_manager(
     p: &mut Problems,
     value: &proto::HttpConnectionManager,
 ) -> Option<ConnectionManagerConfig> {
-    let routes = route_source(p, value.route_specifier.as_ref());
+    // Whatever is wrong, the rest is looked at too: with an error the placeholder is never used.
+    let routes = route_source(p, value.route_specifier.as_ref())
+        .unwrap_or_else(|| RouteSource::Rds("".into()));
     let (filters, router) = http_filters(p, &value.http_filters);
     let enums = enums(p, value);
     refuse_foreign_extensions(p, value);
 
-    let mut config = ConnectionManagerConfig::new(value.stat_prefix.as_str(), routes?);
-    (config.codec, config.server_header, config.escaped_slashes) = enums?;
+    let mut config = ConnectionManagerConfig::new(value.stat_prefix.as_str(), routes);
+    if let Some(enums) = enums {
+        (config.codec, config.server_header, config.escaped_slashes) = enums;
+    }
     config.http_filters = filters;
     config.suppress_envoy_headers = router.suppress_envoy_headers;
     config.respect_expected_rq_timeout = router.respect_expected_rq_timeout;

@@ -133,6 +133,17 @@ pub fn decode_resource(any: &Any) -> Decoded {
     }
 }
 
+/// The message inside `envoy.service.discovery.v3.Resource`, or the message itself.
+pub(crate) fn unwrapped(any: &Any) -> Any {
+    if any.type_url != Wrapper::type_url() {
+        return any.clone();
+    }
+    let wrapper = Wrapper::decode(any.value.as_slice()).ok();
+    wrapper
+        .and_then(|wrapper| wrapper.resource)
+        .unwrap_or_else(|| any.clone())
+}
+
 fn decode_wrapped(any: &Any) -> Decoded {
     match Wrapper::decode(any.value.as_slice()) {
         Ok(Wrapper {

@@ -46,7 +46,8 @@ pub(super) fn forward(p: &mut Problems, value: &proto::RouteAction) -> Option<Ro
     let priority = routing_priority(p, value.priority)?;
     let retry_policy = retry_policy(p, value.retry_policy.as_ref());
 
-    let mut forward = Forward::to(cluster?);
+    // Whatever is wrong so far, the rest is looked at too: with an error the placeholder is never used.
+    let mut forward = Forward::to(cluster.unwrap_or(ClusterSpecifier::Weighted(Vec::new())));
     forward.cluster_not_found_response_code = match not_found {
         NotFound::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         NotFound::NotFound => StatusCode::NOT_FOUND,

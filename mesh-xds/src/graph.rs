@@ -1,0 +1,123 @@
+//! What a configuration refers to: which names have to be subscribed to, and whether all of them have come.
+//!
+//! gRFC A74: a configuration is published only when every route configuration and assignment that it reaches has come
+//! or is known not to exist, so that no half of an update is ever in force.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use mesh_core::model::{
+    ClusterConfig, ClusterDiscovery, ClusterSpecifier, ConnectionManagerConfig, ListenerConfig,
+    NetworkFilter, RouteAction, RouteConfiguration, RouteSource,
+};
+
+use crate::{Resource, ResourceKind, store::ResourceStore};
+
+/// Names that are referred to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct References {
+    /// Clusters that routes and TCP proxies name.
+    pub(crate) clusters: BTreeSet<Arc<str>>,
+    /// Route configurations that listeners name.
+    pub(crate) routes: BTreeSet<Arc<str>>,
+    /// Assignments that clusters name.
+    pub(crate) endpoints: BTreeSet<Arc<str>>,
+}
+
+impl References {
+    /// Everything that the static resources and the store refer to.
+    pub(crate) fn of(
+        store: &ResourceStore,
+        listeners: &[Arc<ListenerConfig>],
+        clusters: &[Arc<ClusterConfig>],
+    ) -> Self {
+        let mut references = Self::default();
+        for listener in listeners {
+            references.add_listener(listener);
+        }
+        for cluster in clusters {
+            references.add_cluster(cluster);
+        }
+        for resource in ResourceKind::ALL
+            .into_iter()
+            .flat_map(|kind| store.good(kind))
+        {
+            match resource {
+                Resource::Listener(listener) => references.add_listener(listener),
+                Resource::Route(routes) => references.add_routes(routes),
+                Resource::Cluster(cluster) => references.add_cluster(cluster),
+                Resource::Endpoints(_) => {}
+            }
+        }
+        references
+    }
+
+    fn add_listener(&mut self, listener: &ListenerConfig) {
+        if let Some(manager) = &listener.api_listener {
+            self.add_manager(manager);
+        }
+        for chain in listener
+            .filter_chains
+            .iter()
+            .chain(&listener.default_filter_chain)
+        {
+            match &chain.terminal {
+                NetworkFilter::Http(manager) => self.add_manager(manager),
+                NetworkFilter::Tcp(proxy) => {
+                    self.clusters.insert(Arc::clone(&proxy.cluster));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn add_manager(&mut self, manager: &ConnectionManagerConfig) {
+        match &manager.routes {
+            RouteSource::Rds(name) => {
+                self.routes.insert(Arc::clone(name));
+            }
+            RouteSource::Inline(routes) => self.add_routes(routes),
+            _ => {}
+        }
+    }
+
+    fn add_routes(&mut self, config: &RouteConfiguration) {
+        for route in config.virtual_hosts.iter().flat_map(|host| &host.routes) {
+            let RouteAction::Forward(forward) = &route.action else {
+                continue;
+            };
+            match &forward.cluster {
+                ClusterSpecifier::Cluster(name) => {
+                    self.clusters.insert(Arc::clone(name));
+                }
+                ClusterSpecifier::Weighted(clusters) => {
+                    self.clusters
+                        .extend(clusters.iter().map(|cluster| Arc::clone(&cluster.name)));
+                }
+                // known only when a request comes
+                _ => {}
+            }
+        }
+    }
+
+    fn add_cluster(&mut self, cluster: &ClusterConfig) {
+        if let ClusterDiscovery::Eds(name) = &cluster.discovery {
+            self.endpoints.insert(Arc::clone(name));
+        }
+    }
+
+    /// The first name that has neither come nor is known not to exist.
+    pub(crate) fn missing<'a>(
+        &'a self,
+        store: &ResourceStore,
+    ) -> Option<(ResourceKind, &'a Arc<str>)> {
+        let routes = self.routes.iter().map(|name| (ResourceKind::Route, name));
+        let endpoints = self
+            .endpoints
+            .iter()
+            .map(|name| (ResourceKind::Endpoints, name));
+        // an entry is in force, refused or absent
+        routes
+            .chain(endpoints)
+            .find(|(kind, name)| store.entry(*kind, name).is_none())
+    }
+}
