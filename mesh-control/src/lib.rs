@@ -6,6 +6,7 @@ mod control_plane;
 mod folder;
 pub mod model;
 mod problem;
+pub mod runner;
 mod server;
 mod store;
 mod translate;

@@ -19,6 +19,7 @@ const POLL: Duration = Duration::from_millis(200);
 type Stamps = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 
 /// A watch on a folder and its `.status`.
+#[derive(Debug)]
 pub(crate) struct Watch {
     dir: PathBuf,
     events: mpsc::UnboundedReceiver<()>,
