@@ -33,6 +33,18 @@ pub fn https_redirect(view: &StreamView<'_>) -> LocalReply {
     })
 }
 
+/// The `:path` that a redirect leaves behind for response header operations: Envoy rewrites the request itself by
+/// `prefix_rewrite` and `regex_rewrite`. None: it is as it came.
+pub(super) fn path_after(route: &Route, path: &str) -> Option<String> {
+    let RouteAction::Redirect(redirect) = &route.action else {
+        return None;
+    };
+    match redirect.path.as_ref()? {
+        PathRewrite::Full(_) => None,
+        rewrite => rewritten_path(rewrite, &route.matcher.path, path),
+    }
+}
+
 /// Whether `require_tls` asks for a redirect. What counts is `x-forwarded-proto`, not the URI's scheme.
 pub(super) fn requires_redirect(requirement: RequireTls, view: &StreamView<'_>) -> bool {
     match requirement {

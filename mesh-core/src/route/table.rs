@@ -148,7 +148,15 @@ impl RouteTable {
         cx: &FormatContext<'_>,
     ) {
         let Some(route) = self.route(at) else { return };
-        let mut target = ResponseTarget { headers, cx: *cx };
+        let mut cx = *cx;
+        let rewritten = route
+            .response_reads_request()
+            .then(|| redirect::path_after(route.config(), cx.head.path))
+            .flatten();
+        if let Some(path) = &rewritten {
+            cx.head.path = path;
+        }
+        let mut target = ResponseTarget { headers, cx };
         if let Some(entry) = route.weighted_entry(selected) {
             headers::apply(&entry.headers.response, &mut target);
         }

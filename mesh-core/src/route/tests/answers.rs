@@ -166,6 +166,38 @@ fn redirects() {
     }
 }
 
+/// As Envoy 1.40: a rewriting redirect changes the request's path, `path_redirect` does not.
+#[test]
+fn response_operations_of_a_redirect_see_the_new_path() {
+    for (rewrite, expected) in [
+        (PathRewrite::Prefix("/new".into()), "/new/a?q"),
+        (PathRewrite::Full("/new".into()), "/rd/a?q"),
+    ] {
+        let redirect = redirect(|r| r.path = Some(rewrite));
+        let mut route = Route {
+            matcher: prefix("/rd"),
+            action: RouteAction::Redirect(Box::new(redirect)),
+            ..Route::default()
+        };
+        route.headers.response.add = vec![HeaderAddition::new(
+            HeaderName::from_static("x-path"),
+            HeaderFormat::parse(b"%REQ(:path)%").unwrap(),
+            AppendAction::AppendIfExistsOrAdd,
+        )];
+        let table = table(routes(vec![route]));
+        let parts = get("http://h/rd/a?q", &[]);
+        let connection = ConnectionInfo::default();
+        let cx = FormatContext::new(RequestHead::of(&parts), &connection);
+        let at = RouteIndex {
+            virtual_host: 0,
+            route: 0,
+        };
+        let mut response = HeaderMap::new();
+        table.finalize_response(at, None, &mut response, &cx);
+        assert_eq!(lines(&response), [format!("x-path: {expected}")]);
+    }
+}
+
 #[test]
 fn answers_directly() {
     let parts = get("http://foo.com/dr/x?y", &[]);

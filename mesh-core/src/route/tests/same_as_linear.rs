@@ -46,7 +46,7 @@ fn request() -> impl Strategy<Value = (String, bool)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn the_index_finds_the_first_match(
         matchers in prop::collection::vec(route_match(), 0..40),
