@@ -32,7 +32,7 @@ use crate::{
 /// Its error is [`Status`], so that a deadline stays a deadline. The caller's `grpc-timeout` covers the whole call, all
 /// attempts and the response's body included, whatever the route says. Always ready; cloning is a few reference counts.
 #[derive(Clone, Debug)]
-pub struct GrpcChannel<S = Transport<Body>> {
+pub struct GrpcChannel<S = Transport<RequestBody<Body>>> {
     service: MeshService<S>,
     target: Result<Authority, Arc<str>>,
 }

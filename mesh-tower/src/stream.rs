@@ -186,7 +186,6 @@ impl Stream {
             limits: std::mem::replace(&mut self.limits, Limits::new(started, None)),
             progress: self.progress.take(),
             timer: std::mem::take(&mut self.timer),
-            _permit: self.retry.as_mut().and_then(|r| r.permit.take()),
         }
     }
 

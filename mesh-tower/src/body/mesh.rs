@@ -10,7 +10,6 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use mesh_core::{
-    cluster::Permit,
     flags::ResponseFlag,
     outcome::{Outcome, ResetReason},
 };
@@ -191,8 +190,6 @@ pub(crate) struct Tail {
     pub(crate) limits: Limits,
     pub(crate) progress: Option<Arc<Progress>>,
     pub(crate) timer: Timer,
-    /// Held until the request ends.
-    pub(crate) _permit: Option<Permit>,
 }
 
 impl Tail {

@@ -77,6 +77,8 @@ impl Stream {
                     }
                 }
                 self.until = Some(now.after(after));
+                // The timers of the attempt that ended end with it.
+                self.limits.ready = None;
                 Decision::Retry
             }
             RetryDecision::LimitExceeded => {

@@ -1,0 +1,17 @@
+//! The state machine over a scripted upstream: no sockets, paused time.
+
+mod bodies;
+mod breakers;
+mod cancellation;
+mod context;
+mod faults;
+#[cfg(feature = "tonic")]
+mod grpc;
+mod misses;
+mod mock;
+mod replies;
+mod retries;
+mod server;
+mod shape;
+mod timeouts;
+mod world;
