@@ -16,7 +16,7 @@ pub(crate) struct EndpointSlice {
 pub(crate) struct SliceEndpoint {
     pub(crate) addresses: Vec<String>,
     pub(crate) ready: bool,
-    pub(crate) serving: bool,
+    /// Matters only if it is not ready; unknown means yes, as Istio reads it.
     pub(crate) terminating: bool,
     pub(crate) zone: String,
     /// Namespace and name of the pod.
@@ -68,16 +68,13 @@ impl SliceEndpoint {
         let conditions = fields.get("conditions").map(|at| {
             let fields = at.fields();
             let condition = |name| fields.get(name).map(|at: At<'_>| at.bool());
-            let read = (
-                condition("ready"),
-                condition("serving"),
-                condition("terminating"),
-            );
+            fields.ignore(&["serving"]);
+            let read = (condition("ready"), condition("terminating"));
             fields.finish();
             read
         });
-        // Kubernetes: ready unless said otherwise; serving defaults to ready
-        let (ready, serving, terminating) = conditions.unwrap_or_default();
+        // Kubernetes: ready unless said otherwise
+        let (ready, terminating) = conditions.unwrap_or_default();
         let ready = ready.unwrap_or(true);
         let pod = fields.get("targetRef").and_then(|at| {
             let fields = at.fields();
@@ -98,8 +95,7 @@ impl SliceEndpoint {
         let endpoint = SliceEndpoint {
             addresses: fields.strings("addresses"),
             ready,
-            serving: serving.unwrap_or(ready),
-            terminating: terminating.unwrap_or(false),
+            terminating: terminating.unwrap_or(true),
             zone: fields.string("zone"),
             pod,
         };

@@ -91,6 +91,16 @@ impl Headers {
         }
         headers
     }
+
+    /// Whether requests get another `:authority` by these operations.
+    pub(crate) fn sets_authority(&self) -> bool {
+        let is_authority = |name: &&String| is_authority(name);
+        self.request
+            .set
+            .keys()
+            .chain(self.request.add.keys())
+            .any(|name| is_authority(&name))
+    }
 }
 
 fn header_map(fields: &Fields<'_>, name: &'static str) -> BTreeMap<String, String> {
@@ -98,15 +108,20 @@ fn header_map(fields: &Fields<'_>, name: &'static str) -> BTreeMap<String, Strin
         return BTreeMap::new();
     };
     let entry = |(name, at): (&str, At<'_>)| {
-        check_name(&at, name);
+        if !is_authority(name) {
+            check_name(&at, name);
+        }
         (name.to_owned(), at.string())
     };
     at.entries().into_iter().map(entry).collect()
 }
 
+fn is_authority(name: &str) -> bool {
+    name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host")
+}
+
 /// Refuses what is no header name.
 pub(crate) fn check_name(at: &At<'_>, name: &str) {
-    let name = name.strip_prefix(':').unwrap_or(name);
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.is_empty() || !name.bytes().all(token) {
         at.refuse(

@@ -77,9 +77,7 @@ pub(crate) fn check_regex(at: &At<'_>, regex: &str) {
             "regex is too large, max length allowed is 1024",
             "make it shorter",
         );
-    } else if regex != "*"
-        && let Err(error) = mesh_core::regex::Regex::new(regex)
-    {
+    } else if let Err(error) = mesh_core::regex::Regex::new(regex) {
         at.refuse(
             format_args!("is no RE2 regular expression: {error}"),
             "correct it, see RE2's syntax",

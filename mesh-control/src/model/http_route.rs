@@ -108,7 +108,7 @@ impl HttpRoute {
             redirect: fields.get("redirect").map(Redirect::read),
             direct_response: fields.get("directResponse").map(DirectResponse::read),
             rewrite: fields.get("rewrite").map(Rewrite::read),
-            timeout: fields.get("timeout").map(|at| timeout(&at)),
+            timeout: fields.get("timeout").map(|at| at.duration_from_1ms()),
             retries: fields.get("retries").map(Retries::read),
             fault: fields.get("fault").map(Fault::read),
             mirrors: mirrors(&fields, namespace),
@@ -164,6 +164,16 @@ impl HttpRoute {
                 "keep one of them",
             );
         }
+        let rewrites = self
+            .rewrite
+            .as_ref()
+            .is_some_and(|rewrite| !rewrite.authority.is_empty());
+        if rewrites && self.headers.sets_authority() {
+            at.refuse(
+                "authority header cannot be set multiple times",
+                "keep rewrite.authority or the header",
+            );
+        }
         if self.route.len() > 1 && self.route.iter().all(|d| d.weight == 0) {
             at.refuse(
                 "total destination weight = 0",
@@ -171,18 +181,6 @@ impl HttpRoute {
             );
         }
     }
-}
-
-/// A timeout; 0 turns it off.
-fn timeout(at: &At<'_>) -> Duration {
-    let timeout = at.duration();
-    if !timeout.is_zero() && timeout < Duration::from_millis(1) {
-        at.refuse(
-            "duration must be greater than 1ms",
-            "write it with its unit, such as 500ms",
-        );
-    }
-    timeout
 }
 
 impl Destination {

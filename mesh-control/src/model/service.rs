@@ -13,7 +13,6 @@ pub(crate) struct Service {
     pub(crate) cluster_ip: ClusterIp,
     pub(crate) ports: Vec<ServicePort>,
     pub(crate) selector: BTreeMap<String, String>,
-    pub(crate) publish_not_ready: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,13 +70,11 @@ impl Service {
             cluster_ip: cluster_ip(&spec),
             ports,
             selector: spec.string_map("selector"),
-            publish_not_ready: spec
-                .get("publishNotReadyAddresses")
-                .is_some_and(|at| at.bool()),
             metadata,
         };
         spec.ignore(&[
             "externalIPs",
+            "publishNotReadyAddresses",
             "externalName",
             "externalTrafficPolicy",
             "internalTrafficPolicy",

@@ -59,7 +59,7 @@ fn outbound(
     cluster.common_lb_config = Some(CommonLbConfig::default());
     cluster.metadata = Some(cluster_metadata(service, rule, subset));
     let mut http = HttpOptions::for_protocol(port.protocol, scope.node.kind);
-    traffic_policy::apply(&mut cluster, &mut http, &policy, port.protocol);
+    traffic_policy::apply(&mut cluster, &mut http, &policy);
     if cluster.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()))
     {
         cluster.eds_cluster_config = Some(EdsClusterConfig {

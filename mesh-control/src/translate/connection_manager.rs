@@ -63,6 +63,7 @@ fn manager(
         use_remote_address: Some(place == Place::Gateway),
         normalize_path: Some(true),
         path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),
+        proxy_100_continue: true,
         stream_idle_timeout: Some(zero()),
         upgrade_configs: vec![UpgradeConfig {
             upgrade_type: "websocket".to_owned(),

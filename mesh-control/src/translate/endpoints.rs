@@ -33,15 +33,15 @@ pub(super) fn assignment(scope: &Scope, cluster: &str) -> Option<xds::ClusterLoa
     if is_passthrough(&policy) || (service.is_headless() && scope.node.kind == NodeKind::Sidecar) {
         return None;
     }
-    let with_unready = service.publish_not_ready
-        || policy
-            .outlier_detection
-            .as_ref()
-            .is_some_and(|outlier| outlier.min_health_percent > 0);
+    // what is not ready counts for the panic threshold, unless panicking would choose it
+    let with_unready = policy
+        .outlier_detection
+        .as_ref()
+        .is_none_or(|outlier| outlier.min_health_percent == 0);
     let mut localities: BTreeMap<String, Vec<xds::LbEndpoint>> = BTreeMap::new();
     for (endpoint, target_port) in endpoints_of(scope, service, &service_port.name) {
         let pod = pod_of(scope, endpoint);
-        if !(endpoint.ready || with_unready && endpoint.serving) || !in_subset(subset, pod) {
+        if !(endpoint.ready || with_unready && !endpoint.terminating) || !in_subset(subset, pod) {
             continue;
         }
         let locality = pod.map(locality_label).unwrap_or_default();

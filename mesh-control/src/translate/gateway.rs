@@ -21,18 +21,23 @@ struct Bound<'a> {
     port: u32,
 }
 
+impl Bound<'_> {
+    fn bind(&self) -> &str {
+        if self.server.bind.is_empty() {
+            WILDCARD
+        } else {
+            &self.server.bind
+        }
+    }
+}
+
 /// A listener per address and port of the servers.
 pub(super) fn listeners(scope: &Scope) -> Vec<xds::Listener> {
     let mut bound: BTreeMap<(String, u32), Protocol> = BTreeMap::new();
-    for Bound { server, port, .. } in servers(scope) {
-        let bind = if server.bind.is_empty() {
-            WILDCARD
-        } else {
-            &server.bind
-        };
+    for server in servers(scope) {
         bound
-            .entry((bind.to_owned(), port))
-            .or_insert(server.protocol);
+            .entry((server.bind().to_owned(), server.port))
+            .or_insert(server.server.protocol);
     }
     bound
         .into_iter()
@@ -46,7 +51,7 @@ fn listener(scope: &Scope, bind: &str, port: u32, protocol: Protocol) -> xds::Li
         &scope.node,
         Place::Gateway,
         &format!("outbound_{name}"),
-        Routes::Rds(format!("http.{port}")),
+        Routes::Rds(route_name(bind, port)),
         protocol == Protocol::GrpcWeb,
     );
     let chain = xds::FilterChain {
@@ -64,6 +69,14 @@ fn listener(scope: &Scope, bind: &str, port: u32, protocol: Protocol) -> xds::Li
         traffic_direction: TrafficDirection::Outbound.into(),
         max_connections_to_accept_per_socket_event: accepts_per_event(),
         ..Default::default()
+    }
+}
+
+/// Name of the routes of an address and port.
+fn route_name(bind: &str, port: u32) -> String {
+    match bind {
+        WILDCARD => format!("http.{port}"),
+        bind => format!("http.{port}.{bind}"),
     }
 }
 
@@ -102,13 +115,8 @@ pub(super) fn route_configuration(scope: &Scope, name: &str) -> rt::RouteConfigu
         validate_clusters: Some(false),
         ..Default::default()
     };
-    let port = name
-        .strip_prefix("http.")
-        .and_then(|port| port.parse::<u32>().ok());
-    let servers: Vec<_> = servers(scope)
-        .into_iter()
-        .filter(|bound| Some(bound.port) == port)
-        .collect();
+    let named = |bound: &Bound<'_>| route_name(bound.bind(), bound.port) == name;
+    let servers: Vec<_> = servers(scope).into_iter().filter(named).collect();
     let Some(first) = servers.first() else {
         return empty;
     };
@@ -195,6 +203,15 @@ fn intersection(server: &Server, vs: &VirtualService) -> Vec<String> {
 /// Hosts with the same routes become one virtual host; routes that match everything go last.
 fn collapse(hosts: BTreeMap<String, Vec<rt::Route>>, port: u32) -> Vec<rt::VirtualHost> {
     let mut built: Vec<rt::VirtualHost> = Vec::new();
+    let mut hosts: Vec<_> = hosts.into_iter().collect();
+    // the most specific name comes first and names the virtual host
+    hosts.sort_by_key(|(host, _)| {
+        (
+            host.starts_with('*'),
+            std::cmp::Reverse(host.len()),
+            host.clone(),
+        )
+    });
     for (host, routes) in hosts {
         match built.iter_mut().find(|vh| vh.routes == routes) {
             Some(same) => same.domains.push(host),

@@ -9,14 +9,14 @@ use super::cluster::{add_services, passthrough, policy_of, with_type};
 use super::network_filters::INBOUND_PASSTHROUGH;
 use super::scope::{Scope, ServiceTarget};
 use super::{metadata, traffic_policy};
-use crate::model::TrafficPolicy;
+use crate::model::{ConnectionPool, TrafficPolicy};
 use traffic_policy::HttpOptions;
 
 /// Source address of connections to the own workload, by which capture knows not to capture them again.
 const MAGIC_SOURCE: &str = "127.0.0.6";
-/// Hosts of inbound clusters are never cleaned up (istiod's greatest duration).
+/// Hosts of inbound clusters are never cleaned up (Go's greatest duration).
 const NEVER: prost_types::Duration = prost_types::Duration {
-    seconds: 315_576_000_000,
+    seconds: 9_223_372_035,
     nanos: 0,
 };
 
@@ -59,13 +59,17 @@ fn inbound(scope: &Scope, port: u32, targets: &[ServiceTarget]) -> xds::Cluster 
     add_services(&mut metadata, same_port.map(|t| &*t.service));
     cluster.metadata = Some(metadata);
     let policy = policy_of(rule.as_ref(), None, first.port.port);
-    // only the connection pool concerns the receiver
+    // only the connection pool concerns the receiver, and its protocol is that of the service
+    let connection_pool = policy.connection_pool.map(|pool| ConnectionPool {
+        upgrade_to_h2: false,
+        ..pool
+    });
     let policy = TrafficPolicy {
-        connection_pool: policy.connection_pool,
+        connection_pool,
         ..TrafficPolicy::default()
     };
     let mut http = HttpOptions::for_protocol(first.port.protocol, scope.node.kind);
-    traffic_policy::apply_connection_pool(&mut cluster, &mut http, &policy, first.port.protocol);
+    traffic_policy::apply_connection_pool(&mut cluster, &mut http, &policy);
     http.attach(&mut cluster);
     cluster
 }

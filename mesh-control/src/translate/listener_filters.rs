@@ -6,7 +6,7 @@ use mesh_proto::envoy::r#type::v3::Int32Range;
 use super::address::any;
 
 /// What an HTTP inspector calls plaintext HTTP.
-pub(super) const PLAINTEXT_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
+pub(super) const PLAINTEXT_HTTP: [&str; 2] = ["http/1.1", "h2c"];
 pub(super) const RAW_BUFFER: &str = "raw_buffer";
 
 pub(super) fn original_dst() -> listener::ListenerFilter {

@@ -153,6 +153,7 @@ pub(super) fn mirror(cluster: String, amount: MirrorAmount) -> Option<RequestMir
             ..Default::default()
         }),
         trace_sampled: Some(false),
+        disable_shadow_host_suffix_append: true,
         ..Default::default()
     })
 }

@@ -25,7 +25,7 @@ pub(super) struct HttpOptions(Option<http::HttpProtocolOptions>);
 impl HttpOptions {
     pub(super) fn for_protocol(protocol: Protocol, node: NodeKind) -> Self {
         match protocol {
-            _ if protocol.is_http2() => HttpOptions(Some(http2(None))),
+            _ if protocol.is_http2() => HttpOptions(Some(http2())),
             // what the first bytes tell of the client's side goes for the other side too
             Protocol::Unknown if node == NodeKind::Sidecar => {
                 HttpOptions(Some(http::HttpProtocolOptions {
@@ -45,25 +45,30 @@ impl HttpOptions {
         }
     }
 
+    /// The client's protocol, with idle connections kept for five minutes.
     pub(super) fn passthrough() -> Self {
-        HttpOptions(Some(http::HttpProtocolOptions {
-            upstream_protocol_options: Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(
-                UseDownstreamHttpConfig {
-                    http_protocol_options: Some(core::Http1ProtocolOptions::default()),
-                    http2_protocol_options: Some(core::Http2ProtocolOptions::default()),
-                    ..Default::default()
-                },
-            )),
-            ..Default::default()
-        }))
+        let mut options = HttpOptions::for_protocol(Protocol::Unknown, NodeKind::Sidecar);
+        options.common().idle_timeout = Some(prost_types::Duration {
+            seconds: 300,
+            nanos: 0,
+        });
+        options
     }
 
     pub(super) fn attach(self, cluster: &mut xds::Cluster) {
-        if let Some(options) = self.0 {
+        if let Some(mut options) = self.0 {
+            // Envoy wants to be told
+            options.upstream_protocol_options.get_or_insert_with(http1);
             cluster
                 .typed_extension_protocol_options
                 .insert(HTTP_PROTOCOL_OPTIONS.to_owned(), any(&options));
         }
+    }
+
+    fn has_no_protocol(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|options| options.upstream_protocol_options.is_none())
     }
 
     fn common(&mut self) -> &mut core::HttpProtocolOptions {
@@ -83,9 +88,16 @@ impl HttpOptions {
     }
 }
 
-fn http2(common: Option<core::HttpProtocolOptions>) -> http::HttpProtocolOptions {
+fn http1() -> UpstreamProtocolOptions {
+    UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+        protocol_config: Some(ProtocolConfig::HttpProtocolOptions(
+            core::Http1ProtocolOptions::default(),
+        )),
+    })
+}
+
+fn http2() -> http::HttpProtocolOptions {
     http::HttpProtocolOptions {
-        common_http_protocol_options: common,
         upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
             ExplicitHttpConfig {
                 protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(
@@ -98,13 +110,8 @@ fn http2(common: Option<core::HttpProtocolOptions>) -> http::HttpProtocolOptions
 }
 
 /// Applies everything that a policy says of a cluster on the caller's side.
-pub(super) fn apply(
-    cluster: &mut xds::Cluster,
-    http: &mut HttpOptions,
-    policy: &TrafficPolicy,
-    protocol: Protocol,
-) {
-    apply_connection_pool(cluster, http, policy, protocol);
+pub(super) fn apply(cluster: &mut xds::Cluster, http: &mut HttpOptions, policy: &TrafficPolicy) {
+    apply_connection_pool(cluster, http, policy);
     let is_original_dst = cluster.cluster_discovery_type
         == Some(ClusterDiscoveryType::Type(
             DiscoveryType::OriginalDst.into(),
@@ -122,6 +129,18 @@ pub(super) fn apply(
         }
         .into();
     }
+    // endpoints that are not ready are sent too (as unhealthy), so no panic may choose them
+    let min_health = policy
+        .outlier_detection
+        .as_ref()
+        .map_or(0, |outlier| outlier.min_health_percent);
+    let panic = Percent {
+        value: f64::from(min_health),
+    };
+    cluster
+        .common_lb_config
+        .get_or_insert_default()
+        .healthy_panic_threshold = Some(panic);
     if let Some(outlier) = &policy.outlier_detection {
         apply_outlier_detection(cluster, outlier);
     }
@@ -132,7 +151,6 @@ pub(super) fn apply_connection_pool(
     cluster: &mut xds::Cluster,
     http: &mut HttpOptions,
     policy: &TrafficPolicy,
-    protocol: Protocol,
 ) {
     let pool = policy.connection_pool.as_ref();
     cluster.circuit_breakers = Some(circuit_breakers(pool));
@@ -146,8 +164,8 @@ pub(super) fn apply_connection_pool(
             ..Default::default()
         });
     }
-    if pool.upgrade_to_h2 && protocol.is_http() && http.http2_mut().is_none() {
-        http.0 = Some(http2(None));
+    if pool.upgrade_to_h2 && http.has_no_protocol() {
+        http.0 = Some(http2());
     }
     if let Some(idle) = pool.idle_timeout {
         http.common().idle_timeout = Some(duration(idle));
@@ -177,7 +195,6 @@ pub(super) fn circuit_breakers(pool: Option<&ConnectionPool>) -> xds::CircuitBre
         max_pending_requests: limit(|p| p.http1_max_pending_requests),
         max_requests: limit(|p| p.http2_max_requests),
         max_retries: limit(|p| p.max_retries),
-        track_remaining: true,
         ..Default::default()
     };
     xds::CircuitBreakers {
@@ -222,11 +239,4 @@ fn apply_outlier_detection(cluster: &mut xds::Cluster, outlier: &OutlierDetectio
         out.enforcing_local_origin_success_rate = Some(0);
     }
     cluster.outlier_detection = Some(out);
-    let panic = Percent {
-        value: f64::from(outlier.min_health_percent),
-    };
-    cluster
-        .common_lb_config
-        .get_or_insert_default()
-        .healthy_panic_threshold = Some(panic);
 }

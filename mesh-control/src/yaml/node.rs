@@ -145,7 +145,9 @@ fn one_line(error: &serde_saphyr::Error) -> String {
         None => text,
     };
     // advice for the caller of the library
-    let text = text.split_once(", set DuplicateKeyPolicy").map_or(text, |(text, _)| text);
+    let text = text
+        .split_once(", set DuplicateKeyPolicy")
+        .map_or(text, |(text, _)| text);
     match text.rfind(" at line ") {
         Some(at) => text[..at].to_owned(),
         None => text.to_owned(),
