@@ -29,7 +29,7 @@ pub(crate) enum Stage {
     Fmt,
     /// Rules that no compiler checks.
     Rules,
-    /// Each library crate by itself.
+    /// Each library crate by itself, without optional features.
     Alone,
     /// Lints.
     Clippy,
@@ -107,9 +107,11 @@ fn start(
         Stage::Oracles => oracles::get(workspace, options),
         Stage::Fmt => process::run(&mut workspace.plain_cargo("fmt --all --check")),
         Stage::Rules => rules::check(workspace),
-        Stage::Alone => ALONE
-            .iter()
-            .try_for_each(|name| cargo(&format!("check --quiet -p {name}"))),
+        Stage::Alone => ALONE.iter().try_for_each(|name| {
+            cargo(&format!(
+                "clippy --quiet --no-deps -p {name} -- -D warnings"
+            ))
+        }),
         Stage::Clippy => {
             cargo("clippy --workspace --all-targets --all-features --quiet -- -D warnings")
         }
