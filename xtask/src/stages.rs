@@ -122,7 +122,7 @@ fn start(
                 .cargo("doc --workspace --no-deps --all-features --quiet")
                 .env("RUSTDOCFLAGS", "-Dwarnings"),
         ),
-        Stage::Cost => cost::run(workspace, options),
+        Stage::Cost => cost::run(workspace, options, tally),
     }
 }
 
