@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::Config;
@@ -7,7 +7,7 @@ use crate::model::{
     TargetPort, VirtualService, is_exported,
 };
 
-use super::Node;
+use super::{Node, NodeKind};
 
 /// What one node sees of the configuration.
 #[derive(Debug)]
@@ -48,7 +48,10 @@ impl Scope {
             .filter(|vs| is_exported(&vs.export_to, &vs.metadata.namespace, &node.namespace))
             .cloned()
             .collect();
-        let sidecar = sidecar_of(&config, &node);
+        let sidecar = match node.kind {
+            NodeKind::Sidecar => sidecar_of(&config, &node),
+            NodeKind::Router => None,
+        };
         let everything = || Egress {
             port: None,
             bind: String::new(),
@@ -64,7 +67,7 @@ impl Scope {
                     port: listener.port.map(|port| (port, listener.protocol)),
                     bind: listener.bind.clone(),
                     bind_to_port: listener.capture == CaptureMode::None,
-                    services: imported_services(&all, &listener.hosts),
+                    services: imported_services(&all, &listener.hosts, listener.port),
                     virtual_services: imported_virtual_services(&in_mesh, &listener.hosts),
                 })
                 .collect(),
@@ -229,11 +232,26 @@ fn is_imported(hosts: &[ServerHost], namespace: &str, name: &str) -> bool {
         .any(|h| (h.namespace == "*" || h.namespace == namespace) && host_matches(&h.host, name))
 }
 
-fn imported_services(all: &[Arc<Service>], hosts: &[ServerHost]) -> Vec<Arc<Service>> {
+/// The services of an egress listener; one for a port has only services with that port, and of them only it.
+fn imported_services(
+    all: &[Arc<Service>],
+    hosts: &[ServerHost],
+    port: Option<u32>,
+) -> Vec<Arc<Service>> {
     all.iter()
         .filter(|s| is_imported(hosts, &s.metadata.namespace, &s.host))
-        .cloned()
+        .filter_map(|s| with_ports(s, |number| port.is_none_or(|port| port == number)))
         .collect()
+}
+
+/// A service with some of its ports; `None` if that leaves none.
+fn with_ports(service: &Arc<Service>, keep: impl Fn(u32) -> bool) -> Option<Arc<Service>> {
+    if service.ports.iter().all(|port| keep(port.port)) {
+        return Some(service.clone());
+    }
+    let mut narrowed = Service::clone(service);
+    narrowed.ports.retain(|port| keep(port.port));
+    (!narrowed.ports.is_empty()).then(|| Arc::new(narrowed))
 }
 
 fn imported_virtual_services(
@@ -249,18 +267,35 @@ fn imported_virtual_services(
     all.iter().filter(imported).cloned().collect()
 }
 
-/// Services of the egress listeners and those that their routes lead to.
+/// Services of the egress listeners and those that their routes lead to, each with the ports that are used.
 fn services_for_clusters(all: &[Arc<Service>], egress: &[Egress]) -> Vec<Arc<Service>> {
-    let mut hosts: BTreeSet<&str> = BTreeSet::new();
+    let mut used: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
     for listener in egress {
-        hosts.extend(listener.services.iter().map(|s| s.host.as_str()));
+        for service in &listener.services {
+            used.entry(&service.host)
+                .or_default()
+                .extend(service.ports.iter().map(|port| port.port));
+        }
         for route in listener.virtual_services.iter().flat_map(|vs| &vs.http) {
-            hosts.extend(route.route.iter().map(|d| d.destination.host.as_str()));
-            hosts.extend(route.mirrors.iter().map(|m| m.destination.host.as_str()));
+            let destinations = route.route.iter().map(|d| &d.destination);
+            for destination in destinations.chain(route.mirrors.iter().map(|m| &m.destination)) {
+                let Some(service) = all.iter().find(|s| s.host == destination.host) else {
+                    continue;
+                };
+                // a listener for a port leads to that port; otherwise the route says which, or means all
+                let port = listener.port.map(|(port, _)| port).or(destination.port);
+                let ports = service
+                    .ports
+                    .iter()
+                    .map(|p| p.port)
+                    .filter(|p| port.is_none_or(|port| port == *p));
+                used.entry(&service.host).or_default().extend(ports);
+            }
         }
     }
-    all.iter()
-        .filter(|s| hosts.contains(s.host.as_str()))
-        .cloned()
-        .collect()
+    let narrowed = |service: &Arc<Service>| {
+        let ports = used.get(service.host.as_str())?;
+        with_ports(service, |port| ports.contains(&port))
+    };
+    all.iter().filter_map(narrowed).collect()
 }
