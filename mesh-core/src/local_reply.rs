@@ -81,9 +81,6 @@ impl LocalReply {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
             }
-            if let Some(status) = self.grpc_status {
-                headers.insert("grpc-status", HeaderValue::from(status));
-            }
             (self.status, self.body)
         };
         headers.extend(self.headers);
@@ -177,6 +174,12 @@ mod tests {
         let (_, headers, _) = fault().into_response(true);
         assert_eq!(headers["grpc-status"], "5");
         assert_eq!(headers["grpc-message"], "fault filter abort");
+        let (status, headers, body) = fault().into_response(false);
+        assert_eq!(
+            (status.as_u16(), &body[..]),
+            (200, b"fault filter abort".as_slice())
+        );
+        assert!(!headers.contains_key("grpc-status"));
     }
 
     #[test]

@@ -14,7 +14,9 @@ use mesh_tower::{
 };
 use tokio::net::TcpStream;
 
-use crate::{http, listener::Shared, original_dst::original_destination, tcp};
+use crate::{
+    http, listener::Shared, node_address::node_address, original_dst::original_destination, tcp,
+};
 
 /// What is known of a connection once its first bytes were looked at: enough to find its chain in any snapshot.
 #[derive(Clone, Debug)]
@@ -35,13 +37,12 @@ pub(crate) async fn serve(
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?;
     let snapshot = state.plane.snapshot();
-    let Some(bound) = snapshot
+    let Some((bound, stats)) = snapshot
         .listener(&state.name)
-        .map(|l| Arc::clone(l.config()))
+        .map(|l| (Arc::clone(l.config()), Arc::clone(l.stats())))
     else {
         return Ok(());
     };
-    let stats = Arc::clone(&snapshot.stats().listener(&state.name));
     drop(snapshot);
     stats.downstream_cx_total.inc();
     let _open = stats.downstream_cx_active.guard();
@@ -82,6 +83,7 @@ pub(crate) async fn serve(
             let mut info = ConnectionInfo::default();
             info.peer = Some(peer);
             info.local = Some(arrived.destination);
+            info.node_address = node_address();
             info.tls = arrived.inspected.tls;
             info.server_name.clone_from(&arrived.inspected.server_name);
             let Some(manager) = snapshot

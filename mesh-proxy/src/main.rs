@@ -5,6 +5,7 @@ mod args;
 mod connection;
 mod http;
 mod listener;
+mod node_address;
 mod original_dst;
 mod tcp;
 mod worker;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
-    header::{CONNECTION, HOST, LOCATION, REFERER, TE, TRANSFER_ENCODING, UPGRADE, VIA},
+    header::{CONNECTION, EXPECT, HOST, LOCATION, REFERER, TE, TRANSFER_ENCODING, UPGRADE, VIA},
     request,
     uri::{Authority, PathAndQuery, Scheme},
 };
@@ -47,18 +47,8 @@ pub fn on_request(
     entropy: &mut dyn Entropy,
 ) -> Result<Accepted, Box<LocalReply>> {
     let _ = direction;
-    // Only front proxies check it, and only where the codec reads the scheme from the request line.
-    if manager.use_remote_address
-        && !connection.tls
-        && !connection.in_process
-        && parts.version < Version::HTTP_2
-        && parts.uri.scheme() == Some(&Scheme::HTTPS)
-    {
-        return Err(refused(
-            StatusCode::FORBIDDEN,
-            "Forbidden",
-            "http1.invalid_scheme",
-        ));
+    if !connection.in_process && parts.version < Version::HTTP_2 {
+        request_line(manager, parts, connection)?;
     }
     let authority = authority(parts, connection)?;
     let path = path(manager, parts)?;
@@ -68,7 +58,7 @@ pub fn on_request(
         set_forwarded_proto(&mut parts.headers, connection);
         true
     } else {
-        sanitise(&mut parts.headers, asked.is_some());
+        sanitise(manager, parts, asked.is_some())?;
         forward(manager, &mut parts.headers, connection)
     };
     let edge = !internal && manager.use_remote_address;
@@ -89,6 +79,39 @@ pub fn on_request(
         None => None,
     };
     Ok(Accepted { internal, upgrade })
+}
+
+/// What Envoy's HTTP/1 codec refuses.
+fn request_line(
+    manager: &ConnectionManagerConfig,
+    parts: &request::Parts,
+    connection: &ConnectionInfo,
+) -> Result<(), Box<LocalReply>> {
+    if parts.version < Version::HTTP_11 && !manager.accept_http_10 {
+        return Err(refused(
+            StatusCode::UPGRADE_REQUIRED,
+            "Upgrade Required",
+            "low_version",
+        ));
+    }
+    let is_authority = parts.uri.scheme().is_none() && parts.uri.authority().is_some();
+    if is_authority && parts.method != Method::CONNECT {
+        return Err(bad_request("http1.codec_error"));
+    }
+    // Only a front proxy minds.
+    let https = parts.uri.scheme() == Some(&Scheme::HTTPS);
+    if https && !connection.tls && manager.use_remote_address {
+        return Err(refused(
+            StatusCode::FORBIDDEN,
+            "Forbidden",
+            "http1.invalid_scheme",
+        ));
+    }
+    Ok(())
+}
+
+fn bad_request(details: &'static str) -> Box<LocalReply> {
+    refused(StatusCode::BAD_REQUEST, "Bad Request", details)
 }
 
 fn refused(status: StatusCode, body: &'static str, details: &'static str) -> Box<LocalReply> {
@@ -113,7 +136,7 @@ fn authority(
         _ if has_authority && !connection.in_process => Ok(None),
         Some(host) if !host.is_empty() => Authority::try_from(host.as_bytes())
             .map(Some)
-            .map_err(|_| refused(StatusCode::BAD_REQUEST, "", "http.invalid_authority")),
+            .map_err(|_| bad_request("http.invalid_authority")),
         _ if has_authority => Ok(None),
         _ => Err(refused(StatusCode::BAD_REQUEST, "", "missing_host_header")),
     }
@@ -231,11 +254,24 @@ const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 
 /// Removes what belongs to the connection, and what a peer must not say.
-fn sanitise(headers: &mut HeaderMap, upgrade: bool) {
+fn sanitise(
+    manager: &ConnectionManagerConfig,
+    parts: &mut request::Parts,
+    upgrade: bool,
+) -> Result<(), Box<LocalReply>> {
+    let headers = &mut parts.headers;
     if !upgrade {
+        if parts.version < Version::HTTP_2 && headers.contains_key(CONNECTION) {
+            remove_nominated(headers)?;
+        }
         headers.remove(CONNECTION);
         headers.remove(UPGRADE);
         sanitise_te(headers);
+    }
+    // We say `100 Continue` ourselves.
+    let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !manager.proxy_100_continue && headers.get(EXPECT).is_some_and(expects) {
+        headers.remove(EXPECT);
     }
     headers.remove(KEEP_ALIVE);
     headers.remove(PROXY_CONNECTION);
@@ -250,7 +286,50 @@ fn sanitise(headers: &mut HeaderMap, upgrade: bool) {
             headers.remove(REFERER);
         }
     }
+    Ok(())
 }
+
+/// How many headers `connection` may name.
+const NOMINATIONS: usize = 10;
+
+/// Removes the headers that `connection` names as its own. Those that tell of the client cannot be made to vanish
+/// (Envoy `Utility::sanitizeConnectionHeader`).
+fn remove_nominated(headers: &mut HeaderMap) -> Result<(), Box<LocalReply>> {
+    let nominated: Vec<_> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(|token| token.trim_ascii().to_ascii_lowercase())
+        .filter(|token| !CONNECTION_TOKENS.contains(&token.as_slice()))
+        .collect();
+    let protected =
+        |name: &Vec<u8>| name.starts_with(b":") || CLIENT_TOLD_BY.contains(&name.as_slice());
+    if nominated.len() > NOMINATIONS || nominated.iter().any(protected) {
+        return Err(bad_request("http1.connection_header_rejected"));
+    }
+    for name in nominated {
+        if let Ok(name) = HeaderName::from_bytes(&name) {
+            headers.remove(name);
+        }
+    }
+    Ok(())
+}
+
+/// Tokens of `connection` that name no header to remove; `te` is looked at by itself.
+const CONNECTION_TOKENS: &[&[u8]] = &[
+    b"",
+    b"close",
+    b"http2-settings",
+    b"keep-alive",
+    b"te",
+    b"upgrade",
+];
+
+const CLIENT_TOLD_BY: &[&[u8]] = &[
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+];
 
 /// `te` may only say `trailers`.
 fn sanitise_te(headers: &mut HeaderMap) {

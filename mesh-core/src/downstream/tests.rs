@@ -194,6 +194,26 @@ fn bad_heads_are_refused_in_envoys_words() {
     assert_eq!(bad, is(400, "path_normalization_failed"));
     let https = refused(&edge(), &peer, "https://a/", &[]);
     assert_eq!(https, is(403, "http1.invalid_scheme"));
+    assert_eq!(
+        refused(&plain, &peer, "a", &[host]),
+        is(400, "http1.codec_error")
+    );
+    for nominated in ["x-forwarded-for", "close, :path", "1,2,3,4,5,6,7,8,9,10,11"] {
+        let bad = refused(&plain, &peer, "/", &[host, ("connection", nominated)]);
+        assert_eq!(
+            bad,
+            is(400, "http1.connection_header_rejected"),
+            "{nominated}"
+        );
+    }
+    let mut old = parts("/", &[host]);
+    old.version = Version::HTTP_10;
+    let reply = accept(&plain, &peer, &mut old.clone()).unwrap_err();
+    assert_eq!(reply.status.as_u16(), 426);
+    assert_eq!(reply.body, "Upgrade Required");
+    let mut lenient = manager();
+    lenient.accept_http_10 = true;
+    assert!(accept(&lenient, &peer, &mut old).is_ok());
     let upgrade = [
         host,
         ("connection", "keep-alive, Upgrade"),
@@ -254,10 +274,10 @@ fn hop_by_hop_headers_end_here() {
         ("x-request-id", "i"),
     ];
     let (_, lines) = accepted(&manager(), &from("1.1.1.1:1"), &headers);
-    assert_eq!(
-        lines,
-        ["x-foo: 1", "x-forwarded-proto: http", "x-request-id: i"]
-    );
+    assert_eq!(lines, ["x-forwarded-proto: http", "x-request-id: i"]);
+    let expect = [("expect", "100-Continue"), ("x-request-id", "i")];
+    let (_, lines) = accepted(&manager(), &from("1.1.1.1:1"), &expect);
+    assert_eq!(lines, ["x-forwarded-proto: http", "x-request-id: i"]);
     for (te, expected) in [
         ("trailers", Some("trailers")),
         ("gzip, trailers", Some("trailers")),
