@@ -28,6 +28,8 @@ pub struct LocalReply {
     pub details: Cow<'static, str>,
     /// False: the configuration's answer (direct response, redirect, fault abort); true: no answer (NR, UH, UF, …).
     pub is_failure: bool,
+    /// An HTTP/1 connection is closed after it: the request was refused before it was read to its end.
+    pub closes_connection: bool,
 }
 
 impl LocalReply {
@@ -46,6 +48,7 @@ impl LocalReply {
             flag,
             details: details.into(),
             is_failure: true,
+            closes_connection: false,
         }
     }
 

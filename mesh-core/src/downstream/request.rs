@@ -115,7 +115,9 @@ fn bad_request(details: &'static str) -> Box<LocalReply> {
 }
 
 fn refused(status: StatusCode, body: &'static str, details: &'static str) -> Box<LocalReply> {
-    Box::new(LocalReply::failure(status, body, None, details))
+    let mut reply = LocalReply::failure(status, body, None, details);
+    reply.closes_connection = true;
+    Box::new(reply)
 }
 
 /// `:authority` where it is not simply the URI's: from `host`, which an application's call may use to name another
@@ -152,7 +154,9 @@ fn path(
         return Ok(None);
     }
     if !came.starts_with('/') {
-        return Err(refused(StatusCode::NOT_FOUND, "", "absolute_path_rejected"));
+        let mut reply = refused(StatusCode::NOT_FOUND, "", "absolute_path_rejected");
+        reply.closes_connection = false;
+        return Err(reply);
     }
     let failed = || refused(StatusCode::BAD_REQUEST, "", "path_normalization_failed");
     let normal = path::normalise(manager, came).map_err(|_| failed())?;
@@ -166,6 +170,7 @@ fn path(
             "path_normalization_redirect",
         );
         reply.is_failure = false;
+        reply.closes_connection = false;
         let location = HeaderValue::from_maybe_shared(Bytes::from(text)).map_err(|_| failed())?;
         reply.headers.push((LOCATION, location));
         return Err(reply);

@@ -1,7 +1,7 @@
 //! Replies made here: through the same header operations and filters as an upstream's.
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header::CONNECTION};
 use mesh_core::{local_reply::LocalReply, route::FormatContext};
 
 use super::router::ATTEMPT_COUNT;
@@ -23,6 +23,7 @@ impl Stream {
             self.seen.flags.set(flag);
         }
         let kept = reply.is_failure.then(|| reply.clone());
+        let closes = reply.closes_connection && self.downstream_version < Version::HTTP_2;
         let (status, mut headers, body) = reply.into_response(self.seen.grpc);
         if let (Some(at), Some(table)) = (self.route, self.table()) {
             let cx = self.format_context();
@@ -35,6 +36,9 @@ impl Stream {
             }
         }
         self.pass_up(status, &mut headers, false);
+        if closes && !self.connection.info().in_process {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         self.seen.status = Some(status);
         if self.seen.grpc {
             self.seen.grpc_status = mesh_core::grpc::status_in(&headers);
