@@ -8,6 +8,8 @@ const MOST: usize = 800;
 const LONG: usize = 500;
 /// At least half of all files are at most this long.
 const MEDIAN: usize = 250;
+/// An example fits on a screen.
+const EXAMPLE: usize = 60;
 
 /// Files that are too long; prints the long ones and the median.
 pub(super) fn breaches(sources: &[Source]) -> Vec<String> {
@@ -20,6 +22,13 @@ pub(super) fn breaches(sources: &[Source]) -> Vec<String> {
     let median = lengths.get(lengths.len() / 2).map_or(0, |(n, _)| *n);
     println!("{} files, median {median} lines", lengths.len());
     let mut found = Vec::new();
+    for (n, path) in &lengths {
+        if path.starts_with("examples/") && *n > EXAMPLE {
+            found.push(format!(
+                "{path}: {n} lines; an example has at most {EXAMPLE}"
+            ));
+        }
+    }
     for (n, path) in lengths.iter().rev().take_while(|(n, _)| *n > LONG) {
         if *n > MOST {
             found.push(format!("{path}: {n} lines; at most {MOST}"));
@@ -55,6 +64,15 @@ mod tests {
             source("c.rs", 10),
         ];
         assert_eq!(breaches(&sources), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_example_is_short() {
+        let found = breaches(&[source("examples/client.rs", 61), source("a.rs", 61)]);
+        assert_eq!(
+            found,
+            ["examples/client.rs: 61 lines; an example has at most 60"]
+        );
     }
 
     #[test]
