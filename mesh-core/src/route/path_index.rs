@@ -195,16 +195,23 @@ impl Kind {
     }
 }
 
-/// A radix tree from path to the routes that begin with it.
-#[derive(Debug, Default)]
+/// A radix tree from path to the routes that begin with it. Flat: however deep, neither building nor dropping recurses.
+#[derive(Debug)]
 struct Tree {
+    /// The root first; a node's children are neighbours, after it.
+    nodes: Box<[Node]>,
+}
+
+#[derive(Debug)]
+struct Node {
     /// Bytes between the parent and here, without the one by which the parent chooses.
     label: Box<[u8]>,
     /// Routes whose path ends here, in order.
     routes: Box<[(u32, Kind)]>,
     /// The byte that leads to each child.
     keys: Box<[u8]>,
-    children: Box<[Tree]>,
+    /// Where the children are.
+    children: usize,
 }
 
 type Entry<'a> = (&'a [u8], Kind, u32);
@@ -212,53 +219,54 @@ type Entry<'a> = (&'a [u8], Kind, u32);
 impl Tree {
     fn new(mut entries: Vec<Entry<'_>>) -> Self {
         entries.sort_by_key(|(path, _, at)| (*path, *at));
-        Self::build(&entries, 0)
-    }
-
-    /// `entries`: sorted by path, then place; all share their first `depth` bytes, which the parents have.
-    fn build(entries: &[Entry<'_>], depth: usize) -> Self {
-        let (Some((first, ..)), Some((last, ..))) = (entries.first(), entries.last()) else {
-            return Self::default();
-        };
-        // Sorted: what the first and the last share, all share.
-        let shared = first.iter().zip(*last).take_while(|(a, b)| a == b).count();
-        let ends = entries.partition_point(|(path, ..)| path.len() == shared);
-        let (here, below) = entries.split_at(ends);
-        let groups = || below.chunk_by(|(a, ..), (b, ..)| a[shared] == b[shared]);
+        // Nodes to be made: the entries below, and how many bytes of them the parents have.
+        let mut pending = vec![(&entries[..], 0)];
+        let mut nodes = Vec::new();
+        while let Some(&(entries, depth)) = pending.get(nodes.len()) {
+            let (first, last) = match entries {
+                [] => (&[][..], &[][..]),
+                [first, ..] => (first.0, entries[entries.len() - 1].0),
+            };
+            // Sorted: what the first and the last share, all share.
+            let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+            let ends = entries.partition_point(|(path, ..)| path.len() == shared);
+            let (here, below) = entries.split_at(ends);
+            let groups = || below.chunk_by(|(a, ..), (b, ..)| a[shared] == b[shared]);
+            nodes.push(Node {
+                label: first[depth..shared].into(),
+                routes: here.iter().map(|(_, kind, at)| (*at, *kind)).collect(),
+                keys: groups().map(|group| group[0].0[shared]).collect(),
+                children: pending.len(),
+            });
+            pending.extend(groups().map(|group| (group, shared + 1)));
+        }
         Self {
-            label: first[depth..shared].into(),
-            routes: here.iter().map(|(_, kind, at)| (*at, *kind)).collect(),
-            keys: groups().map(|group| group[0].0[shared]).collect(),
-            children: groups()
-                .map(|group| Self::build(group, shared + 1))
-                .collect(),
+            nodes: nodes.into(),
         }
     }
 
     /// Visits the routes that `path` begins with, shortest first, with the byte that follows in `path`.
     #[inline]
     fn visit(&self, path: &[u8], mut each: impl FnMut(&[(u32, Kind)], Option<u8>)) {
-        let mut node = self;
+        let mut at = 0;
         let mut rest = path;
-        loop {
+        while let Some(node) = self.nodes.get(at) {
             if !node.label.is_empty() {
                 let Some(below) = rest.strip_prefix(&*node.label) else {
                     return;
                 };
                 rest = below;
             }
-            let next = rest.first().copied();
             if !node.routes.is_empty() {
-                each(&node.routes, next);
+                each(&node.routes, rest.first().copied());
             }
             let Some((next, below)) = rest.split_first() else {
                 return;
             };
-            let child = node.keys.iter().position(|key| key == next);
-            let Some(child) = child.and_then(|at| node.children.get(at)) else {
+            let Some(child) = node.keys.iter().position(|key| key == next) else {
                 return;
             };
-            node = child;
+            at = node.children + child;
             rest = below;
         }
     }

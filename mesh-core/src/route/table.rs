@@ -171,7 +171,8 @@ impl RouteTable {
     /// see `parts` as they are at each level ([`FormatContext::without_request`]).
     ///
     /// # Errors
-    /// The rewritten path or host is not valid in a URI: a 400 reply.
+    /// The rewritten path or host is not valid in a URI (a path without leading slash is not): a 400 reply. Envoy would
+    /// forward it.
     pub fn finalize_request(
         &self,
         at: RouteIndex,

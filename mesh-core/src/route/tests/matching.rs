@@ -399,3 +399,17 @@ fn a_fraction_reads_the_streams_random_number() {
         assert_eq!(found, Found::Route(at), "{random}");
     }
 }
+
+/// Neither building, finding nor dropping depends on the stack.
+#[test]
+fn prefixes_may_nest_deeply() {
+    let depth = 3_000;
+    let path = format!("/{}", "a".repeat(depth));
+    let nested = (0..depth).rev().map(|i| to(prefix(&path[..=i]), "c"));
+    let table = table(routes(nested.collect()));
+    assert_eq!(
+        place(&table, &get(&format!("http://h{path}"), &[])),
+        Some(0)
+    );
+    assert_eq!(place(&table, &get("http://h/aa/b", &[])), Some(2_997));
+}
