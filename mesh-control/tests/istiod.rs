@@ -382,3 +382,31 @@ async fn every_rule_is_what_istiod_makes_of_it() {
 async fn sidecars_are_what_istiod_makes_of_them() {
     compare_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sidecar")).await;
 }
+
+#[tokio::test]
+#[ignore = "needs istiod and Istio's samples: cargo verify"]
+async fn the_samples_are_what_istiod_makes_of_them() {
+    let samples = std::path::PathBuf::from(
+        std::env::var_os("MESH_SAMPLES").expect("MESH_SAMPLES is the folder"),
+    );
+    for rules in [
+        "virtual-service-all-v1.yaml",
+        "virtual-service-reviews-jason-v2-v3.yaml",
+        "virtual-service-ratings-test-delay.yaml",
+        "virtual-service-ratings-test-abort.yaml",
+        "fault-injection-details-v1.yaml",
+        "virtual-service-ratings-db.yaml",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for from in [
+            "platform/kube/bookinfo.yaml",
+            "networking/bookinfo-gateway.yaml",
+            "networking/destination-rule-all.yaml",
+            &format!("networking/{rules}"),
+        ] {
+            let from = samples.join("bookinfo").join(from);
+            std::fs::copy(&from, folder.path().join(from.file_name().unwrap())).unwrap();
+        }
+        compare_folder(folder.path()).await;
+    }
+}
