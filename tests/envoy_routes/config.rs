@@ -130,7 +130,7 @@ impl Generator<'_> {
         if self.random.chance(75) {
             hosts.push(self.virtual_host("all", json!(["*"])));
         }
-        let mut table = json!({"name": "r", "virtual_hosts": hosts});
+        let mut table = json!({"name": "r", "virtual_hosts": hosts, "validate_clusters": false});
         if self.random.chance(50) {
             table["ignore_port_in_host_matching"] = json!(true);
         }

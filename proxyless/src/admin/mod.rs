@@ -16,13 +16,16 @@ use tokio::{net::TcpListener, sync::watch};
 
 use page::Page;
 
+/// `envoy.admin.v3.ConfigDump`, with endpoints if asked.
+pub(crate) type ConfigDump = Arc<dyn Fn(bool) -> serde_json::Value + Send + Sync>;
+
 /// What the handlers read.
 #[derive(Clone)]
 pub(crate) struct Admin {
     pub(crate) plane: WeakDataPlane,
     pub(crate) ready: watch::Receiver<bool>,
     /// The configuration as received, as JSON; with endpoints if asked.
-    pub(crate) config_dump: Arc<dyn Fn(bool) -> String + Send + Sync>,
+    pub(crate) config_dump: ConfigDump,
     /// What `/quitquitquit` does.
     pub(crate) quit: Arc<dyn Fn() + Send + Sync>,
 }
@@ -116,7 +119,10 @@ impl Admin {
                 typed("application/json", clusters::json(&snapshot).to_string())
             }
             Page::Clusters => text(StatusCode::OK, clusters::text(&snapshot)),
-            Page::ConfigDump => typed("application/json", (self.config_dump)(asks("include_eds"))),
+            Page::ConfigDump => typed(
+                "application/json",
+                format!("{:#}", (self.config_dump)(asks("include_eds"))),
+            ),
             Page::Quit => {
                 (self.quit)();
                 text(StatusCode::OK, "OK\n")

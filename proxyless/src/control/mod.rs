@@ -3,11 +3,19 @@
 mod publisher;
 mod sweeper;
 
-use std::{net::TcpListener, sync::Arc, thread};
+use std::{net::TcpListener, pin::Pin, sync::Arc, thread, time::Instant};
 
 use mesh_core::stats::Stats;
 use mesh_tower::{DataPlane, WeakDataPlane};
-use mesh_xds::bootstrap::Bootstrap;
+#[cfg(feature = "control")]
+use mesh_xds::transport::InProcess;
+use mesh_xds::{
+    Agent,
+    bootstrap::Bootstrap,
+    dump,
+    subscriber::{Subscriber, UpdateInfo},
+    transport::Grpc,
+};
 use tokio::sync::{oneshot, watch};
 
 use crate::{
@@ -86,13 +94,15 @@ impl Thread {
             Ok(runtime) => runtime,
             Err(e) => return tracing::error!("the mesh has no control thread: {e}"),
         };
-        let state = Admin {
-            plane: self.plane.clone(),
-            ready: self.ready.subscribe(),
-            config_dump: Arc::new(|_| String::new()),
-            quit,
-        };
         runtime.block_on(async move {
+            let (plane, ready) = (self.plane.clone(), self.ready.subscribe());
+            let (subscription, config_dump) = self.subscribe();
+            let state = Admin {
+                plane: plane.clone(),
+                ready,
+                config_dump,
+                quit,
+            };
             let serving = async {
                 match admin.map(tokio::net::TcpListener::from_std) {
                     Some(Ok(listener)) => admin::serve(listener, state).await,
@@ -101,21 +111,67 @@ impl Thread {
                 }
                 std::future::pending::<()>().await;
             };
-            let sweeping = sweeper::sweep(self.plane.clone());
-            let subscribing = self.subscribe();
             tokio::select! {
+                // The last handle of the data plane is gone.
                 _ = stopped => {}
                 () = serving => {}
-                () = sweeping => {}
-                () = subscribing => {}
+                () = sweeper::sweep(plane) => {}
+                () = subscription => {}
             }
         });
     }
 
-    async fn subscribe(self) {
-        if self.bootstrap.ads().is_none() {
-            self.ready.send_replace(true);
+    /// The subscription to run, and the dump of what it holds.
+    fn subscribe(self) -> (Subscription, admin::ConfigDump) {
+        let Self {
+            bootstrap,
+            embedded,
+            mut publisher,
+            ready,
+            ..
+        } = self;
+        let Some(target) = bootstrap.ads().cloned() else {
+            ready.send_replace(true);
+            let subscriber = Subscriber::new(&bootstrap, Instant::now());
+            let dump = move |eds| dump::config_dump(&bootstrap, &subscriber, eds);
+            // The sender lives on: readiness stays what it is.
+            let idle = async move {
+                std::future::pending::<()>().await;
+                drop(ready);
+            };
+            return (Box::pin(idle), Arc::new(dump));
+        };
+        let publish = move |config, info: UpdateInfo| {
+            publisher.publish(config);
+            if info.first {
+                ready.send_replace(true);
+            }
+        };
+        match embedded {
+            #[cfg(feature = "control")]
+            Some(control) => {
+                let streams = control.clone();
+                let transport = InProcess::new(move |requests| streams.stream(requests));
+                let agent = Agent::new(bootstrap, transport, publish);
+                let handle = agent.handle();
+                let both = async move {
+                    tokio::join!(agent.run(), control.run());
+                };
+                (Box::pin(both), Arc::new(move |eds| handle.config_dump(eds)))
+            }
+            #[cfg(not(feature = "control"))]
+            Some(never) => match never {},
+            None => {
+                let agent = Agent::new(bootstrap, Grpc::new(target), publish);
+                let handle = agent.handle();
+                (
+                    Box::pin(agent.run()),
+                    Arc::new(move |eds| handle.config_dump(eds)),
+                )
+            }
         }
-        std::future::pending::<()>().await;
     }
 }
+
+/// What brings configuration, until dropped.
+type Subscription = Pin<Box<dyn Future<Output = ()>>>;
