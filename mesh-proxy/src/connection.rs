@@ -86,13 +86,15 @@ pub(crate) async fn serve(
             info.node_address = node_address();
             info.tls = arrived.inspected.tls;
             info.server_name.clone_from(&arrived.inspected.server_name);
-            let Some(manager) = snapshot
+            let Some((manager, stats)) = snapshot
                 .chain(chain)
-                .map(|chain| Arc::clone(chain.manager()))
+                .map(|chain| (Arc::clone(chain.manager()), Arc::clone(chain.stats())))
             else {
                 return Ok(());
             };
             drop(snapshot);
+            stats.downstream_cx_total.inc();
+            let _open = stats.downstream_cx_active.guard();
             http::serve(io, info, Arc::new(arrived), &manager, &state).await
         }
         Terminal::Tcp { config, cluster } => {

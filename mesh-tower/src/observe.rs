@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 use mesh_core::{
     cluster::{Cluster, InFlight},
     filter::FilterStates,
@@ -59,9 +59,14 @@ impl Observed {
     }
 
     /// Enters a chain.
-    pub(crate) fn enter(&mut self, chain: Arc<HttpChain>) {
+    pub(crate) fn enter(&mut self, chain: Arc<HttpChain>, version: Version) {
         let stats = chain.stats();
         stats.downstream_rq_total.inc();
+        if version < Version::HTTP_2 {
+            stats.downstream_rq_http1_total.inc();
+        } else {
+            stats.downstream_rq_http2_total.inc();
+        }
         stats.downstream_rq_active.inc();
         self.chain = Some(chain);
     }
@@ -85,6 +90,9 @@ impl Observed {
             let code = self.status.map_or(0, |s| s.as_u16());
             metrics.record(code, self.grpc_status, self.flags, duration);
         }
+        if let (Some(cluster), Some(_), true) = (&self.cluster, self.status, self.answered()) {
+            cluster.stats().upstream_rq_time.record(duration);
+        }
         if let Some(chain) = &self.chain {
             let stats = chain.stats();
             stats.downstream_rq_active.dec();
@@ -94,6 +102,11 @@ impl Observed {
                 None => stats.downstream_rq_rx_reset.inc(),
             }
         }
+    }
+
+    /// Whether the response is an endpoint's.
+    fn answered(&self) -> bool {
+        self.in_flight.is_some() && self.flags.is_empty()
     }
 
     /// Istio's metrics for where the request got to: the endpoint, else the cluster, else the chain. Inbound it is this

@@ -310,6 +310,12 @@ impl Cluster {
         let [default, high] = &self.live.breakers;
         show_breaker(default, &self.stats.circuit_breakers_default);
         show_breaker(high, &self.stats.circuit_breakers_high);
+        let both = |used: fn(&Breaker) -> u32| u64::from(used(default)) + u64::from(used(high));
+        let stats = &self.stats;
+        stats.upstream_rq_active.set(both(Breaker::active_requests));
+        stats
+            .upstream_rq_pending_active
+            .set(both(Breaker::pending_requests));
     }
 
     /// Istio's request metrics for calls that reached no endpoint; by protocol (`grpc`).

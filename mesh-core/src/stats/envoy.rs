@@ -55,6 +55,21 @@ macro_rules! group {
     };
 }
 
+impl ManagerStats {
+    /// Counts why a request was refused before it reached a filter, by the details of the reply.
+    pub fn refused(&self, details: &str) {
+        match details {
+            "path_normalization_failed" => self.downstream_rq_failed_path_normalization.inc(),
+            "path_normalization_redirect" => {
+                self.downstream_rq_redirected_with_normalized_path.inc();
+            }
+            "absolute_path_rejected" => self.downstream_rq_non_relative_path.inc(),
+            "upgrade_failed" => self.downstream_rq_ws_on_non_ws_route.inc(),
+            _ => {}
+        }
+    }
+}
+
 /// Responses by class: `…rq_2xx`, and all: `…rq_completed`.
 #[derive(Debug, Default)]
 pub struct ResponseClasses {

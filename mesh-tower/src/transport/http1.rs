@@ -13,6 +13,7 @@ use mesh_core::{
 use super::{
     body::{PooledBody, TransportBody},
     connect::connect,
+    counted::Counted,
     idle::IdleReaper,
     pool::{ConnectionGuard, Hold, Lease, Pool},
     reset,
@@ -158,17 +159,14 @@ async fn open(
     guard: ConnectionGuard,
 ) {
     let stats = cluster.stats();
-    stats.upstream_cx_total.inc();
+    let mut counted = Counted::attempt(stats);
     let config = cluster.config();
     let connected = connect(&endpoint, config.connect_timeout).await;
     drop(endpoint);
     let stream = match connected {
         Ok(stream) => stream,
         Err(e) => {
-            stats.upstream_cx_connect_fail.inc();
-            if e.reason() == ResetReason::ConnectionTimeout {
-                stats.upstream_cx_connect_timeout.inc();
-            }
+            counted.failed(e.reason());
             drop(guard);
             pool.waiters1.fail(&ConnectFailure {
                 reason: e.reason(),
@@ -195,13 +193,13 @@ async fn open(
             .map(|duration| Instant::now() + duration),
     };
     stats.upstream_cx_http1_total.inc();
-    stats.upstream_cx_active.inc();
+    counted.opened();
     // Driven while it is handed over: the first that waits may use it at once.
     pool.give_back(connection_of_pool);
     drop(pool);
     // Whoever has a request or a body on it is told the error there.
     let _ = connection.with_upgrades().await;
-    stats.upstream_cx_active.dec();
+    drop(counted);
     drop(guard);
 }
 

@@ -22,6 +22,7 @@ use mesh_core::{
 use super::{
     body::{PooledBody, TransportBody},
     connect::connect,
+    counted::Counted,
     idle::{IdleReaper, Tick},
     pool::{ConnectionGuard, Hold, Lease, Pool},
     reset,
@@ -226,7 +227,7 @@ async fn open(
     guard: ConnectionGuard,
 ) {
     let stats = cluster.stats();
-    stats.upstream_cx_total.inc();
+    let mut counted = Counted::attempt(stats);
     let http = &cluster.config().http;
     let made = connect(&endpoint, cluster.config().connect_timeout).await;
     drop(endpoint);
@@ -237,10 +238,7 @@ async fn open(
     let stream = match made {
         Ok(stream) => stream,
         Err(e) => {
-            stats.upstream_cx_connect_fail.inc();
-            if e.reason() == ResetReason::ConnectionTimeout {
-                stats.upstream_cx_connect_timeout.inc();
-            }
+            counted.failed(e.reason());
             drop(guard);
             return failed(ConnectFailure {
                 reason: e.reason(),
@@ -274,7 +272,7 @@ async fn open(
         tick: pool.tick.clone(),
     });
     stats.upstream_cx_http2_total.inc();
-    stats.upstream_cx_active.inc();
+    counted.opened();
     let handle = Http2Connection {
         send,
         state: Arc::clone(&state),
@@ -307,7 +305,7 @@ async fn open(
         }
     })
     .await;
-    stats.upstream_cx_active.dec();
+    drop(counted);
     drop(guard);
     if let Some(pool) = weak.upgrade() {
         pool.retain(|c| !Arc::ptr_eq(&c.state, &state));

@@ -7,6 +7,7 @@
 
 mod body;
 mod connect;
+mod counted;
 mod http1;
 mod http2;
 mod idle;
