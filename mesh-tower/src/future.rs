@@ -135,13 +135,14 @@ where
                     let can_replay = || this.replay.as_ref().is_none_or(Replay::can_replay);
                     match future.poll(cx) {
                         Poll::Ready(Ok(response)) => {
+                            let now = Moment::now();
                             let (parts, body) = response.into_parts();
-                            match stream.answered(&parts, can_replay()) {
+                            match stream.answered(&parts, can_replay(), now) {
                                 Decision::Retry => {
                                     this.state.set(State::BackOff);
                                     continue;
                                 }
-                                Decision::Deliver => Ok((parts, body)),
+                                Decision::Deliver => Ok((parts, body, now)),
                             }
                         }
                         Poll::Ready(Err(error)) => {
@@ -181,9 +182,9 @@ where
                 replay.release();
             }
             return Poll::Ready(match result {
-                Ok((mut parts, body)) => {
-                    stream.deliver(&mut parts, Moment::now());
-                    let body = MeshBody::upstream(body, stream.tail());
+                Ok((mut parts, body, now)) => {
+                    stream.deliver(&mut parts, now);
+                    let body = MeshBody::upstream(body, stream.tail(), now);
                     Ok(Response::from_parts(parts, body))
                 }
                 Err((reply, source)) => answer(stream, *reply, source),
@@ -296,10 +297,10 @@ impl Stream {
         self.poll_expired(now, cx)
     }
 
-    fn answered(&mut self, parts: &response::Parts, can_replay: bool) -> Decision {
+    fn answered(&mut self, parts: &response::Parts, can_replay: bool, now: Moment) -> Decision {
         self.sent = true;
         let outcome = self.outcome_of(parts);
-        self.attempt_ended(outcome, Some(&parts.headers), can_replay, Moment::now())
+        self.attempt_ended(outcome, Some(&parts.headers), can_replay, now)
     }
 
     fn failed(&mut self, error: &TransportError, can_replay: bool) -> Decision {

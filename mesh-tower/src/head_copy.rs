@@ -9,7 +9,8 @@ use http::{
 /// A request's head as bytes. Extensions are cloned beside it; a request without any pays nothing for them.
 #[derive(Debug)]
 pub(crate) struct HeadCopy {
-    flat: Bytes,
+    /// Turned into `Bytes` only when it is decoded: that would allocate where capacity is left.
+    flat: Vec<u8>,
     version: Version,
     extensions: Extensions,
 }
@@ -27,16 +28,7 @@ impl HeadCopy {
             parts.uri.authority().map(Authority::as_str),
             parts.uri.path_and_query().map(PathAndQuery::as_str),
         ];
-        let size: usize = pieces
-            .iter()
-            .map(|p| 4 + p.map_or(0, str::len))
-            .sum::<usize>()
-            + parts
-                .headers
-                .iter()
-                .map(|(name, value)| 8 + name.as_str().len() + value.len())
-                .sum::<usize>();
-        let mut flat = Vec::with_capacity(size);
+        let mut flat = Vec::with_capacity(room_for(parts));
         for piece in pieces {
             match piece {
                 Some(text) => put(&mut flat, text.as_bytes(), 0),
@@ -49,7 +41,7 @@ impl HeadCopy {
             put(&mut flat, value.as_bytes(), mark);
         }
         Self {
-            flat: flat.into(),
+            flat,
             version: parts.version,
             extensions: parts.extensions.clone(),
         }
@@ -57,7 +49,7 @@ impl HeadCopy {
 
     /// The head again. None cannot happen for a head that was valid; it means that no retry is made.
     pub(crate) fn decode(&self) -> Option<request::Parts> {
-        let mut flat = self.flat.clone();
+        let mut flat = Bytes::copy_from_slice(&self.flat);
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = Method::from_bytes(&take(&mut flat)??.0).ok()?;
         let mut uri = http::uri::Parts::default();
@@ -82,6 +74,14 @@ impl HeadCopy {
         parts.extensions = self.extensions.clone();
         Some(parts)
     }
+}
+
+/// Enough for nearly every head, so that one pass and one allocation do; what is longer grows.
+fn room_for(parts: &request::Parts) -> usize {
+    let uri = parts.uri.authority().map_or(0, |a| a.as_str().len())
+        + parts.uri.path_and_query().map_or(0, |p| p.as_str().len());
+    let values: usize = parts.headers.values().map(http::HeaderValue::len).sum();
+    48 + uri + values + parts.headers.len() * 48
 }
 
 fn put(flat: &mut Vec<u8>, piece: &[u8], mark: u32) {

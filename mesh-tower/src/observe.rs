@@ -73,19 +73,26 @@ impl Observed {
 
     /// The stream is over; later calls do nothing.
     pub(crate) fn finish(&mut self) {
+        if !self.is_over {
+            self.finish_at(Moment::now());
+        }
+    }
+
+    /// The same, by the clock of the step.
+    pub(crate) fn finish_at(&mut self, now: Moment) {
         if self.is_over {
             return;
         }
         self.is_over = true;
-        self.record();
+        self.record(now);
         if let Some(chain) = &self.chain {
             chain.filters().on_complete(&mut self.states);
         }
         self.in_flight = None;
     }
 
-    fn record(&self) {
-        let duration = Moment::now().since(self.started);
+    fn record(&self, now: Moment) {
+        let duration = now.since(self.started);
         if let Some(metrics) = self.metrics() {
             let code = self.status.map_or(0, |s| s.as_u16());
             metrics.record(code, self.grpc_status, self.flags, duration);

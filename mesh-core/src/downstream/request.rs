@@ -243,9 +243,9 @@ fn scheme(headers: &HeaderMap, connection: &ConnectionInfo) -> Scheme {
 }
 
 fn set_forwarded_proto(headers: &mut HeaderMap, connection: &ConnectionInfo) {
-    if !headers.contains_key(forwarded::PROTO) {
-        headers.insert(forwarded::PROTO, proto(connection));
-    }
+    headers
+        .entry(forwarded::PROTO)
+        .or_insert_with(|| proto(connection));
 }
 
 fn proto(connection: &ConnectionInfo) -> HeaderValue {

@@ -24,13 +24,16 @@ pub fn on_response(
     request_id: Option<&HeaderValue>,
     upgraded: bool,
 ) {
-    if !upgraded {
-        headers.remove(CONNECTION);
-        headers.remove(UPGRADE);
+    // Nearly no response has any of these here: one look at the names is cheaper than five lookups.
+    if headers.keys().any(is_of_connection) {
+        if !upgraded {
+            headers.remove(CONNECTION);
+            headers.remove(UPGRADE);
+        }
+        headers.remove(TRANSFER_ENCODING);
+        headers.remove(KEEP_ALIVE);
+        headers.remove(PROXY_CONNECTION);
     }
-    headers.remove(TRANSFER_ENCODING);
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
     // Informational heads pass as they are otherwise: the final one speaks for us.
     if status.is_informational() && !upgraded {
         return;
@@ -53,4 +56,12 @@ pub fn on_response(
     if let Some(via) = manager.via.as_ref().filter(|via| !via.is_empty()) {
         append(headers, VIA, via);
     }
+}
+
+fn is_of_connection(name: &HeaderName) -> bool {
+    *name == CONNECTION
+        || *name == UPGRADE
+        || *name == TRANSFER_ENCODING
+        || *name == KEEP_ALIVE
+        || *name == PROXY_CONNECTION
 }

@@ -49,7 +49,15 @@ impl RetryState {
     /// `x-envoy-max-retries`, `x-envoy-retriable-status-codes`, `x-envoy-retriable-header-names`; the caller removes
     /// them before forwarding.
     pub fn new(policy: Option<&RetryPolicy>, head: &RequestHead<'_>) -> Option<Self> {
-        let header = |name: &str| head.headers.get(name)?.to_str().ok();
+        // Nearly no request has one of them: one look at the names is cheaper than five lookups.
+        let asks = head
+            .headers
+            .keys()
+            .any(|name| is_retry_header(name.as_str()));
+        let header = |name: &str| match asks {
+            true => head.headers.get(name)?.to_str().ok(),
+            false => None,
+        };
         let mut on = policy.map(|policy| policy.retry_on).unwrap_or_default();
         if let Some(value) = header("x-envoy-retry-on") {
             on = on | RetryOn::of_header(value, RetryOn::HTTP);
@@ -133,7 +141,7 @@ impl RetryState {
         headers: Option<&HeaderMap>,
     ) -> bool {
         // It comes from an upstream Envoy that wants less, so only who asked for it tries again.
-        if headers.is_some_and(|headers| headers.contains_key("x-envoy-ratelimited")) {
+        if headers.is_some_and(|headers| headers.keys().any(|name| name == "x-envoy-ratelimited")) {
             return self.on.contains(RetryOn::ENVOY_RATELIMITED);
         }
         self.on.holds_for_status(status, grpc_status)
@@ -167,6 +175,17 @@ impl RetryState {
                 .iter()
                 .any(|name| headers.contains_key(name))
     }
+}
+
+fn is_retry_header(name: &str) -> bool {
+    matches!(
+        name,
+        "x-envoy-retry-on"
+            | "x-envoy-retry-grpc-on"
+            | "x-envoy-max-retries"
+            | "x-envoy-retriable-status-codes"
+            | "x-envoy-retriable-header-names"
+    )
 }
 
 /// Whether the policy retries requests with this head at all.

@@ -64,10 +64,10 @@ impl<RB> MeshBody<RB> {
 }
 
 impl<RB: Body> MeshBody<RB> {
-    pub(crate) fn upstream(body: RB, mut tail: Tail) -> Self {
+    pub(crate) fn upstream(body: RB, mut tail: Tail, now: Moment) -> Self {
         let over = !tail.seen.tunnel && body.is_end_stream();
         if over {
-            tail.seen.finish();
+            tail.seen.finish_at(now);
         }
         Self {
             kind: Answer::Upstream { body },

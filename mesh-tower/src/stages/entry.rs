@@ -180,13 +180,41 @@ pub(super) fn host_of(parts: &request::Parts) -> Option<(&str, u16)> {
         _ => 80,
     };
     if let Some(authority) = parts.uri.authority() {
-        return Some((authority.host(), authority.port_u16().unwrap_or(of_scheme)));
+        return Some(split_port(authority.as_str(), of_scheme));
     }
     let text = parts.headers.get(HOST)?.to_str().ok()?;
-    let authority: Authority = text.parse().ok()?;
-    let port = authority.port_u16().unwrap_or(of_scheme);
-    // The authority is parsed to check it; the text outlives it. No user information is in a host header.
-    Some((text.get(..authority.host().len())?, port))
+    // Parsed to check it.
+    text.parse::<Authority>().ok()?;
+    Some(split_port(text, of_scheme))
+}
+
+/// Host and port of an authority that is known to be one. By hand, since it is done for each request.
+fn split_port(authority: &str, default: u16) -> (&str, u16) {
+    let mut port = 0u32;
+    let mut unit = 1u32;
+    for (at, byte) in authority.bytes().enumerate().rev() {
+        match byte {
+            b'0'..=b'9' if unit <= 10_000 => {
+                port += u32::from(byte - b'0') * unit;
+                unit *= 10;
+            }
+            b':' => {
+                let host = without_user(authority.get(..at).unwrap_or_default());
+                let port = u16::try_from(port).ok().filter(|_| unit > 1);
+                return (host, port.unwrap_or(default));
+            }
+            // No port: the end of a name, or `]`.
+            _ => break,
+        }
+    }
+    (without_user(authority), default)
+}
+
+fn without_user(authority: &str) -> &str {
+    match authority.bytes().position(|b| b == b'@') {
+        Some(at) => authority.get(at + 1..).unwrap_or_default(),
+        None => authority,
+    }
 }
 
 /// Waits until some snapshot answers for the host, no longer than the limit.
@@ -220,4 +248,30 @@ pub(super) fn resolve(host: &str, port: u16) -> SlowFuture {
             .and_then(|mut all| all.next().ok_or_else(|| io::ErrorKind::NotFound.into()));
         Slow::Address(address)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_are_split_as_http_splits_them() {
+        for text in [
+            "reviews:9080",
+            "reviews",
+            "10.0.0.1",
+            "10.0.0.1:80",
+            "[::1]:8080",
+            "[::1]",
+            "user@reviews:1",
+            "a.b-c.d:65535",
+            "host:",
+            "1234567",
+        ] {
+            let authority: Authority = text.parse().expect("an authority");
+            let expected = (authority.host(), authority.port_u16().unwrap_or(80));
+            assert_eq!(split_port(text, 80), expected, "{text}");
+        }
+        assert_eq!(split_port("host:99999", 80), ("host", 80));
+    }
 }
