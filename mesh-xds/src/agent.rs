@@ -36,15 +36,10 @@ pub struct Agent<T, P> {
     shared: Arc<Shared>,
     transport: T,
     publish: P,
-    entropy: Box<dyn SendEntropy>,
+    entropy: SplitMix,
     /// What was logged already.
     logged: HashSet<String>,
 }
-
-/// Entropy that may cross threads.
-trait SendEntropy: Entropy + Send + std::fmt::Debug {}
-
-impl<E: Entropy + Send + std::fmt::Debug> SendEntropy for E {}
 
 /// Asks a running [`Agent`], from any thread.
 #[derive(Clone, Debug)]
@@ -118,7 +113,7 @@ impl<T: Transport, P: Publish> Agent<T, P> {
             }),
             transport,
             publish,
-            entropy: Box::new(SplitMix::seeded()),
+            entropy: SplitMix::seeded(),
             logged: HashSet::new(),
         }
     }
@@ -136,7 +131,7 @@ impl<T: Transport, P: Publish> Agent<T, P> {
                 open = self.connect().await;
                 continue;
             }
-            match self.wait(open.as_mut()).await {
+            match wait(&self.shared, open.as_mut()).await {
                 Turn::Room(Some(permit)) => {
                     if let Some(request) = self.shared.subscriber().poll_transmit() {
                         permit.send(request);
@@ -199,46 +194,7 @@ impl<T: Transport, P: Publish> Agent<T, P> {
         tracing::warn!(reason, "no stream to the control plane");
         self.shared
             .subscriber()
-            .handle_close(now(), &mut *self.entropy);
-    }
-
-    /// Waits for room to send, a response, the next deadline, or a wish from a handle.
-    async fn wait(&self, open: Option<&mut Open<T::Responses>>) -> Turn {
-        let (deadline, transmit) = {
-            let subscriber = self.shared.subscriber();
-            (subscriber.poll_timeout(), subscriber.wants_transmit())
-        };
-        let (sender, responses) = match open {
-            Some(open) => (Some(&open.requests), Some(&mut open.responses)),
-            None => (None, None),
-        };
-        let room = async {
-            match sender.filter(|_| transmit) {
-                Some(sender) => sender.clone().reserve_owned().await.ok(),
-                None => std::future::pending().await,
-            }
-        };
-        let response = async {
-            match responses {
-                Some(responses) => next(responses).await,
-                None => std::future::pending().await,
-            }
-        };
-        let timeout = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        let (room, response, timeout) = (pin!(room), pin!(response), pin!(timeout));
-        tokio::select! {
-            // Responses first: a server that waits for us to read is read before it is written to.
-            biased;
-            response = response => Turn::Response(response),
-            permit = room => Turn::Room(permit),
-            () = timeout => Turn::Timeout,
-            () = self.shared.changed.notified() => Turn::Changed,
-        }
+            .handle_close(now(), &mut self.entropy);
     }
 
     /// Once per text.
@@ -257,6 +213,48 @@ impl<T: Transport, P: Publish> Agent<T, P> {
             Severity::Absent => tracing::warn!(%kind, %name, "{message}"),
             Severity::Ignored => tracing::info!(%kind, %name, "{message}"),
         }
+    }
+}
+
+/// Waits for room to send, a response, the next deadline, or a wish from a handle.
+async fn wait<R>(shared: &Shared, open: Option<&mut Open<R>>) -> Turn
+where
+    R: Stream<Item = Result<DiscoveryResponse, TransportError>> + Unpin,
+{
+    let (deadline, transmit) = {
+        let subscriber = shared.subscriber();
+        (subscriber.poll_timeout(), subscriber.wants_transmit())
+    };
+    let (sender, responses) = match open {
+        Some(open) => (Some(&open.requests), Some(&mut open.responses)),
+        None => (None, None),
+    };
+    let room = async {
+        match sender.filter(|_| transmit) {
+            Some(sender) => sender.clone().reserve_owned().await.ok(),
+            None => std::future::pending().await,
+        }
+    };
+    let response = async {
+        match responses {
+            Some(responses) => next(responses).await,
+            None => std::future::pending().await,
+        }
+    };
+    let timeout = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let (room, response, timeout) = (pin!(room), pin!(response), pin!(timeout));
+    tokio::select! {
+        // Responses first: a server that waits for us to read is read before it is written to.
+        biased;
+        response = response => Turn::Response(response),
+        permit = room => Turn::Room(permit),
+        () = timeout => Turn::Timeout,
+        () = shared.changed.notified() => Turn::Changed,
     }
 }
 
