@@ -53,13 +53,19 @@ impl MeshConfig {
                 at.refuse("is not supported yet", format_args!("write {name}: false"));
             }
         }
-        fields.ignore(&[
+        for name in [
             "accessLogFile",
+            "accessLogEncoding",
+            "accessLogFormat",
             "defaultConfig",
             "defaultProviders",
-            "enableTracing",
-            "trustDomain",
-        ]);
+        ] {
+            if let Some(at) = fields.get(name) {
+                at.warn("has no effect yet", "remove it");
+            }
+        }
+        // nothing to say of these: names until identity lands, and tracing is always on
+        fields.ignore(&["trustDomain", "enableTracing"]);
         fields.finish();
         mesh
     }

@@ -29,7 +29,7 @@ pub(crate) use http_match::{HttpMatch, StringMatch};
 pub(crate) use http_route::{
     Destination, HttpDestination, HttpRoute, MirrorAmount, Redirect, RedirectPort,
 };
-pub use kind::{Kind, kinds};
+pub use kind::{Effect, Kind, kinds};
 pub(crate) use mesh_config::MeshConfig;
 pub(crate) use names::DOMAIN;
 pub use object::{Metadata, ObjectId, Other, Provenance};

@@ -30,7 +30,7 @@ impl Source {
     }
 }
 
-/// The responses to one client; ends with its requests.
+/// The responses to one client; ends when its requests have, after what is due.
 #[derive(Debug)]
 pub struct Responses<S> {
     requests: S,
@@ -38,6 +38,7 @@ pub struct Responses<S> {
     session: Session,
     source: Arc<Source>,
     id: u64,
+    requests_ended: bool,
     ended: bool,
 }
 
@@ -52,6 +53,7 @@ impl<S> Responses<S> {
             session,
             source,
             id,
+            requests_ended: false,
             ended: false,
         }
     }
@@ -76,10 +78,12 @@ impl<S: Stream<Item = DiscoveryRequest> + Unpin> Stream for Responses<S> {
             return Poll::Ready(None);
         }
         // what arrived is taken first, so that several requests need one response
-        while let Poll::Ready(request) = Pin::new(&mut this.requests).poll_next(cx) {
+        while !this.requests_ended
+            && let Poll::Ready(request) = Pin::new(&mut this.requests).poll_next(cx)
+        {
             let Some(request) = request else {
-                this.ended = true;
-                return Poll::Ready(None);
+                this.requests_ended = true;
+                break;
             };
             if let Err(refused) = this.session.handle_request(&request) {
                 this.ended = true;
@@ -91,11 +95,17 @@ impl<S: Stream<Item = DiscoveryRequest> + Unpin> Stream for Responses<S> {
             this.session.handle_config(config);
             this.publish_status();
         }
-        let Some(response) = this.session.poll_response() else {
-            return Poll::Pending;
-        };
-        this.publish_status();
-        Poll::Ready(Some(Ok(response)))
+        match this.session.poll_response() {
+            Some(response) => {
+                this.publish_status();
+                Poll::Ready(Some(Ok(response)))
+            }
+            None if this.requests_ended => {
+                this.ended = true;
+                Poll::Ready(None)
+            }
+            None => Poll::Pending,
+        }
     }
 }
 

@@ -87,8 +87,14 @@ impl Store {
     }
 
     fn apply_one(&self, document: Validated) -> io::Result<Applied> {
-        let accepted = document.is_accepted();
-        let Some(id) = document.id.filter(|_| accepted) else {
+        if !document.is_accepted() {
+            return Ok(Applied {
+                id: document.id,
+                action: Action::Refused,
+                problems: document.problems,
+            });
+        }
+        let Some(id) = document.id else {
             return Ok(Applied {
                 id: None,
                 action: Action::Refused,

@@ -212,21 +212,22 @@ impl<'a> At<'a> {
 
     /// A whole number from 0 to `max`; text of digits is taken too, as protobuf's JSON does.
     pub fn number(&self, max: u32) -> u32 {
+        self.try_number(max).unwrap_or_default()
+    }
+
+    fn try_number(&self, max: u32) -> Option<u32> {
         let number = match &self.node.value {
             Value::Int(n) => Some(*n),
             Value::String(s) => s.parse().ok(),
             _ => None,
         };
-        match number
+        let number = number
             .and_then(|n| u32::try_from(n).ok())
-            .filter(|n| *n <= max)
-        {
-            Some(n) => n,
-            None => {
-                self.wrong_type(&format!("a whole number from 0 to {max}"));
-                0
-            }
+            .filter(|n| *n <= max);
+        if number.is_none() {
+            self.wrong_type(&format!("a whole number from 0 to {max}"));
         }
+        number
     }
 
     /// A number with a fraction.
@@ -244,38 +245,38 @@ impl<'a> At<'a> {
 
     /// A port, 1 to 65535.
     pub fn port(&self) -> u16 {
-        match u16::try_from(self.number(u32::from(u16::MAX))) {
-            Ok(port) if port > 0 => port,
-            _ if self.report.is_refused() => 0,
-            _ => {
-                self.refuse("0 is not a port", "ports go from 1 to 65535");
-                0
-            }
+        let port = self
+            .try_number(u32::from(u16::MAX))
+            .and_then(|port| u16::try_from(port).ok());
+        if port == Some(0) {
+            self.refuse("0 is not a port", "ports go from 1 to 65535");
         }
+        port.unwrap_or_default()
     }
 
     /// A duration such as `1h`, `1m`, `1s`, `1ms`.
     pub fn duration(&self) -> Duration {
-        let parsed = match &self.node.value {
-            Value::String(s) => parse_duration(s),
-            _ => None,
-        };
-        parsed.unwrap_or_else(|| {
+        self.try_duration().unwrap_or_default()
+    }
+
+    fn try_duration(&self) -> Option<Duration> {
+        let duration = self.node.as_str().and_then(parse_duration);
+        if duration.is_none() {
             self.wrong_type("a duration such as 10s, 1.5s or 200ms");
-            Duration::ZERO
-        })
+        }
+        duration
     }
 
     /// A duration of at least a millisecond, as Istio wants it.
     pub fn duration_from_1ms(&self) -> Duration {
-        let duration = self.duration();
-        if duration < Duration::from_millis(1) && !self.report.is_refused() {
+        let duration = self.try_duration();
+        if duration.is_some_and(|duration| duration < Duration::from_millis(1)) {
             self.refuse(
                 "duration must be greater than 1ms",
-                "write it with its unit, such as 500ms",
+                "write it with its unit, such as 500ms, or remove it",
             );
         }
-        duration
+        duration.unwrap_or_default()
     }
 
     /// A list of strings.

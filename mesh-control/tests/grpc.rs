@@ -1,0 +1,79 @@
+//! The gRPC side of the stream.
+
+mod support;
+
+use mesh_proto::envoy::config::cluster::v3::Cluster;
+use mesh_proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use mesh_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use prost::Name;
+use support::{bookinfo, copy_of, decode, node, open};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+#[tokio::test]
+async fn state_of_the_world_is_served_and_incremental_is_not() {
+    let folder = copy_of(&bookinfo());
+    let control = open(folder.path());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn({
+        let control = control.clone();
+        async move {
+            control
+                .serve(listener, async move {
+                    let _ = stopped.await;
+                })
+                .await
+        }
+    });
+
+    let channel = tonic::transport::Channel::from_shared(address)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let mut client = AggregatedDiscoveryServiceClient::new(channel);
+    let request = DiscoveryRequest {
+        node: Some(node("sidecar", "127.9.0.1", "web", &[])),
+        type_url: Cluster::type_url(),
+        ..Default::default()
+    };
+    let mut responses = client
+        .stream_aggregated_resources(tokio_stream::iter([request]))
+        .await
+        .unwrap()
+        .into_inner();
+    let response = responses.message().await.unwrap().unwrap();
+    assert!(
+        decode::<Cluster>(&response)
+            .iter()
+            .any(|c| c.name == "BlackHoleCluster")
+    );
+
+    let no_node = DiscoveryRequest {
+        type_url: Cluster::type_url(),
+        ..Default::default()
+    };
+    let refused = client
+        .stream_aggregated_resources(tokio_stream::iter([no_node]))
+        .await
+        .unwrap();
+    let status = refused.into_inner().message().await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (
+            tonic::Code::InvalidArgument,
+            "the first request has no node"
+        )
+    );
+
+    let delta = client
+        .delta_aggregated_resources(tokio_stream::iter([DeltaDiscoveryRequest::default()]))
+        .await;
+    assert_eq!(delta.unwrap_err().code(), tonic::Code::Unimplemented);
+
+    drop((responses, client));
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
+}
