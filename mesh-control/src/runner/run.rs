@@ -288,7 +288,6 @@ impl Runner {
         self.keep_last_good(desired);
         problems.extend(of_deployments);
         self.problems = problems;
-        self.state.send_modify(|state| state.read = true);
     }
 
     /// A Deployment that became wrong goes on as it was.
@@ -493,6 +492,7 @@ impl Runner {
             let changed =
                 state.pods != pods || state.problems != self.problems || state.gateway_port != port;
             if changed {
+                state.read = true;
                 state.pods = pods;
                 state.problems.clone_from(&self.problems);
                 state.gateway_port = port;

@@ -1,0 +1,205 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// A service mesh on one machine.
+#[derive(Debug, Parser)]
+#[command(name = "meshctl")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the example mesh (bookinfo) with a load generator and show live what happens
+    Demo(DemoArgs),
+    /// One service of the example; configured by its pod's environment
+    DemoService(ServiceArgs),
+    /// Serve a folder of Istio and Kubernetes YAML over ADS; starts no programs
+    Serve(ServeArgs),
+    /// Create or change objects of the running mesh from a file
+    Apply(ApplyArgs),
+    /// Show objects of the running mesh
+    Get(GetArgs),
+    /// Remove an object of the running mesh
+    Delete(DeleteArgs),
+    /// Become a program that ends when the process that started it ends
+    #[command(hide = true)]
+    RunPod(RunPodArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DemoArgs {
+    /// Folder to run; without it, a fresh copy of the example in target/demo/bookinfo
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Requests per second that the load generator sends to the gateway
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    pub(crate) rps: u32,
+    /// End after this long, such as 20s or 1m; without it, at Ctrl-C
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(crate) limit: Option<Duration>,
+    /// Print a JSON line per second, and a total, instead of the table
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<DemoOutput>,
+    /// Write URL, processes and folder into this JSON file once everything is ready
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DemoOutput {
+    Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ServiceArgs {
+    /// Which one
+    pub(crate) name: ServiceName,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServiceName {
+    Productpage,
+    Details,
+    Reviews,
+    Ratings,
+    Inventory,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ServeArgs {
+    /// Folder of YAML
+    pub(crate) dir: PathBuf,
+    /// Where to serve ADS, plaintext
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15010")]
+    pub(crate) grpc_addr: SocketAddr,
+}
+
+/// Which mesh, and which part of it.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Place {
+    /// Folder of the mesh; without it, the one that runs or ran last
+    #[arg(long, value_name = "DIR", env = "MESH_CONFIG_DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ApplyArgs {
+    /// File with YAML documents; - is the standard input
+    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct GetArgs {
+    /// Kind, such as virtualservice, vs, destinationrules, pods
+    pub(crate) kind: String,
+    /// Name; without it, all
+    pub(crate) name: Option<String>,
+    /// Objects of all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Print the YAML
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<GetOutput>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GetOutput {
+    Yaml,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DeleteArgs {
+    /// Kind, such as virtualservice or vs
+    pub(crate) kind: String,
+    /// Name
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RunPodArgs {
+    /// The process to end with
+    #[arg(long)]
+    pub(crate) parent: i32,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// `20s`, `1m`, `500ms`, `1h`; a number alone is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let end = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("unknown unit {unit:?}; write ms, s, m or h")),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "no number; write a duration such as 20s".to_owned())?;
+    let duration =
+        Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())?;
+    if duration.is_zero() {
+        return Err("must be longer than nothing".to_owned());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
+        for wrong in ["", "s", "5d", "0s", "-1s", "1e99s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn kubectl_users_feel_at_home() {
+        for line in [
+            "meshctl apply -f a.yaml -f -",
+            "meshctl get vs reviews -o yaml -n shop",
+            "meshctl get pods -A",
+            "meshctl delete vs reviews --dir x",
+            "meshctl demo --for 20s -o json --state f --rps 10",
+            "meshctl serve dir --grpc-addr 127.0.0.1:15010",
+            "meshctl run-pod --parent=1 -- a -b",
+        ] {
+            let parsed = Args::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {parsed:?}");
+        }
+    }
+}
