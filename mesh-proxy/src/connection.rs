@@ -1,6 +1,6 @@
 //! One accepted connection: listener filters, filter chain, then HTTP or TCP.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
 use mesh_core::{
     head::ConnectionInfo,
@@ -61,7 +61,10 @@ pub(crate) async fn serve(
     let inspected = match inspected {
         Some(inspected) => inspected,
         None if bound.continue_on_listener_filters_timeout => Inspected::default(),
-        None => return Ok(()),
+        None => {
+            stats.downstream_pre_cx_timeout.inc();
+            return Ok(());
+        }
     };
     let arrived = Arrived {
         bound: Arc::clone(&state.name),
@@ -95,7 +98,11 @@ pub(crate) async fn serve(
             drop(snapshot);
             stats.downstream_cx_total.inc();
             let _open = stats.downstream_cx_active.guard();
-            http::serve(io, info, Arc::new(arrived), &manager, &state).await
+            let began = Instant::now();
+            let served = http::serve(io, info, Arc::new(arrived), &manager, &state).await;
+            stats.downstream_cx_destroy.inc();
+            stats.downstream_cx_length_ms.record(began.elapsed());
+            served
         }
         Terminal::Tcp { config, cluster } => {
             let Some(cluster) = snapshot.cluster(cluster).cloned() else {

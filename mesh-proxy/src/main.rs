@@ -10,7 +10,7 @@ mod original_dst;
 mod tcp;
 mod worker;
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use proxyless::Mesh;
@@ -57,8 +57,15 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let (quit, asked_to_quit) = watch::channel(false);
     let mesh = Mesh::builder()
         .bootstrap(bootstrap)
-        .on_quit(move || drop(quit.send_replace(true)))
+        .on_quit(move || {
+            quit.send_replace(true);
+        })
         .build()?;
+    let stats = Arc::clone(mesh.data_plane().snapshot().stats());
+    stats
+        .server()
+        .concurrency
+        .set(args.concurrency().get() as u64);
     let workers = Workers::start(mesh.data_plane(), args.concurrency())?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

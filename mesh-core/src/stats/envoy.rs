@@ -56,17 +56,19 @@ macro_rules! group {
 }
 
 impl ManagerStats {
-    /// Counts why a request was refused before it reached a filter, by the details of the reply.
-    pub fn refused(&self, details: &str) {
-        match details {
-            "path_normalization_failed" => self.downstream_rq_failed_path_normalization.inc(),
-            "path_normalization_redirect" => {
-                self.downstream_rq_redirected_with_normalized_path.inc();
-            }
-            "absolute_path_rejected" => self.downstream_rq_non_relative_path.inc(),
-            "upgrade_failed" => self.downstream_rq_ws_on_non_ws_route.inc(),
-            _ => {}
-        }
+    /// Counts what a local reply says of a request, by its details.
+    pub fn local_reply(&self, details: &str) {
+        let counter = match details {
+            "path_normalization_failed" => &self.downstream_rq_failed_path_normalization,
+            "path_normalization_redirect" => &self.downstream_rq_redirected_with_normalized_path,
+            "absolute_path_rejected" => &self.downstream_rq_non_relative_path,
+            "upgrade_failed" => &self.downstream_rq_ws_on_non_ws_route,
+            "stream_idle_timeout" => &self.downstream_rq_idle_timeout,
+            "max_duration_timeout" => &self.downstream_rq_max_duration_reached,
+            "request_overall_timeout" => &self.downstream_rq_timeout,
+            _ => return,
+        };
+        counter.inc();
     }
 }
 
@@ -170,30 +172,16 @@ group! {
         upstream_cx_http2_total "HTTP/2 connections made.",
         upstream_cx_connect_fail "Connections that failed to be made, timeouts included.",
         upstream_cx_connect_timeout "Connections not made within `connect_timeout`.",
-        upstream_cx_idle_timeout "Connections closed because they were idle.",
-        upstream_cx_max_duration_reached "Connections closed because of `max_connection_duration`.",
-        upstream_cx_max_requests "Connections closed because of `max_requests_per_connection`.",
         upstream_cx_overflow "Times the breaker for connections was full.",
         upstream_cx_none_healthy "Times no endpoint was eligible.",
         upstream_cx_protocol_error "Connections whose upstream broke the protocol.",
-        upstream_cx_close_notify "Connections closed by `connection: close` or GOAWAY.",
         upstream_cx_destroy "Connections closed.",
-        upstream_cx_destroy_local "Connections closed by us.",
-        upstream_cx_destroy_remote "Connections closed by the upstream.",
-        upstream_cx_destroy_with_active_rq "Connections closed with requests on them.",
-        upstream_cx_destroy_local_with_active_rq "Connections closed by us with requests on them.",
-        upstream_cx_destroy_remote_with_active_rq "Connections closed by the upstream with requests on them.",
-        upstream_cx_rx_bytes_total "Bytes received.",
-        upstream_cx_tx_bytes_total "Bytes sent.",
         upstream_rq_total "Requests that a connection took.",
         upstream_rq_pending_total "Requests that waited for a connection.",
         upstream_rq_pending_overflow "Requests refused by the breaker for pending requests.",
         upstream_rq_active_overflow "Requests refused by the breaker for requests.",
         upstream_rq_pending_failure_eject "Requests failed because their connection was not made.",
-        upstream_rq_cancelled "Requests cancelled before a connection took them.",
-        upstream_rq_maintenance_mode "Requests refused in maintenance mode.",
         upstream_rq_timeout "Requests that ran into the route timeout.",
-        upstream_rq_max_duration_reached "Requests that ran into their maximum duration.",
         upstream_rq_per_try_timeout "Attempts that ran into the per-try timeout.",
         upstream_rq_per_try_idle_timeout "Attempts that ran into the per-try idle timeout.",
         upstream_rq_rx_reset "Requests that the upstream reset.",
@@ -203,15 +191,10 @@ group! {
         upstream_rq_retry_overflow "Retries refused by the breaker or the budget.",
         upstream_rq_retry_limit_exceeded "Retries not made because `num_retries` were used up.",
         upstream_rq_retry_backoff_exponential "Retries after exponential back-off.",
-        upstream_rq_retry_backoff_ratelimited "Retries after the time that the upstream asked for.",
-        upstream_rq_0rtt "Requests sent as early data.",
         lb_healthy_panic "Picks in panic mode.",
         membership_change "Changes of the endpoints.",
         update_attempt "Assignments that arrived or were asked for.",
         update_success "Assignments taken.",
-        update_empty "Assignments without an endpoint.",
-        update_no_rebuild "Assignments that changed nothing.",
-        original_dst_host_invalid "Original destinations that were no address.",
         retry_or_shadow_abandoned "Retries or mirrors given up because the body outgrew the buffer.",
     }
     gauges {
@@ -222,8 +205,6 @@ group! {
         membership_healthy "Healthy endpoints, those in outlier ejection not counted.",
         membership_degraded "Degraded endpoints.",
         membership_excluded "Endpoints left out of load balancing.",
-        max_host_weight "The largest weight of an endpoint.",
-        version "A hash of the assignment's version.",
     }
     histograms {
         upstream_rq_time "From the request's start to the response's end.",
@@ -281,47 +262,26 @@ group! {
     ManagerStats
     counters {
         downstream_cx_total "Connections.",
-        downstream_cx_http1_total "HTTP/1.1 connections.",
-        downstream_cx_http2_total "HTTP/2 connections.",
-        downstream_cx_upgrades_total "Streams upgraded.",
         downstream_cx_destroy "Connections closed.",
-        downstream_cx_destroy_local "Connections closed by us.",
-        downstream_cx_destroy_remote "Connections closed by the peer.",
-        downstream_cx_destroy_active_rq "Connections closed with requests on them.",
-        downstream_cx_protocol_error "Connections whose peer broke the protocol.",
-        downstream_cx_idle_timeout "Connections closed because they were idle.",
-        downstream_cx_max_duration_reached "Connections closed because of `max_connection_duration`.",
-        downstream_cx_drain_close "Connections closed by draining.",
-        downstream_cx_rx_bytes_total "Bytes received.",
-        downstream_cx_tx_bytes_total "Bytes sent.",
         downstream_rq_total "Requests.",
         downstream_rq_http1_total "HTTP/1.1 requests.",
         downstream_rq_http2_total "HTTP/2 requests.",
         downstream_rq_rx_reset "Requests that the peer reset.",
-        downstream_rq_tx_reset "Requests that we reset.",
         downstream_rq_timeout "Requests that ran into `request_timeout`.",
-        downstream_rq_header_timeout "Requests that ran into `request_headers_timeout`.",
         downstream_rq_idle_timeout "Requests that ran into the stream idle timeout.",
         downstream_rq_max_duration_reached "Requests that ran into their maximum duration.",
         downstream_rq_failed_path_normalization "Requests refused because of their path.",
         downstream_rq_redirected_with_normalized_path "Requests redirected to their normalised path.",
         downstream_rq_non_relative_path "Requests refused because of an absolute path.",
-        downstream_rq_too_large "Requests refused because of their size.",
-        downstream_rq_response_before_rq_complete "Responses sent before the request was complete.",
         downstream_rq_ws_on_non_ws_route "Upgrades refused by the route.",
         rq_total "Requests that the router saw.",
         no_route "Requests without a route.",
         no_cluster "Requests whose cluster does not exist.",
         rq_direct_response "Requests answered by a direct response.",
         rq_redirect "Requests answered by a redirect.",
-        rq_reset_after_downstream_response_started "Requests reset after their response had begun.",
-        rs_too_large "Responses that outgrew a buffer.",
     }
     gauges {
         downstream_cx_active "Open connections.",
-        downstream_cx_http1_active "Open HTTP/1.1 connections.",
-        downstream_cx_http2_active "Open HTTP/2 connections.",
-        downstream_cx_upgrades_active "Upgraded streams.",
         downstream_rq_active "Requests in flight.",
     }
     histograms {
@@ -365,17 +325,13 @@ group! {
     ListenerStats
     counters {
         downstream_cx_total "Connections.",
-        downstream_cx_destroy "Connections closed.",
-        downstream_cx_overflow "Connections refused because of a limit.",
-        downstream_cx_transport_socket_connect_timeout "Connections whose handshake took too long.",
         downstream_pre_cx_timeout "Connections that ran into `listener_filters_timeout`.",
         no_filter_chain_match "Connections without a filter chain.",
     }
     gauges {
         downstream_cx_active "Open connections.",
-        downstream_pre_cx_active "Connections in listener filters.",
     }
-    histograms { downstream_cx_length_ms "Life of a connection.", }
+    histograms {}
     groups {}
 }
 
@@ -388,22 +344,6 @@ group! {
         state "0 live, 1 draining, 2 before initialisation, 3 initialising.",
         uptime "Seconds since the start.",
         concurrency "Worker threads.",
-        memory_allocated "Bytes allocated.",
-        memory_heap_size "Bytes of the heap.",
-        total_connections "Open downstream connections.",
-        days_until_first_cert_expiring "Days until the first certificate expires.",
-    }
-    histograms {}
-    groups {}
-}
-
-group! {
-    /// Envoy's statistics of the ADS stream (`control_plane.…`).
-    ControlPlaneStats
-    counters {}
-    gauges {
-        connected_state "1: connected.",
-        pending_requests "Requests waiting for the rate limit.",
     }
     histograms {}
     groups {}

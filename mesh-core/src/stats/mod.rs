@@ -11,8 +11,8 @@ mod sparse;
 pub mod text;
 
 pub use envoy::{
-    BreakerStats, ClusterStats, ControlPlaneStats, CorsStats, FaultStats, ListenerStats,
-    ManagerStats, OutlierStats, ResponseClasses, ResponseCodes, ServerStats,
+    BreakerStats, ClusterStats, CorsStats, FaultStats, ListenerStats, ManagerStats, OutlierStats,
+    ResponseClasses, ResponseCodes, ServerStats,
 };
 pub use metric::{Counter, Gauge, GaugeGuard, Histogram, HistogramValues};
 pub use request::{RequestLabels, RequestMetrics};
@@ -37,7 +37,6 @@ pub struct Stats {
     listeners: Named<ListenerStats>,
     requests: Mutex<HashMap<RequestLabels, Arc<RequestMetrics>>>,
     server: ServerStats,
-    control_plane: ControlPlaneStats,
 }
 
 impl Stats {
@@ -80,11 +79,6 @@ impl Stats {
         &self.server
     }
 
-    /// The statistics of the ADS stream.
-    pub fn control_plane(&self) -> &ControlPlaneStats {
-        &self.control_plane
-    }
-
     fn requests(&self) -> MutexGuard<'_, HashMap<RequestLabels, Arc<RequestMetrics>>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,20 +109,14 @@ impl Stats {
         each(&self.clusters, Scope::Cluster, visit);
         each(&self.managers, Scope::Http, visit);
         each(&self.listeners, Scope::Listener, visit);
-        let groups: [(Scope, &dyn Group); 2] = [
-            (Scope::Server, &self.server),
-            (Scope::ControlPlane, &self.control_plane),
-        ];
-        for (scope, group) in groups {
-            group.visit(&mut |name, metric| {
-                visit(Series {
-                    scope,
-                    tag: "",
-                    name,
-                    metric,
-                })
-            });
-        }
+        self.server.visit(&mut |name, metric| {
+            visit(Series {
+                scope: Scope::Server,
+                tag: "",
+                name,
+                metric,
+            })
+        });
     }
 }
 
@@ -148,7 +136,6 @@ enum Scope {
     Http,
     Listener,
     Server,
-    ControlPlane,
 }
 
 impl Scope {
@@ -158,7 +145,6 @@ impl Scope {
             Self::Http => "http",
             Self::Listener => "listener",
             Self::Server => "server",
-            Self::ControlPlane => "control_plane",
         }
     }
 }

@@ -93,7 +93,7 @@ impl Families {
             Scope::Cluster => Some("envoy_cluster_name"),
             Scope::Http => Some("envoy_http_conn_manager_prefix"),
             Scope::Listener => Some("envoy_listener_address"),
-            Scope::Server | Scope::ControlPlane => None,
+            Scope::Server => None,
         };
         if let Some(tag) = tag {
             // Istio ends a cluster's stat name with `;`, which its tag rule cuts off again.

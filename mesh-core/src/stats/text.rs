@@ -124,7 +124,6 @@ mod tests {
             "cluster.backend.upstream_cx_connect_ms: P0(nan,1) P25(nan,2) P50(nan,3) P75(nan,4) \
                 P90(nan,4.6) P95(nan,4.8) P99(nan,4.96) P99.5(nan,4.98) P99.9(nan,4.996) P100(nan,5)",
             "server.live: 0",
-            "control_plane.connected_state: 0",
         ] {
             assert!(text.iter().any(|l| l == line), "{line} in\n{text:#?}");
         }

@@ -48,9 +48,6 @@ impl Stream {
                     self.connection.info(),
                     &mut ThreadEntropy,
                 );
-                if let Err(reply) = &accepted {
-                    chain.stats().refused(&reply.details);
-                }
                 self.seen.enter(chain, parts.version);
                 self.seen.grpc = RequestHead::of(parts).is_grpc();
                 if accepted?.upgrade.is_some() {

@@ -161,8 +161,20 @@ impl Stream {
                 stats.responses.record(StatusCode::GATEWAY_TIMEOUT);
             }
             Outcome::PerTryTimeout => stats.upstream_rq_per_try_timeout.inc(),
-            Outcome::Reset(ResetReason::ProtocolError) => {
-                stats.responses.record(StatusCode::BAD_GATEWAY);
+            Outcome::Reset(reason) => {
+                let mut status = StatusCode::SERVICE_UNAVAILABLE;
+                match reason {
+                    ResetReason::ProtocolError => {
+                        stats.upstream_cx_protocol_error.inc();
+                        status = StatusCode::BAD_GATEWAY;
+                    }
+                    ResetReason::RemoteReset | ResetReason::RemoteRefusedStreamReset => {
+                        stats.upstream_rq_rx_reset.inc();
+                    }
+                    ResetReason::LocalReset => stats.upstream_rq_tx_reset.inc(),
+                    _ => {}
+                }
+                stats.responses.record(status);
             }
             _ => stats.responses.record(StatusCode::SERVICE_UNAVAILABLE),
         }
@@ -195,6 +207,9 @@ impl Stream {
                 LocalReply::failure(TIMEOUT, "upstream request timeout", ut, details)
             }
             Expired::PerTryIdle => {
+                if let Some(cluster) = &self.seen.cluster {
+                    cluster.stats().upstream_rq_per_try_idle_timeout.inc();
+                }
                 let details = "upstream_per_try_idle_timeout";
                 LocalReply::failure(TIMEOUT, "upstream request timeout", ut, details)
             }

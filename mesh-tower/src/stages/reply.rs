@@ -22,6 +22,9 @@ impl Stream {
         if let Some(flag) = reply.flag {
             self.seen.flags.set(flag);
         }
+        if let Some(chain) = &self.seen.chain {
+            chain.stats().local_reply(&reply.details);
+        }
         let kept = reply.is_failure.then(|| reply.clone());
         let closes = reply.closes_connection && self.downstream_version < Version::HTTP_2;
         let (status, mut headers, body) = reply.into_response(self.seen.grpc);

@@ -3,7 +3,7 @@
 mod clusters;
 mod page;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -23,6 +23,8 @@ pub(crate) type ConfigDump = Arc<dyn Fn(bool) -> serde_json::Value + Send + Sync
 #[derive(Clone)]
 pub(crate) struct Admin {
     pub(crate) plane: WeakDataPlane,
+    /// Since when the process runs.
+    pub(crate) started: Instant,
     pub(crate) ready: watch::Receiver<bool>,
     /// The configuration as received, as JSON; with endpoints if asked.
     pub(crate) config_dump: ConfigDump,
@@ -81,6 +83,16 @@ impl Admin {
         for cluster in snapshot.clusters() {
             cluster.refresh_gauges();
         }
+        let draining = plane.is_draining();
+        let ready = *self.ready.borrow();
+        let server = snapshot.stats().server();
+        server.uptime.set(self.started.elapsed().as_secs());
+        server.live.set(u64::from(ready && !draining));
+        server.state.set(match (draining, ready) {
+            (true, _) => 1,
+            (false, true) => 0,
+            (false, false) => 2,
+        });
         let page = match Page::of(path) {
             Some(page) => page,
             None => return text(StatusCode::NOT_FOUND, page::unknown(path)),
@@ -94,9 +106,9 @@ impl Admin {
         match page {
             Page::Help => text(StatusCode::OK, page::help()),
             Page::Ready => {
-                if plane.is_draining() {
+                if draining {
                     text(StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n")
-                } else if *self.ready.borrow() {
+                } else if ready {
                     text(StatusCode::OK, "LIVE\n")
                 } else {
                     text(StatusCode::SERVICE_UNAVAILABLE, "PRE_INITIALIZING\n")

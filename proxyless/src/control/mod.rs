@@ -99,6 +99,7 @@ impl Thread {
             let (subscription, config_dump) = self.subscribe();
             let state = Admin {
                 plane: plane.clone(),
+                started: std::time::Instant::now(),
                 ready,
                 config_dump,
                 quit,
