@@ -131,9 +131,10 @@ impl LogLevel {
 impl Args {
     /// The bootstrap, read and checked.
     pub(crate) fn bootstrap(&self) -> Result<Bootstrap, InvalidBootstrap> {
-        let mut node = NodeOverrides::default();
-        node.service_node = self.service_node.clone();
-        node.service_cluster = self.service_cluster.clone();
+        let node = NodeOverrides {
+            service_node: self.service_node.clone(),
+            service_cluster: self.service_cluster.clone(),
+        };
         match (&self.config_path, &self.config_yaml) {
             (Some(path), _) => Bootstrap::from_envoy_file(path, &node),
             (None, text) => Bootstrap::from_envoy(text.as_deref().unwrap_or_default(), &node),

@@ -30,7 +30,9 @@ pub(crate) struct IdleReaper {
     tick: Tick,
 }
 
-type Watched = Weak<Mutex<Vec<(Weak<Pool>, u32)>>>;
+type Pools = Mutex<Vec<(Weak<Pool>, u32)>>;
+
+type Watched = Weak<Pools>;
 
 impl IdleReaper {
     pub(crate) fn tick(&self) -> &Tick {
@@ -64,7 +66,7 @@ impl IdleReaper {
     }
 }
 
-async fn reap(pools: Arc<Mutex<Vec<(Weak<Pool>, u32)>>>, tick: Tick) {
+async fn reap(pools: Arc<Pools>, tick: Tick) {
     loop {
         tokio::time::sleep(TICK).await;
         let now = tick.0.fetch_add(1, Ordering::Relaxed) + 1;
