@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use mesh_core::Entropy;
 use tower_service::Service;
@@ -163,6 +163,7 @@ where
         attempts: 0,
         sent: false,
         is_empty,
+        is_head: parts.method == Method::HEAD,
         downstream_version,
     };
     ResponseFuture::new(inner.clone(), stream, parts, body)

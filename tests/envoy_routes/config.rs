@@ -303,7 +303,7 @@ impl Generator<'_> {
         }
         match self.random.below(6) {
             0 => forward["host_rewrite_literal"] = json!("host.test"),
-            1 => forward["host_rewrite_header"] = json!("x-b"),
+            1 => forward["host_rewrite_header"] = json!("x-host"),
             _ => {}
         }
         if self.random.chance(15) {

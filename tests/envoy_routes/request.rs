@@ -12,7 +12,7 @@ use mesh_testkit::{
 pub(crate) struct Case {
     /// Which route table.
     pub(crate) table: u16,
-    method: &'static str,
+    pub(crate) method: &'static str,
     host: &'static str,
     target: String,
     headers: Vec<(&'static str, String)>,
@@ -84,10 +84,15 @@ impl Case {
         if random.chance(40) {
             headers.push(("x-cluster", format!("c{}", random.below(4))));
         }
-        if random.chance(40) {
+        // Always a number: without one the cluster is drawn by chance.
+        headers.push((
+            "x-weight",
+            random.one(&["0", "17", "33", "99", "1000"]).to_string(),
+        ));
+        if random.chance(50) {
             headers.push((
-                "x-weight",
-                random.one(&["0", "17", "99", "1000", "x"]).to_string(),
+                "x-host",
+                random.one(&["new.test", "new.test:99"]).to_string(),
             ));
         }
         if random.chance(10) {

@@ -27,7 +27,11 @@ impl Stream {
         }
         let kept = reply.is_failure.then(|| reply.clone());
         let closes = reply.closes_connection && self.downstream_version < Version::HTTP_2;
-        let (status, mut headers, body) = reply.into_response(self.seen.grpc);
+        self.limits.update(self.progress.as_deref());
+        let (status, mut headers, mut body) = reply.into_response(self.seen.grpc);
+        if self.is_head {
+            body = Bytes::new();
+        }
         if let (Some(at), Some(table)) = (self.route, self.table()) {
             let cx = self.format_context();
             table.finalize_response(at, self.selected.as_ref(), &mut headers, &cx);
@@ -64,6 +68,7 @@ impl Stream {
     /// What response header formats read.
     pub(super) fn format_context(&self) -> FormatContext<'_> {
         let mut cx = FormatContext::new(self.kept_head(), self.connection.info());
+        cx.protocol = Some(self.downstream_version);
         cx.upstream_host = self
             .seen
             .in_flight

@@ -1,6 +1,6 @@
 //! The upstream's response on its way up: router's headers, header operations, filters, Downstream stage.
 
-use http::{HeaderMap, HeaderName, StatusCode, response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header::CONNECTION, response};
 use mesh_core::{downstream, outcome::Outcome};
 
 use super::router::ATTEMPT_COUNT;
@@ -79,5 +79,15 @@ impl Stream {
         with_date(|date| {
             downstream::on_response(chain.manager(), status, headers, date, request_id, upgraded);
         });
+        if !upgraded && self.answers_early() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+
+    /// Whether an HTTP/1 request is answered before it was read to its end: the rest is not waited for
+    /// (Envoy `ActiveStream::encodeHeaders`).
+    fn answers_early(&self) -> bool {
+        let unread = !self.is_empty && self.limits.complete.is_none();
+        unread && self.downstream_version < Version::HTTP_2 && !self.connection.info().in_process
     }
 }

@@ -2,7 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use http::{HeaderValue, Method, Response, Uri, Version, header::HOST, uri};
+use http::{
+    HeaderValue, Method, Response, Uri, Version,
+    header::{CONTENT_LENGTH, HOST},
+    uri,
+};
+use http_body::Body as _;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use mesh_core::{
@@ -206,6 +211,20 @@ async fn open(
 /// Origin form and a `host` header, as HTTP/1.1 wants them; CONNECT keeps its authority form.
 fn prepare(request: &mut http::Request<PooledBody>) -> Result<(), TransportError> {
     *request.version_mut() = Version::HTTP_11;
+    // Envoy says so for every method that usually has a body (`HeaderUtility::requestShouldHaveNoBody`).
+    let without_body = [
+        Method::GET,
+        Method::HEAD,
+        Method::DELETE,
+        Method::TRACE,
+        Method::CONNECT,
+    ];
+    if request.body().is_end_stream() && !without_body.contains(request.method()) {
+        request
+            .headers_mut()
+            .entry(CONTENT_LENGTH)
+            .or_insert(HeaderValue::from_static("0"));
+    }
     let invalid = |e: http::Error| TransportError::unsent(ResetReason::LocalReset).with_source(e);
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     if let Some(authority) = &parts.authority {
