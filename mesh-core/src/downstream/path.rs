@@ -302,4 +302,27 @@ mod tests {
         assert_eq!(path(EscapedSlashes::RejectRequest), Err(Refused));
         assert_eq!(path(EscapedSlashes::UnescapeAndForward), Ok(unescaped));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_path_stays_a_path_without_dot_segments(
+            came in "/([a./\\\\;%2eE5cF?]|\\PC){0,24}",
+            merge: bool,
+            unescape: bool,
+        ) {
+            let escaped = match unescape {
+                true => EscapedSlashes::UnescapeAndForward,
+                false => EscapedSlashes::KeepUnchanged,
+            };
+            if let Ok(normal) = normalise(&manager(merge, escaped), &came) {
+                let now = normal.path.unwrap_or(came);
+                let path = now.split('?').next().unwrap_or_default();
+                proptest::prop_assert!(path.starts_with('/'));
+                proptest::prop_assert!(!path.contains('\\'));
+                for segment in path.split('/') {
+                    proptest::prop_assert!(segment != "." && segment != "..", "{path}");
+                }
+            }
+        }
+    }
 }

@@ -6,6 +6,8 @@
 mod chain;
 mod cors;
 mod fault;
+#[cfg(test)]
+mod tests;
 
 pub use chain::{ChainVerdict, FilterChain, FilterStates, RouteFilters};
 pub use cors::CorsPolicy;
