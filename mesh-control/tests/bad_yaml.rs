@@ -113,7 +113,7 @@ fn virtual_services() {
     check(
         &vs("  http: [{route: [{destination: {host: reviews}}]}]\n"),
         true,
-        "bad.yaml:4: VirtualService default/reviews: spec: virtual service must have at least one host; add hosts",
+        "bad.yaml:4: VirtualService default/reviews: spec: has no hosts, so it is a delegate, which is not supported yet; add hosts",
     );
     check(
         &vs("  hosts: [\"*\"]\n  http: [{route: [{destination: {host: reviews}}]}]\n"),

@@ -420,3 +420,71 @@ async fn the_samples_are_what_istiod_makes_of_them() {
         compare_folder(folder.path()).await;
     }
 }
+
+/// What is wrong for istiod is wrong here, and the other way round, but for what is not supported yet.
+#[tokio::test]
+#[ignore = "needs istiod: cargo verify"]
+async fn the_same_documents_are_refused() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/validation");
+    let program =
+        std::env::var("MESH_ISTIOD").expect("MESH_ISTIOD names the program (run by cargo verify)");
+    let output = Command::new(program)
+        .arg("--check")
+        .arg("--dir")
+        .arg(&folder)
+        .stdin(Stdio::null())
+        .output();
+    let output = output.await.unwrap();
+    let mut theirs = std::collections::BTreeMap::new();
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let Some((number, reason)) = line
+            .strip_prefix("refused: cases.yaml:")
+            .and_then(|rest| rest.split_once(": "))
+        else {
+            continue;
+        };
+        theirs.insert(number.parse::<usize>().unwrap(), reason.to_owned());
+    }
+    assert!(theirs.len() > 50, "istiod refused only {theirs:?}");
+    let text = std::fs::read_to_string(folder.join("cases.yaml")).unwrap();
+    let mut found = Vec::new();
+    for (number, document) in (1..).zip(mesh_control::validate_documents(
+        &text,
+        "cases.yaml",
+        "default",
+    )) {
+        // Envoy refuses these: 305 leaves a route without an action, and 600 and "a b" are out of bounds
+        let stricter = [
+            "305 is no redirect code",
+            "is the number 600",
+            "\"a b\" is no header name",
+        ];
+        let supported = document
+            .problems
+            .iter()
+            .all(|p| !p.message.contains("not supported yet"));
+        match (document.is_accepted(), theirs.get(&number)) {
+            (true, Some(reason)) => found.push(format!(
+                "only istiod refuses ({reason}):\n{}",
+                document.text
+            )),
+            (false, None)
+                if stricter
+                    .iter()
+                    .any(|part| document.problems[0].message.contains(part)) => {}
+            (false, None) if supported => {
+                found.push(format!(
+                    "only we refuse ({}):\n{}",
+                    document.problems[0], document.text
+                ));
+            }
+            _ => {}
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "{} differences:\n{}",
+        found.len(),
+        found.join("\n")
+    );
+}

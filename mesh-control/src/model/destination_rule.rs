@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::http_route::subset_name;
 use super::{Metadata, names, virtual_service};
 use crate::yaml::{At, Fields};
 
@@ -135,8 +136,11 @@ impl Subset {
     fn read(at: &At<'_>) -> Self {
         let fields = at.fields();
         let subset = Subset {
-            name: fields.string("name"),
-            labels: fields.string_map("labels"),
+            name: fields.get("name").map(subset_name).unwrap_or_default(),
+            labels: fields
+                .get("labels")
+                .map(|at| names::selector(&at))
+                .unwrap_or_default(),
             traffic_policy: fields
                 .get("trafficPolicy")
                 .map(|at| TrafficPolicy::read(&at, true)),
@@ -152,7 +156,11 @@ impl Subset {
 impl TrafficPolicy {
     fn read(at: &At<'_>, with_ports: bool) -> Self {
         let fields = at.fields();
-        if fields.is_empty() {
+        if !fields.has_any_but(&["port", "portLevelSettings"])
+            && fields
+                .get("portLevelSettings")
+                .is_none_or(|at| at.items().is_empty())
+        {
             let what = if with_ports {
                 "traffic policy"
             } else {
@@ -342,7 +350,8 @@ impl ConnectionPool {
         self.max_connection_duration = fields
             .get("maxConnectionDuration")
             .map(|at| at.duration_from_1ms());
-        self.idle_timeout = fields.get("idleTimeout").map(|at| at.duration_from_1ms());
+        // 0 turns it off
+        self.idle_timeout = fields.get("idleTimeout").map(|at| at.duration());
         self.keepalive = fields.get("tcpKeepalive").map(|at| {
             let fields = at.fields();
             let keepalive = Keepalive {

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Metadata, Protocol, names};
 use crate::yaml::{At, Fields};
@@ -34,6 +34,18 @@ impl Gateway {
         if servers.is_empty() {
             spec.at()
                 .refuse("gateway must have at least one server", "add servers");
+        }
+        let mut names = BTreeSet::new();
+        for server in &servers {
+            if !server.name.is_empty() && !names.insert(server.name.as_str()) {
+                spec.at().refuse(
+                    format_args!(
+                        "port names in servers must be unique: duplicate name {}",
+                        server.name
+                    ),
+                    "give every port its own name",
+                );
+            }
         }
         let gateway = Gateway {
             selector: spec.string_map("selector"),
@@ -78,6 +90,12 @@ impl Server {
             port.ignore(&["targetPort"]);
             port.finish();
         }
+        if !server.bind.is_empty() && server.bind.parse::<std::net::IpAddr>().is_err() {
+            at.refuse(
+                format_args!("{} is not a valid IP", server.bind),
+                "write an address, or remove bind",
+            );
+        }
         if server.hosts.is_empty() {
             at.refuse(
                 "server config must contain at least one host",
@@ -104,8 +122,19 @@ impl ServerHost {
             Some((namespace, host)) => (namespace, host),
             None => ("*", text.as_str()),
         };
+        if namespace == "~" {
+            at.refuse(
+                "invalid namespace value \"~\" in gateway",
+                "write a namespace, . or *",
+            );
+        }
         if let Some(wrong) = names::invalid_host(host) {
             at.refuse(format_args!("{host:?} {wrong}"), "write a domain, or *");
+        } else if host != "*" && !host.contains('.') {
+            at.refuse(
+                "short names (non FQDN) are not allowed",
+                "write a full domain",
+            );
         }
         ServerHost {
             namespace: namespace.to_owned(),

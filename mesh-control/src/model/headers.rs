@@ -25,6 +25,9 @@ impl HeaderOps {
             add: header_map(&fields, "add"),
             remove: fields.list("remove", |at| {
                 let name = at.string();
+                if name.eq_ignore_ascii_case("host") {
+                    at.refuse("the Host header cannot be removed", "set it");
+                }
                 check_name(&at, &name);
                 name
             }),

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::headers::check_name;
+use super::names;
 use crate::yaml::At;
 
 /// How a text is matched.
@@ -61,8 +62,8 @@ impl StringMatch {
     fn read_with_value(at: At<'_>, of: &str) -> Self {
         let matched = StringMatch::read(at.clone());
         if matched == StringMatch::Present {
-            at.refuse(
-                format_args!("the {of} match is empty"),
+            at.without_effect(
+                format_args!("the {of} match is empty, it matches everything"),
                 "write one of exact, prefix or regex",
             );
         }
@@ -113,8 +114,15 @@ impl HttpMatch {
                     .collect(),
                 None => BTreeMap::new(),
             },
-            port: fields.get("port").map(|at| u32::from(at.port())),
-            source_labels: fields.string_map("sourceLabels"),
+            // 0 is as good as none
+            port: fields
+                .get("port")
+                .map(|at| at.number(u16::MAX.into()))
+                .filter(|port| *port > 0),
+            source_labels: fields
+                .get("sourceLabels")
+                .map(|at| names::selector(&at))
+                .unwrap_or_default(),
             source_namespace: fields.string("sourceNamespace"),
             gateways: fields.list("gateways", |at| {
                 super::virtual_service::gateway_name(&at.string(), namespace)

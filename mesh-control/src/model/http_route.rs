@@ -209,13 +209,19 @@ impl Destination {
                     "use port.number",
                 );
             }
-            let port = fields.get("number").map(|at| u32::from(at.port()));
+            let named = fields.get("name").is_some();
+            let number = if named {
+                fields.get("number")
+            } else {
+                fields.require("number")
+            };
+            let port = number.map(|at| u32::from(at.port()));
             fields.finish();
             port
         });
         let destination = Destination {
             host: host.unwrap_or_default(),
-            subset: fields.string("subset"),
+            subset: fields.get("subset").map(subset_name).unwrap_or_default(),
             port,
         };
         fields.finish_with(&[
@@ -225,6 +231,18 @@ impl Destination {
         ]);
         destination
     }
+}
+
+/// The name of a subset.
+pub(crate) fn subset_name(at: At<'_>) -> String {
+    let name = at.string();
+    if !name.is_empty() && !names::is_label(&name) {
+        at.refuse(
+            format_args!("subset name is invalid: {name}"),
+            "use letters, digits and hyphens",
+        );
+    }
+    name
 }
 
 impl HttpDestination {
@@ -343,7 +361,8 @@ impl Rewrite {
                 super::http_match::check_regex(&at, &regex);
                 regex
             });
-            let pair = (pattern.unwrap_or_default(), fields.string("rewrite"));
+            let rewrite = fields.require("rewrite").map(|at| at.string());
+            let pair = (pattern.unwrap_or_default(), rewrite.unwrap_or_default());
             fields.finish();
             pair
         });

@@ -1,3 +1,7 @@
+use std::collections::BTreeMap;
+
+use crate::yaml::At;
+
 /// The DNS domain of the cluster.
 pub(crate) const DOMAIN: &str = "cluster.local";
 
@@ -16,8 +20,7 @@ pub(crate) fn invalid_host(host: &str) -> Option<&'static str> {
     let label = |l: &str| {
         !l.is_empty()
             && l.len() <= 63
-            && l.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
             && !l.starts_with('-')
             && !l.ends_with('-')
     };
@@ -33,4 +36,43 @@ pub(crate) fn invalid_host(host: &str) -> Option<&'static str> {
         return Some("a wildcard is allowed only at the start of a host");
     }
     (host.len() > 255 || !rest.split('.').all(label)).then_some("is no host name")
+}
+
+/// Whether a text is a DNS label, as subsets are named.
+pub(crate) fn is_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Reads labels that select something, refusing what can be no label.
+pub(crate) fn selector(at: &At<'_>) -> BTreeMap<String, String> {
+    for (key, at) in at.entries() {
+        let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
+        if !is_label_part(name) {
+            at.refuse(
+                format_args!("invalid tag key: {key:?}"),
+                "write a label such as app",
+            );
+        }
+        let value = at.node().as_str().unwrap_or_default();
+        if !value.is_empty() && !is_label_part(value) {
+            at.refuse(
+                format_args!("invalid tag value: {value:?}"),
+                "write a value of letters, digits, -, _ and .",
+            );
+        }
+    }
+    at.string_map()
+}
+
+fn is_label_part(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && edge(text.bytes().next())
+        && edge(text.bytes().last())
 }

@@ -78,6 +78,10 @@ const RETRY_POLICIES: [&str; 16] = [
     "unavailable",
 ];
 
+const METHODS: [&str; 10] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "*",
+];
+
 impl Retries {
     pub(crate) fn read(at: At<'_>) -> Self {
         let fields = at.fields();
@@ -149,9 +153,10 @@ fn delay(at: At<'_>) -> Option<Delay> {
         "exponentialDelay not supported yet, use fixedDelay",
     );
     let percent = fault_percent(&fields);
-    let fixed = fields
-        .require("fixedDelay")
-        .map(|at| at.duration_from_1ms());
+    let fixed = fields.get("fixedDelay").map(|at| at.duration_from_1ms());
+    if fixed.is_none() {
+        at.without_effect("has no fixedDelay, so nothing is delayed", "add fixedDelay");
+    }
     fields.finish_with(&[("duration", "fixedDelay"), ("delay", "fixedDelay")]);
     Some(Delay {
         fixed: fixed?,
@@ -179,10 +184,12 @@ fn abort(at: At<'_>) -> Option<Abort> {
     let grpc = fields
         .get("grpcStatus")
         .map(|at| AbortStatus::Grpc(grpc_status(&at)));
-    if http.is_some() == grpc.is_some() {
-        at.refuse(
-            "needs exactly one of httpStatus and grpcStatus",
-            "write httpStatus or grpcStatus",
+    if http.is_some() && grpc.is_some() {
+        at.refuse("has both httpStatus and grpcStatus", "keep one of them");
+    } else if http.is_none() && grpc.is_none() {
+        at.without_effect(
+            "has no status, so nothing is aborted",
+            "add httpStatus or grpcStatus",
         );
     }
     fields.finish_with(&[("status", "httpStatus"), ("code", "httpStatus")]);
@@ -255,20 +262,25 @@ fn grpc_status(at: &At<'_>) -> u32 {
         .iter()
         .position(|name| *name == text)
         .and_then(|n| u32::try_from(n).ok());
-    let code = by_name.or_else(|| text.parse().ok().filter(|n| *n <= 16));
-    if code.is_none() {
+    if by_name.is_none() {
         at.refuse(
             format_args!("gRPC status {text:?} is not supported"),
             "write a name such as UNAVAILABLE",
         );
     }
-    code.unwrap_or_default()
+    by_name.unwrap_or_default()
 }
 
 impl Cors {
     pub(crate) fn read(at: At<'_>) -> Self {
         let fields = at.fields();
-        let mut allow_origins = fields.list("allowOrigins", StringMatch::read);
+        let mut allow_origins = fields.list("allowOrigins", |at| {
+            let origin = StringMatch::read(at.clone());
+            if origin == StringMatch::Present {
+                at.refuse("the origin is empty", "write one of exact, prefix or regex");
+            }
+            origin
+        });
         if let Some(at) = fields.get("allowOrigin") {
             at.warn("is deprecated", "write allowOrigins: [{exact: …}]");
             if allow_origins.is_empty() {
@@ -277,10 +289,28 @@ impl Cors {
         }
         let cors = Cors {
             allow_origins,
-            allow_methods: fields.strings("allowMethods"),
+            allow_methods: fields.list("allowMethods", |at| {
+                let method = at.string();
+                if !METHODS.contains(&method.as_str()) {
+                    at.refuse(
+                        format_args!("{method:?} is not a supported HTTP method"),
+                        METHODS.join(", "),
+                    );
+                }
+                method
+            }),
             allow_headers: fields.strings("allowHeaders"),
             expose_headers: fields.strings("exposeHeaders"),
-            max_age: fields.get("maxAge").map(|at| at.duration()),
+            max_age: fields.get("maxAge").map(|at| {
+                let age = at.duration_from_1ms();
+                if age.subsec_nanos() > 0 {
+                    at.refuse(
+                        "max_age duration is accurate only to seconds precision",
+                        "write whole seconds",
+                    );
+                }
+                age
+            }),
             allow_credentials: fields.get("allowCredentials").map(|at| at.bool()),
             forward_unmatched_preflights: fields
                 .get("unmatchedPreflights")

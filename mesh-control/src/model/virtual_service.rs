@@ -33,7 +33,16 @@ pub(crate) fn gateway_name(name: &str, namespace: &str) -> String {
 impl VirtualService {
     pub(crate) fn read(spec: Fields<'_>, metadata: Metadata) -> Self {
         let namespace = metadata.namespace.clone();
-        let mut gateways = spec.list("gateways", |at| gateway_name(&at.string(), &namespace));
+        let mut gateways = spec.list("gateways", |at| {
+            let name = at.string();
+            if name.is_empty() {
+                at.refuse(
+                    "a gateway's name cannot be empty",
+                    "write the name of a Gateway, or mesh",
+                );
+            }
+            gateway_name(&name, &namespace)
+        });
         if gateways.is_empty() {
             gateways.push(MESH_GATEWAY.to_owned());
         }
@@ -61,8 +70,10 @@ impl VirtualService {
             })
             .collect();
         if hosts.is_empty() {
-            spec.at()
-                .refuse("virtual service must have at least one host", "add hosts");
+            spec.at().refuse(
+                "has no hosts, so it is a delegate, which is not supported yet",
+                "add hosts",
+            );
         }
         for protocol in ["tls", "tcp"] {
             if let Some(at) = spec.get(if protocol == "tls" { "tls" } else { "tcp" }) {
@@ -98,18 +109,26 @@ impl VirtualService {
 
 /// `exportTo`: `.`, `*` or namespaces; empty means everywhere.
 pub(crate) fn export_to(spec: &Fields<'_>) -> Vec<String> {
-    spec.list("exportTo", |at| {
+    let namespaces = spec.list("exportTo", |at| {
         let to = at.string();
-        let label =
-            |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if to != "." && to != "*" && to != "~" && !label(&to) {
+        if !matches!(to.as_str(), "." | "*" | "~") && !names::is_label(&to) {
             at.refuse(
                 format_args!("{to:?} is no namespace"),
                 "write \".\", \"*\" or a namespace",
             );
         }
         to
-    })
+    });
+    if namespaces.len() > 1
+        && namespaces.iter().any(|to| to == "*")
+        && let Some(at) = spec.get("exportTo")
+    {
+        at.refuse(
+            "cannot have both public (*) and non-public exportTo values for a resource",
+            "keep \"*\"",
+        );
+    }
+    namespaces
 }
 
 /// Whether something of `namespace` with this `exportTo` is seen from `client`.

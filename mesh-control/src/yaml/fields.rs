@@ -325,6 +325,13 @@ impl<'a> Fields<'a> {
         self.entries.is_empty()
     }
 
+    /// Whether there is a field other than those.
+    pub(crate) fn has_any_but(&self, names: &[&str]) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| !names.contains(&entry.key.as_str()))
+    }
+
     /// A field; `None` if it is missing or null.
     pub fn get(&self, name: &'static str) -> Option<At<'a>> {
         self.known.borrow_mut().push(name);
