@@ -51,7 +51,9 @@ impl Timer {
 impl Drop for Timer {
     fn drop(&mut self) {
         if let Some(entry) = &self.0 {
-            entry.wheel.lock().release(entry.key);
+            // Dropping a waker may drop a task, and with it timers: never under the lock.
+            let waker = entry.wheel.lock().release(entry.key);
+            drop(waker);
         }
     }
 }
@@ -125,8 +127,10 @@ impl Wheel {
     fn arm(&self, key: u32, at: Moment, waker: &Waker) {
         let tick = self.tick_of(at);
         let mut places = self.lock();
-        let driver = places.arm(key, tick, waker);
+        let replaced = places.set_waker(key, waker);
+        let driver = places.arm(key, tick);
         drop(places);
+        drop(replaced);
         if let Some(driver) = driver {
             driver.wake();
         }
@@ -139,9 +143,9 @@ impl Wheel {
         places.fire(tick, due);
         let next = places.first_occupied();
         places.next = next.unwrap_or(u64::MAX);
-        if !places.driver.as_ref().is_some_and(|w| w.will_wake(driver)) {
-            places.driver = Some(driver.clone());
-        }
+        let replaced = places.driver.replace(driver.clone());
+        drop(places);
+        drop(replaced);
         next.map(|tick| {
             self.base
                 .after(Duration::from_nanos(tick.saturating_mul(TICK)))
@@ -190,22 +194,29 @@ impl Places {
         (self.nodes.len() - 1) as u32
     }
 
-    fn release(&mut self, key: u32) {
+    fn release(&mut self, key: u32) -> Option<Waker> {
         self.unlink(key);
         let free = self.free;
         let node = self.node(key);
-        node.waker = None;
         node.next = free;
+        let waker = node.waker.take();
         self.free = key;
+        waker
+    }
+
+    /// Returns the waker that was there before, if it was another.
+    fn set_waker(&mut self, key: u32, waker: &Waker) -> Option<Waker> {
+        let node = self.node(key);
+        if node.waker.as_ref().is_some_and(|w| w.will_wake(waker)) {
+            return None;
+        }
+        node.waker.replace(waker.clone())
     }
 
     /// Links the node at a tick; returns the driver if it would sleep too long.
-    fn arm(&mut self, key: u32, tick: u64, waker: &Waker) -> Option<Waker> {
+    fn arm(&mut self, key: u32, tick: u64) -> Option<Waker> {
         let tick = tick.max(self.fired + 1);
         let node = self.node(key);
-        if !node.waker.as_ref().is_some_and(|w| w.will_wake(waker)) {
-            node.waker = Some(waker.clone());
-        }
         if node.linked && node.at == tick {
             return None;
         }
@@ -340,7 +351,7 @@ impl Future for Driver {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::{future::poll_fn, task::Wake};
 
     use super::*;
 
@@ -403,6 +414,28 @@ mod tests {
             Timer::default().arm(at, waker);
         }
         assert_eq!(wheel.lock().nodes.len(), 100);
+    }
+
+    /// The last waker of a task drops the task: a timer in it takes the lock.
+    #[tokio::test(start_paused = true)]
+    async fn a_waker_that_owns_a_timer_is_not_dropped_under_the_lock() {
+        struct Task(#[allow(dead_code)] Mutex<Timer>);
+        impl Wake for Task {
+            fn wake(self: Arc<Self>) {}
+        }
+        let at = Moment::now().after(Duration::from_secs(1));
+        let owning = || {
+            let mut inner = Timer::default();
+            inner.arm(at, Waker::noop());
+            Waker::from(Arc::new(Task(Mutex::new(inner))))
+        };
+        let mut timer = Timer::default();
+        timer.arm(at, &owning());
+        timer.arm(at, &owning());
+        drop(timer);
+        let mut due = Timer::default();
+        due.arm(at, &owning());
+        tokio::time::sleep(Duration::from_secs(2)).await;
     }
 
     #[test]

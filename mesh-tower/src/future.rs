@@ -277,7 +277,7 @@ impl Stream {
                 None
             }
             Slow::Address(Ok(address)) => {
-                self.original_destination = Some(address);
+                self.original_destination = Some(Box::new(address));
                 None
             }
             Slow::Address(Err(error)) => Some(dns_failed(&error)),

@@ -51,7 +51,7 @@ pub(crate) struct Stream {
     pub(crate) slow: Option<SlowFuture>,
     pub(crate) kept: Option<Box<Kept>>,
     /// Resolved for a cluster without endpoints of its own.
-    pub(crate) original_destination: Option<SocketAddr>,
+    pub(crate) original_destination: Option<Box<SocketAddr>>,
     pub(crate) attempts: u32,
     /// Any byte of any attempt may have left.
     pub(crate) sent: bool,

@@ -22,11 +22,18 @@ pub struct RetryState {
     /// Retries so far.
     retries: u32,
     back_off: BackOff,
-    /// `x-envoy-retriable-status-codes`, besides the policy's.
-    status_codes: Vec<u16>,
-    /// `x-envoy-retriable-header-names`, besides the policy's matchers.
-    header_names: Vec<HeaderName>,
+    /// What headers of the request add to the policy; few do.
+    named: Option<Box<Named>>,
     clock: Option<fn() -> SystemTime>,
+}
+
+/// What a request's own headers name as retriable.
+#[derive(Clone, Debug)]
+struct Named {
+    /// `x-envoy-retriable-status-codes`.
+    status_codes: Vec<u16>,
+    /// `x-envoy-retriable-header-names`.
+    header_names: Vec<HeaderName>,
 }
 
 /// What to do with an attempt's outcome.
@@ -77,8 +84,12 @@ impl RetryState {
             },
             retries: 0,
             back_off: BackOff::new(policy),
-            status_codes: list(header("x-envoy-retriable-status-codes")),
-            header_names: list(header("x-envoy-retriable-header-names")),
+            named: asks.then(|| {
+                Box::new(Named {
+                    status_codes: list(header("x-envoy-retriable-status-codes")),
+                    header_names: list(header("x-envoy-retriable-header-names")),
+                })
+            }),
             clock: None,
         })
     }
@@ -153,7 +164,10 @@ impl RetryState {
 
     fn has_status_code(&self, policy: Option<&RetryPolicy>, status: u16) -> bool {
         policy.is_some_and(|policy| policy.retriable_status_codes.contains(&status))
-            || self.status_codes.contains(&status)
+            || self
+                .named
+                .as_ref()
+                .is_some_and(|named| named.status_codes.contains(&status))
     }
 
     fn has_retriable_header(&self, policy: Option<&RetryPolicy>, headers: &HeaderMap) -> bool {
@@ -170,10 +184,10 @@ impl RetryState {
             matches!(matcher.name, MatchedHeader::Name(_)) && matcher.matches(&head, &mut scratch)
         };
         policy.is_some_and(|policy| policy.retriable_headers.iter().any(&mut matches))
-            || self
-                .header_names
-                .iter()
-                .any(|name| headers.contains_key(name))
+            || self.named.as_ref().is_some_and(|named| {
+                let names = &named.header_names;
+                names.iter().any(|name| headers.contains_key(name))
+            })
     }
 }
 

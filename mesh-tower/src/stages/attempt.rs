@@ -78,6 +78,8 @@ impl Stream {
         let cluster = self.seen.cluster.as_ref().ok_or(None)?;
         let destination = self
             .original_destination
+            .as_deref()
+            .copied()
             .or_else(|| self.connection.info().local);
         let mut cx = PickContext::first(destination);
         cx.shard = shard();
