@@ -42,6 +42,10 @@ pub(crate) async fn run(args: DemoArgs) -> Result<ExitCode, Error> {
         Some(dir) => return Err(format!("--dir {}: no such folder", dir.display()).into()),
         None => example::fresh_copy(&std::path::absolute("target/demo")?)?,
     };
+    if let Some(file) = &args.state {
+        // of an earlier run; who waits for the file must not find that one
+        let _ = std::fs::remove_file(file);
+    }
     eprintln!("starting the mesh in {}", dir.display());
     let processes = Processes::start(&dir)?;
     let demo = Demo {
@@ -54,10 +58,6 @@ pub(crate) async fn run(args: DemoArgs) -> Result<ExitCode, Error> {
         () = ended => Ok(()),
     };
     processes.stop().await;
-    if let Some(file) = &args.state {
-        // it names processes that are gone
-        let _ = std::fs::remove_file(file);
-    }
     played.map(|()| ExitCode::SUCCESS)
 }
 
