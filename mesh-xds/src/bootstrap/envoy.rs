@@ -12,7 +12,9 @@ use prost_reflect::DynamicMessage;
 use super::{Bootstrap, InvalidBootstrap, ads_target, node, yaml_options};
 use crate::{
     decode::{self, socket_address, supported},
+    graph::References,
     problems::Problems,
+    store::ResourceStore,
 };
 
 const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
@@ -48,10 +50,15 @@ pub(super) fn read(text: &str, overrides: &NodeOverrides) -> Result<Bootstrap, I
         target.subscribe_as(&node);
     }
     let (listeners, clusters) = p.field("static_resources", |p| {
-        (
-            static_listeners(p, resources),
-            static_clusters(p, resources, control_plane_clusters(&message)),
-        )
+        if !resources.secrets.is_empty() {
+            p.error_at("secrets", "not supported yet");
+        }
+        let listeners = static_listeners(p, resources);
+        let clusters = static_clusters(p, resources, control_plane_clusters(&message));
+        if ads.is_none() && p.is_ok() {
+            refuse_references(p, &listeners, &clusters);
+        }
+        (listeners, clusters)
     });
     let admin = p.field("admin", |p| {
         let address = message.admin.as_ref()?.address.as_ref()?;
@@ -84,7 +91,7 @@ fn parse(text: &str) -> Result<proto::Bootstrap, InvalidBootstrap> {
         serde_saphyr::with_deserializer_from_str_with_options(text, yaml_options(), |yaml| {
             DynamicMessage::deserialize(descriptor, yaml)
         });
-    let message = read.map_err(|error| InvalidBootstrap::from_yaml(&error))?;
+    let message = read.map_err(|error| InvalidBootstrap::from_yaml(text, &error))?;
     message
         .transcode_to()
         .map_err(|error| InvalidBootstrap::whole(error.to_string()))
@@ -141,6 +148,21 @@ fn static_clusters(
             }
         }
     })
+}
+
+/// Without a control plane nothing may come from one.
+fn refuse_references(
+    p: &mut Problems,
+    listeners: &[Arc<mesh_core::model::ListenerConfig>],
+    clusters: &[Arc<mesh_core::model::ClusterConfig>],
+) {
+    let references = References::of(&ResourceStore::default(), listeners, clusters);
+    for name in &references.routes {
+        p.error_at("listeners", format!("route configuration {name:?} would come over ads, but dynamic_resources.ads_config is not set"));
+    }
+    for name in &references.endpoints {
+        p.error_at("clusters", format!("endpoints {name:?} would come over ads, but dynamic_resources.ads_config is not set"));
+    }
 }
 
 fn control_plane_clusters(message: &proto::Bootstrap) -> BTreeSet<&str> {

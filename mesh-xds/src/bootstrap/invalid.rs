@@ -29,15 +29,21 @@ impl InvalidBootstrap {
     }
 
     /// A syntax error, or a field that the message does not have.
-    pub(super) fn from_yaml(error: &serde_saphyr::Error) -> Self {
+    pub(super) fn from_yaml(text: &str, error: &serde_saphyr::Error) -> Self {
         let error = error.without_snippet();
         let place = error
             .location()
             .map(|location| (location.line(), location.column()));
-        let message = serde_saphyr::DefaultMessageFormatter
-            .format_message(error)
-            .into_owned();
-        Self::at(place, in_our_words(&message))
+        let message = serde_saphyr::DefaultMessageFormatter.format_message(error);
+        match quoted(&message, "unrecognized field name '") {
+            // the reader only knows where the mapping begins
+            Some(field) => {
+                let exact = Places::of(text)
+                    .and_then(|places| places.find_key(field, place.unwrap_or((1, 1))));
+                Self::at(exact.or(place), format!("unknown field {field}"))
+            }
+            None => Self::at(place, in_our_words(&message)),
+        }
     }
 
     /// All errors of a decoder, each at the place that its field path has in the text.
@@ -69,23 +75,31 @@ impl InvalidBootstrap {
     }
 }
 
+/// What stands in quotes after `prefix`.
+fn quoted<'a>(message: &'a str, prefix: &str) -> Option<&'a str> {
+    let (_, rest) = message.split_once(prefix)?;
+    rest.split_once('\'').map(|(name, _)| name)
+}
+
 /// The parsers' words for what authors of a bootstrap get wrong most often, as an author would say it.
 fn in_our_words(message: &str) -> String {
-    let quoted = |prefix: &str, suffix: &str| {
-        let start = message.find(prefix)? + prefix.len();
-        let rest = &message[start..];
-        rest.find(suffix).map(|end| rest[..end].to_owned())
-    };
-    if let Some(name) = quoted("message '", "' not found") {
+    if let Some(name) = quoted(message, "message '") {
         return format!("unknown extension type {name}");
     }
-    if let Some(name) = quoted("unrecognized field name '", "'") {
-        return format!("unknown field {name}");
-    }
-    if let Some(name) = quoted("unrecognized enum value '", "'") {
+    if let Some(name) = quoted(message, "unrecognized enum value '") {
         return format!("unknown enum value {name}");
     }
-    message.to_owned()
+    match message {
+        "failed to parse duration" => "not a duration; write seconds, for example 0.25s".to_owned(),
+        "invalid digit found in string" => "not a number".to_owned(),
+        "expected mapping start" => "expected a mapping".to_owned(),
+        other => {
+            let other = other
+                .strip_suffix(", set DuplicateKeyPolicy in Options if acceptable")
+                .unwrap_or(other);
+            other.to_owned()
+        }
+    }
 }
 
 impl fmt::Display for InvalidBootstrap {

@@ -52,6 +52,32 @@ impl Places {
     }
 }
 
+impl Places {
+    /// The place of the first key `name` that is not before `from`.
+    pub(super) fn find_key(&self, name: &str, from: Place) -> Option<Place> {
+        let mut found = None;
+        visit_keys(&self.0.value, &mut |key, place| {
+            if key == name && place >= from && found.is_none_or(|found| place < found) {
+                found = Some(place);
+            }
+        });
+        found
+    }
+}
+
+fn visit_keys(node: &Node, visit: &mut impl FnMut(&str, Place)) {
+    match node {
+        Node::Map(map) => {
+            for (key, value) in map {
+                visit(&key.value, (key.referenced.line(), key.referenced.column()));
+                visit_keys(&value.value, visit);
+            }
+        }
+        Node::List(list) => list.iter().for_each(|item| visit_keys(&item.value, visit)),
+        Node::Leaf => {}
+    }
+}
+
 fn entry<'a>(
     map: &'a [(Spanned<String>, Spanned<Node>)],
     name: &str,

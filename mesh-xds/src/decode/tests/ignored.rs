@@ -1,0 +1,174 @@
+//! What is accepted without effect, and reported (design rule 8: it changes neither who is answered nor who is allowed).
+
+use super::*;
+
+#[test]
+fn listeners() {
+    let yaml = with_manager(
+        "access_log: [{name: envoy.access_loggers.file}]\n      tracing: {client_sampling: {value: 100}}",
+        &[
+            filter("istio.metadata_exchange", "udpa.type.v1.TypedStruct", "type_url: type.googleapis.com/io.istio.http.peer_metadata.Config, value: {}"),
+            filter("istio.alpn", "udpa.type.v1.TypedStruct", "type_url: type.googleapis.com/istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"),
+            filter("istio.stats", "xds.type.v3.TypedStruct", "type_url: type.googleapis.com/stats.PluginConfig"),
+            filter("envoy.filters.http.grpc_stats", "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig", "emit_filter_state: true"),
+            filter("envoy.filters.http.cors", "envoy.extensions.filters.http.cors.v3.Cors", ""),
+        ]
+        .join("\n"),
+    );
+    let at = "filter_chains[0].filters[0].typed_config";
+    assert_eq!(
+        warnings(LISTENER, &yaml),
+        [
+            format!("{at}.tracing: not supported yet; ignored"),
+            format!("{at}.access_log: not supported yet; ignored"),
+            format!(
+                "{at}.http_filters[0].typed_config: peer metadata exchange (io.istio.http.peer_metadata.Config) is not supported yet; ignored"
+            ),
+            format!(
+                "{at}.http_filters[1].typed_config: Istio's ALPN override (istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig) is not supported yet; ignored"
+            ),
+            format!(
+                "{at}.http_filters[2].typed_config: Istio's statistics extension (stats.PluginConfig) is not supported yet; ignored"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn an_optional_filter() {
+    let yaml = with_manager(
+        "",
+        &filter("x", "envoy.extensions.filters.http.buffer.v3.Buffer", ""),
+    )
+    .replace("- name: x\n", "- name: x\n        is_optional: true\n");
+    assert_eq!(
+        warnings(LISTENER, &yaml),
+        [
+            "filter_chains[0].filters[0].typed_config.http_filters[0].typed_config: \
+          optional filter envoy.extensions.filters.http.buffer.v3.Buffer is not supported yet; ignored"
+        ]
+    );
+}
+
+#[test]
+fn istios_network_filters() {
+    let yaml = r#"
+name: l
+address: {socket_address: {address: 127.0.0.1, port_value: 80}}
+access_log: [{name: x}]
+filter_chains:
+- filters:
+  - name: istio.metadata_exchange
+    typed_config: {"@type": type.googleapis.com/udpa.type.v1.TypedStruct, type_url: type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange}
+  - name: istio.stats
+    typed_config: {"@type": type.googleapis.com/udpa.type.v1.TypedStruct, type_url: type.googleapis.com/stats.PluginConfig}
+  - name: tcp
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: x, cluster: a}
+"#;
+    assert_eq!(
+        warnings(LISTENER, yaml),
+        [
+            "access_log: not supported yet; ignored",
+            "filter_chains[0].filters[0].typed_config: Istio's metadata exchange (envoy.tcp.metadataexchange.config.MetadataExchange) is not supported yet; ignored",
+            "filter_chains[0].filters[1].typed_config: Istio's statistics extension (stats.PluginConfig) is not supported yet; ignored",
+        ]
+    );
+}
+
+#[test]
+fn routes() {
+    let yaml = with_action(
+        "cluster: a, request_mirror_policies: [{cluster: b}], hedge_policy: {}, retry_policy: {retry_on: '5xx,nonsense'}, \
+         hash_policy: [{header: {header_name: x}}]",
+    );
+    let at = "virtual_hosts[0].routes[0].route";
+    assert_eq!(
+        warnings(ROUTES, &yaml),
+        [
+            format!("{at}.hedge_policy: not supported yet; ignored"),
+            format!("{at}.request_mirror_policies: not supported yet; ignored"),
+            format!("{at}.retry_policy.retry_on: \"nonsense\" is not a retry condition; ignored"),
+        ]
+    );
+}
+
+#[test]
+fn clusters() {
+    let yaml = "
+name: a
+upstream_bind_config: {source_address: {address: 127.0.0.6, port_value: 0}}
+upstream_connection_options: {tcp_keepalive: {keepalive_time: 300}}
+round_robin_lb_config: {slow_start_config: {slow_start_window: 1s}}
+outlier_detection: {enforcing_failure_percentage: 5}
+filters:
+- name: istio.metadata_exchange
+  typed_config: {'@type': type.googleapis.com/udpa.type.v1.TypedStruct, type_url: type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange}
+";
+    let mut found = warnings(CLUSTER, yaml);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "filters[0]: Istio's metadata exchange is not supported yet; ignored",
+            "outlier_detection.enforcing_failure_percentage: ejection by failure percentage is not supported yet; ignored",
+            "outlier_detection.enforcing_success_rate: ejection by success rate is not supported yet; ignored (set it to 0 to say so)",
+            "round_robin_lb_config.slow_start_config: not supported yet; ignored",
+            "upstream_bind_config: not supported yet; ignored",
+            "upstream_connection_options: not supported yet; ignored",
+        ]
+    );
+}
+
+#[test]
+fn auto_mutual_tls_of_a_cluster_with_a_plaintext_default() {
+    let yaml = r#"
+name: a
+transport_socket_matches:
+- name: tlsMode-istio
+  match: {tlsMode: istio}
+  transport_socket: {name: tls, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext}}
+- name: tlsMode-disabled
+  match: {}
+  transport_socket: {name: envoy.transport_sockets.raw_buffer, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}
+"#;
+    assert_eq!(
+        warnings(CLUSTER, yaml),
+        [
+            "transport_socket_matches[0].transport_socket: envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext \
+          is not supported yet; endpoints that ask for it are refused"
+        ]
+    );
+}
+
+#[test]
+fn endpoints() {
+    let yaml = "
+cluster_name: a
+policy: {endpoint_stale_after: 5s}
+endpoints:
+- lb_endpoints:
+  - endpoint:
+      address: {socket_address: {address: 1.2.3.4, port_value: 7}}
+      additional_addresses: [{address: {socket_address: {address: '::1', port_value: 7}}}]
+";
+    assert_eq!(
+        warnings(ENDPOINTS, yaml),
+        [
+            "endpoints[0].lb_endpoints[0].endpoint.additional_addresses: not supported yet; ignored",
+            "policy.endpoint_stale_after: not supported yet; ignored",
+        ]
+    );
+}
+
+#[test]
+fn fields_of_a_newer_envoy() {
+    let mut cluster = any(CLUSTER, "{name: a}");
+    // field 1000, a varint
+    cluster.value.extend([0xc0, 0x3e, 0x01]);
+    let decoded = decode_resource(&cluster);
+    assert!(decoded.resource.is_ok());
+    assert_eq!(
+        decoded.warnings,
+        ["field number 1000 of envoy.config.cluster.v3.Cluster is not known; ignored"]
+    );
+}

@@ -1,0 +1,364 @@
+//! What is refused, with the exact text that a control plane gets to see.
+
+use super::*;
+
+/// One line of the table: type, resource, all errors.
+fn check(cases: &[(&str, &str, &str)]) {
+    for (type_name, yaml, expected) in cases {
+        assert_eq!(errors(type_name, yaml), *expected, "\n{yaml}");
+    }
+}
+
+#[test]
+fn endpoints() {
+    check(&[
+        (ENDPOINTS, "{}", "the resource has no name"),
+        (
+            ENDPOINTS,
+            "
+cluster_name: a
+endpoints:
+- priority: 129
+  lb_endpoints:
+  - endpoint: {address: {socket_address: {address: reviews, port_value: 80}}}
+    load_balancing_weight: 0
+  - endpoint: {address: {pipe: {path: /x}}}
+  - {}",
+            "endpoints[0].priority: 129 is greater than 128; \
+             endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: \"reviews\" is not an IP address; \
+             endpoints[0].lb_endpoints[1].endpoint.address.pipe: not supported yet; use a socket_address; \
+             endpoints[0].lb_endpoints[2].endpoint: must be set",
+        ),
+        (
+            ENDPOINTS,
+            "
+cluster_name: a
+endpoints: [{lb_endpoints: [{load_balancing_weight: 0, endpoint: {address: {socket_address: {address: 1.2.3.4, port_value: 70000}}}}]}]",
+            "endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_value: 70000 is not a port",
+        ),
+        (
+            ENDPOINTS,
+            "
+cluster_name: a
+endpoints: [{lb_endpoints: [{load_balancing_weight: 0, endpoint: {address: {socket_address: {address: 1.2.3.4, port_value: 7}}}}]}]",
+            "endpoints[0].lb_endpoints[0].load_balancing_weight: must not be 0",
+        ),
+        (
+            ENDPOINTS,
+            "{cluster_name: a, policy: {drop_overloads: [{category: x}], overprovisioning_factor: 0}}",
+            "policy.drop_overloads: not supported yet; policy.overprovisioning_factor: must be greater than 0",
+        ),
+        (
+            ENDPOINTS,
+            "
+cluster_name: a
+endpoints:
+- lb_endpoints:
+  - endpoint: {address: {socket_address: {address: 1.2.3.4, port_value: 7}}}
+    metadata: {filter_metadata: {envoy.transport_socket_match: {tlsMode: istio}}}",
+            "endpoints[0].lb_endpoints[0].metadata: tlsMode \"istio\" asks for mutual TLS, which is not supported yet",
+        ),
+    ]);
+}
+
+#[test]
+fn clusters() {
+    check(&[
+        (
+            CLUSTER,
+            "{type: EDS}",
+            "name: must not be empty; eds_cluster_config: must be set because type is EDS; the resource has no name",
+        ),
+        (
+            CLUSTER,
+            "{name: a, type: EDS, eds_cluster_config: {eds_config: {path: /x}}, connect_timeout: 0s, lb_policy: RING_HASH}",
+            "eds_cluster_config.eds_config.path: not supported yet; eds_cluster_config.eds_config: only ads is supported; \
+             lb_policy: RING_HASH is not supported yet; connect_timeout: must be greater than 0s",
+        ),
+        (
+            CLUSTER,
+            "{name: a, type: LOGICAL_DNS, load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: [{endpoint: \
+             {address: {socket_address: {address: example.com, port_value: 80}}}}]}]}}",
+            "type: LOGICAL_DNS with host names is not supported yet; use EDS, or STATIC with IP addresses",
+        ),
+        (
+            CLUSTER,
+            "{name: a, cluster_type: {name: envoy.clusters.aggregate}}",
+            "cluster_type: envoy.clusters.aggregate is not supported yet",
+        ),
+        (
+            CLUSTER,
+            "{name: a, type: ORIGINAL_DST}",
+            "lb_policy: CLUSTER_PROVIDED goes with type ORIGINAL_DST, and only with it",
+        ),
+        (
+            CLUSTER,
+            "{name: a, health_checks: [{timeout: 1s}], lb_subset_config: {fallback_policy: ANY_ENDPOINT}}",
+            "health_checks: not supported yet; lb_subset_config: not supported yet",
+        ),
+        (
+            CLUSTER,
+            r#"{name: a, transport_socket: {name: tls, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext}}}"#,
+            "transport_socket: envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext is not supported yet; only raw_buffer is",
+        ),
+        (
+            CLUSTER,
+            "{name: a, outlier_detection: {max_ejection_percent: 101, base_ejection_time: 400s, max_ejection_time: 300s, interval: 0s}}",
+            "outlier_detection.interval: must be greater than 0s; \
+             outlier_detection.max_ejection_time: must not be less than base_ejection_time; \
+             outlier_detection.max_ejection_percent: 101 is not a percentage from 0 to 100",
+        ),
+        (
+            CLUSTER,
+            "{name: a, common_lb_config: {healthy_panic_threshold: {value: 101}}, circuit_breakers: {per_host_thresholds: [{max_connections: 1}]}}",
+            "circuit_breakers.per_host_thresholds: not supported yet; \
+             common_lb_config.healthy_panic_threshold: 101 is not a percentage from 0 to 100",
+        ),
+        (
+            CLUSTER,
+            r#"{name: a, load_balancing_policy: {policies: [{typed_extension_config: {name: m, typed_config: {"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.maglev.v3.Maglev}}}]}}"#,
+            "load_balancing_policy.policies: none is supported yet, found [envoy.extensions.load_balancing_policies.maglev.v3.Maglev]",
+        ),
+        (
+            CLUSTER,
+            r#"{name: a, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http3_protocol_options: {}}}}}"#,
+            "typed_extension_protocol_options[\"envoy.extensions.upstreams.http.v3.HttpProtocolOptions\"].explicit_http_config.http3_protocol_options: not supported yet",
+        ),
+    ]);
+}
+
+#[test]
+fn routes() {
+    let action = |fields: &str, expected: &str| {
+        let place = "virtual_hosts[0].routes[0].route.";
+        let expected = expected.replace("^", place);
+        assert_eq!(errors(ROUTES, &with_action(fields)), expected, "\n{fields}");
+    };
+    action(
+        "timeout: 1s",
+        &"virtual_hosts[0].routes[0].route: must hold cluster, weighted_clusters or cluster_header",
+    );
+    action(
+        "cluster: a, timeout: -1s",
+        "^timeout: -1s is not a duration from 0 to 315576000000s",
+    );
+    action(
+        "cluster: a, regex_rewrite: {pattern: {regex: '('}, substitution: x}, prefix_rewrite: /",
+        "^regex_rewrite: must not be set together with prefix_rewrite",
+    );
+    action(
+        "weighted_clusters: {clusters: [{name: a, weight: 0}, {weight: 0}]}",
+        "^weighted_clusters.clusters[1].name: must not be empty; \
+         ^weighted_clusters.clusters: the sum of weights must be from 1 to 4294967295, it is 0",
+    );
+    action(
+        "cluster: a, internal_redirect_policy: {}, host_rewrite_path_regex: {pattern: {regex: x}}, metadata_match: {}",
+        "^metadata_match: not supported yet; ^internal_redirect_policy: not supported yet; \
+         ^host_rewrite_path_regex: not supported yet",
+    );
+    action(
+        "cluster: a, retry_policy: {retry_back_off: {base_interval: 1s, max_interval: 0.5s}, retry_host_predicate: [{name: x}]}",
+        "^retry_policy.retry_back_off.max_interval: must not be less than base_interval; \
+         ^retry_policy.retry_host_predicate[0]: x is not supported yet; only previous_hosts is",
+    );
+
+    check(&[
+        (
+            ROUTES,
+            "{name: r, virtual_hosts: [{name: v, domains: [a.example, A.example, 'a*b', '']}, {domains: ['*', '*']}], vhds: {}}",
+            "vhds: not supported yet; \
+             virtual_hosts[0].domains[1]: domain \"a.example\" occurs twice in this route configuration; \
+             virtual_hosts[0].domains[2]: \"a*b\" is not a domain; write a name, *.suffix, prefix.* or *; \
+             virtual_hosts[0].domains[3]: \"\" is not a domain; write a name, *.suffix, prefix.* or *; \
+             virtual_hosts[1].name: must not be empty; \
+             virtual_hosts[1].domains[1]: domain \"*\" occurs twice in this route configuration",
+        ),
+        (
+            ROUTES,
+            &with_route(
+                "{match: {cookies: [{name: a}]}, direct_response: {status: 99, body: {filename: /x}}}",
+            ),
+            "virtual_hosts[0].routes[0].match.cookies: not supported yet; \
+             virtual_hosts[0].routes[0].direct_response.body.filename: not supported yet; \
+             virtual_hosts[0].routes[0].match: must hold prefix, path, safe_regex, path_separated_prefix or connect_matcher; \
+             virtual_hosts[0].routes[0].direct_response.status: 99 is not a status from 200 to 599",
+        ),
+        (
+            ROUTES,
+            &with_route("{match: {path_separated_prefix: /a/}}"),
+            "virtual_hosts[0].routes[0].match.path_separated_prefix: \"/a/\" must begin with /, not end with / and hold no ? or #; \
+             virtual_hosts[0].routes[0]: must hold route, redirect, direct_response or non_forwarding_action",
+        ),
+        (
+            ROUTES,
+            &with_route(
+                "{match: {prefix: /}, redirect: {port_redirect: 70000}, request_headers_to_remove: [':path'], \
+                 response_headers_to_add: [{header: {key: 'a b', value: x}}, {header: {key: Host, value: x}}]}",
+            ),
+            "virtual_hosts[0].routes[0].redirect.port_redirect: 70000 is not a port; \
+             virtual_hosts[0].routes[0].request_headers_to_remove[0]: \":path\": :-prefixed or host headers may not be modified; \
+             virtual_hosts[0].routes[0].response_headers_to_add[0].header.key: \"a b\" is not a header name; \
+             virtual_hosts[0].routes[0].response_headers_to_add[1].header.key: \"Host\": :-prefixed or host headers may not be modified",
+        ),
+        (
+            ROUTES,
+            &with_route(
+                "{match: {prefix: /, headers: [{name: '', range_match: {start: 2, end: 1}}, {name: x, string_match: {prefix: ''}}]}, non_forwarding_action: {}}",
+            ),
+            "virtual_hosts[0].routes[0].match.headers[0].name: must not be empty; \
+             virtual_hosts[0].routes[0].match.headers[0].range_match: start 2 is after end 1; \
+             virtual_hosts[0].routes[0].match.headers[1].string_match.prefix: must not be empty",
+        ),
+        (
+            ROUTES,
+            &with_route(&format!(
+                "{{match: {{prefix: /}}, direct_response: {{status: 200, body: {{inline_string: {}}}}}}}",
+                "x".repeat(4097)
+            )),
+            "virtual_hosts[0].routes[0].direct_response.body: response body size is 4097 bytes; maximum is 4096",
+        ),
+        (
+            ROUTES,
+            r#"{name: r, typed_per_filter_config: {envoy.filters.http.rbac: {"@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute}}}"#,
+            "typed_per_filter_config[\"envoy.filters.http.rbac\"]: filter configuration envoy.extensions.filters.http.rbac.v3.RBACPerRoute is not supported yet",
+        ),
+    ]);
+}
+
+#[test]
+fn a_bad_regex_is_refused_with_its_reason() {
+    let error = errors(
+        ROUTES,
+        &with_route("{match: {safe_regex: {regex: 'a('}}, non_forwarding_action: {}}"),
+    );
+    let place = "virtual_hosts[0].routes[0].match.safe_regex.regex: regex \"a(\": ";
+    assert!(error.starts_with(place), "{error}");
+}
+
+#[test]
+fn listeners() {
+    check(&[
+        (
+            LISTENER,
+            "{name: l}",
+            "address: must be set; filter_chains: must not be empty",
+        ),
+        (
+            LISTENER,
+            "{name: l, address: {socket_address: {address: localhost, protocol: UDP}}, udp_listener_config: {}, filter_chains: [{}]}",
+            "udp_listener_config: not supported yet; address.socket_address.protocol: only TCP is supported; \
+             address.socket_address.address: \"localhost\" is not an IP address; address.socket_address.port_value: must be set",
+        ),
+        (
+            LISTENER,
+            "{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 80}}, filter_chains: [{}]}",
+            "filter_chains[0].filters: must end with http_connection_manager or tcp_proxy",
+        ),
+    ]);
+    for (type_name, extension) in [
+        ("filters.http.rbac.v3.RBAC", "rbac"),
+        ("filters.http.jwt_authn.v3.JwtAuthentication", "jwt"),
+        ("filters.http.ext_authz.v3.ExtAuthz", "ext_authz"),
+        (
+            "filters.http.local_ratelimit.v3.LocalRateLimit",
+            "ratelimit",
+        ),
+    ] {
+        let type_name = format!("envoy.extensions.{type_name}");
+        let yaml = with_manager("", &filter(extension, &type_name, ""));
+        let expected = format!(
+            "filter_chains[0].filters[0].typed_config.http_filters[0].typed_config: filter {type_name} is not supported yet"
+        );
+        assert_eq!(errors(LISTENER, &yaml), expected);
+    }
+    let manager = |fields: &str, filters: &str, expected: &str| {
+        let expected = expected.replace("^", "filter_chains[0].filters[0].typed_config.");
+        assert_eq!(errors(LISTENER, &with_manager(fields, filters)), expected);
+    };
+    let router = filter(
+        "router",
+        "envoy.extensions.filters.http.router.v3.Router",
+        "",
+    );
+    manager(
+        "",
+        &router,
+        "^http_filters[1].name: \"router\" occurs twice",
+    );
+    manager(
+        "local_reply_config: {mappers: []}\n      max_request_headers_kb: 9000\n      codec_type: HTTP3",
+        "",
+        "^local_reply_config: not supported yet; ^codec_type: HTTP3 is not supported yet; \
+         ^max_request_headers_kb: 9000 is not from 1 to 8192",
+    );
+    manager(
+        "",
+        &filter(
+            "f",
+            "envoy.extensions.filters.http.fault.v3.HTTPFault",
+            "abort: {http_status: 100}, delay: {}",
+        ),
+        "^http_filters[0].typed_config.delay: must hold fixed_delay or header_delay; \
+         ^http_filters[0].typed_config.abort.http_status: 100 is not a status from 200 to 599",
+    );
+}
+
+#[test]
+fn network_filters_that_decide_who_is_answered() {
+    let yaml = r#"
+name: l
+address: {socket_address: {address: 127.0.0.1, port_value: 80}}
+filter_chains:
+- transport_socket: {name: tls, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext}}
+  filters:
+  - name: rbac
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC}
+  - name: tcp
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: x, weighted_clusters: {}}
+- filters:
+  - name: tcp
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: x, cluster: a}
+"#;
+    assert_eq!(
+        errors(LISTENER, yaml),
+        "filter_chains[0].transport_socket: envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext is not supported yet; only raw_buffer is; \
+         filter_chains[0].filters[0].typed_config: network filter envoy.extensions.filters.network.rbac.v3.RBAC is not supported yet; \
+         filter_chains[0].filters[1].typed_config.weighted_clusters: not supported yet"
+    );
+}
+
+#[test]
+fn equal_filter_chain_matches() {
+    let chain = r#"{filters: [{name: t, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: x, cluster: a}}]}"#;
+    let yaml = format!(
+        "{{name: l, address: {{socket_address: {{address: 127.0.0.1, port_value: 80}}}}, filter_chains: [{chain}, {chain}]}}"
+    );
+    assert_eq!(
+        errors(LISTENER, &yaml),
+        "filter_chains[1].filter_chain_match: is the same as that of filter_chains[0]"
+    );
+}
+
+#[test]
+fn what_cannot_be_read_has_no_name() {
+    let decoded = decode_resource(&Any {
+        type_url: format!("type.googleapis.com/{CLUSTER}"),
+        value: vec![0x0a, 0xff],
+    });
+    assert_eq!(decoded.name, None);
+    assert!(
+        decoded
+            .resource
+            .unwrap_err()
+            .to_string()
+            .starts_with("cannot be read: ")
+    );
+    let decoded = decode_resource(&Any {
+        type_url: "type.googleapis.com/x.Y".into(),
+        value: Vec::new(),
+    });
+    assert_eq!(
+        decoded.resource.unwrap_err().to_string(),
+        "type \"type.googleapis.com/x.Y\" is not one that is subscribed to"
+    );
+}
