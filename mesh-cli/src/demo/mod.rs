@@ -143,8 +143,11 @@ impl Demo<'_> {
             .map(|pod| {
                 let admin = pod.admin();
                 let text = tokio::spawn(async move {
-                    let answer =
-                        timeout(SCRAPE_LIMIT, request::get_once(admin, "/stats/prometheus")).await;
+                    let answer = timeout(
+                        SCRAPE_LIMIT,
+                        request::get_once(admin, "/stats/prometheus?usedonly"),
+                    )
+                    .await;
                     answer.ok()?.ok().map(|(_, text)| text)
                 });
                 (pod, text)

@@ -16,6 +16,19 @@ pub(crate) enum Metric<'a> {
     Histogram(&'a Histogram),
 }
 
+impl Metric<'_> {
+    /// Whether it is not zero, or holds a value: what `usedonly` shows.
+    pub(crate) fn is_used(&self) -> bool {
+        match self {
+            Self::Counter(value)
+            | Self::Code(value, _)
+            | Self::Class(value, _)
+            | Self::Gauge(value) => *value > 0,
+            Self::Histogram(histogram) => histogram.read().count() > 0,
+        }
+    }
+}
+
 /// Reads the metrics of a group, in the order of declaration; the name is the part after the group's prefix.
 pub(crate) trait Group {
     fn visit(&self, visit: &mut dyn FnMut(&str, Metric<'_>));

@@ -11,6 +11,15 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All statistics as text; `node` labels our own side of Istio's metrics.
 pub fn render(stats: &Stats, node: &NodeIdentity) -> String {
+    text_of(stats, node, false)
+}
+
+/// All statistics but those of Envoy's that are zero (`?usedonly`): a fraction of the text in a large mesh.
+pub fn render_used(stats: &Stats, node: &NodeIdentity) -> String {
+    text_of(stats, node, true)
+}
+
+fn text_of(stats: &Stats, node: &NodeIdentity, used_only: bool) -> String {
     let mut families = Families::default();
     for metrics in stats.all_requests() {
         for (combination, durations) in metrics.durations() {
@@ -22,7 +31,11 @@ pub fn render(stats: &Stats, node: &NodeIdentity) -> String {
             }
         }
     }
-    stats.visit(&mut |series| families.envoy(&series));
+    stats.visit(&mut |series| {
+        if !used_only || series.metric.is_used() {
+            families.envoy(&series);
+        }
+    });
     families.into_text()
 }
 
@@ -360,6 +373,9 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }
+        let used = render_used(&stats, &NodeIdentity::default());
+        assert!(used.contains("envoy_cluster_upstream_rq_total{"));
+        assert!(!used.contains("envoy_cluster_upstream_cx_total"));
         let mut families: Vec<_> = text.lines().filter(|l| l.starts_with("# TYPE")).collect();
         let count = families.len();
         families.dedup();

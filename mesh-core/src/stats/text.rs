@@ -53,6 +53,7 @@ impl std::fmt::Display for Line {
                 f.write_str(" ")?;
             }
             // Envoy shows the last interval, then all time; there are no intervals here.
+            let value = (value * 1000.0).round() / 1000.0;
             write!(f, "{name}(nan,{value})")?;
         }
         Ok(())
@@ -83,10 +84,7 @@ pub fn lines(stats: &Stats) -> Vec<Line> {
             Metric::Gauge(value) => Value::Gauge(value),
             Metric::Histogram(histogram) => Value::Histogram(histogram.read()),
         };
-        let used = match &value {
-            Value::Counter(value) | Value::Gauge(value) => *value > 0,
-            Value::Histogram(values) => values.count() > 0,
-        };
+        let used = series.metric.is_used();
         lines.push(Line { name, value, used });
     });
     lines.sort_by(|a, b| {

@@ -124,7 +124,11 @@ impl Admin {
                 )
             }
             Page::Prometheus => {
-                let body = stats::prometheus::render(snapshot.stats(), &snapshot.config().node);
+                let render = match asks("usedonly") {
+                    true => stats::prometheus::render_used,
+                    false => stats::prometheus::render,
+                };
+                let body = render(snapshot.stats(), &snapshot.config().node);
                 typed("text/plain; version=0.0.4", body)
             }
             Page::Clusters if query.split('&').any(|pair| pair == "format=json") => {

@@ -34,7 +34,7 @@ const PAGES: &[(Page, &str, &str)] = &[
     (
         Page::Prometheus,
         "/stats/prometheus",
-        "statistics in Prometheus' format",
+        "statistics in Prometheus' format; usedonly",
     ),
 ];
 
