@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,8 +9,7 @@ use mesh_control::ControlPlane;
 use mesh_testkit::address::OwnAddress;
 use mesh_testkit::exchange::get;
 use mesh_testkit::process::{Program, Proxy};
-use support::{bookinfo, copy_of, open, write_status};
-use tokio::net::TcpListener;
+use support::{bookinfo, bootstrap, copy_of, open, serve, write_status};
 
 const PODS: [(&str, &str, &str, &str, u16); 4] = [
     ("productpage", "v1", "127.9.1.1", "http", 9080),
@@ -19,53 +17,6 @@ const PODS: [(&str, &str, &str, &str, u16); 4] = [
     ("reviews", "v1", "127.9.1.3", "http", 9080),
     ("inventory", "v1", "127.9.1.4", "grpc", 9090),
 ];
-
-/// An Envoy bootstrap for a node that shares its machine with others.
-fn bootstrap(
-    kind: &str,
-    ip: &str,
-    name: &str,
-    labels: &str,
-    xds: SocketAddr,
-    admin: SocketAddr,
-) -> String {
-    format!(
-        "node:
-  id: {kind}~{ip}~{name}.default~default.svc.cluster.local
-  cluster: {name}.default
-  metadata: {{NAMESPACE: default, CLUSTER_ID: Kubernetes, ISTIO_VERSION: 1.31.0, LABELS: {labels}, BIND_INSTANCE_IP: \"true\"}}
-admin: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}
-dynamic_resources:
-  ads_config: {{api_type: GRPC, transport_api_version: V3, grpc_services: [{{envoy_grpc: {{cluster_name: xds}}}}]}}
-  lds_config: {{ads: {{}}, resource_api_version: V3}}
-  cds_config: {{ads: {{}}, resource_api_version: V3}}
-static_resources:
-  clusters:
-  - name: xds
-    type: STATIC
-    connect_timeout: 1s
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{http2_protocol_options: {{}}}}
-    load_assignment:
-      cluster_name: xds
-      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}}}]}}]
-",
-        admin.ip(),
-        admin.port(),
-        xds.ip(),
-        xds.port()
-    )
-}
-
-async fn serve(control: &ControlPlane) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let control = control.clone();
-    tokio::spawn(async move { control.serve(listener, std::future::pending()).await });
-    address
-}
 
 /// Waits until the client uses everything that was sent to it, and nothing was refused.
 async fn synced(control: &ControlPlane, types: usize) {

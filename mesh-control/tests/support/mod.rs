@@ -216,3 +216,52 @@ pub fn decode<M: prost::Message + Name + Default>(response: &DiscoveryResponse) 
 pub fn open(folder: &Path) -> ControlPlane {
     ControlPlane::open(folder, Options::default()).unwrap()
 }
+
+/// An Envoy bootstrap for a node that shares its machine with others.
+pub fn bootstrap(
+    kind: &str,
+    ip: &str,
+    name: &str,
+    labels: &str,
+    xds: std::net::SocketAddr,
+    admin: std::net::SocketAddr,
+) -> String {
+    format!(
+        "node:
+  id: {kind}~{ip}~{name}.default~default.svc.cluster.local
+  cluster: {name}.default
+  metadata: {{NAMESPACE: default, CLUSTER_ID: Kubernetes, ISTIO_VERSION: 1.31.0, LABELS: {labels}, BIND_INSTANCE_IP: \"true\"}}
+admin: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}
+dynamic_resources:
+  ads_config: {{api_type: GRPC, transport_api_version: V3, grpc_services: [{{envoy_grpc: {{cluster_name: xds}}}}]}}
+  lds_config: {{ads: {{}}, resource_api_version: V3}}
+  cds_config: {{ads: {{}}, resource_api_version: V3}}
+static_resources:
+  clusters:
+  - name: xds
+    type: STATIC
+    connect_timeout: 1s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{http2_protocol_options: {{}}}}
+    load_assignment:
+      cluster_name: xds
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}}}]}}]
+",
+        admin.ip(),
+        admin.port(),
+        xds.ip(),
+        xds.port()
+    )
+}
+
+/// Serves ADS on an address of its own.
+#[cfg(feature = "server")]
+pub async fn serve(control: &ControlPlane) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let control = control.clone();
+    tokio::spawn(async move { control.serve(listener, std::future::pending()).await });
+    address
+}
