@@ -27,3 +27,6 @@ pub fn config_dump(bootstrap: &Bootstrap, subscriber: &Subscriber, include_eds: 
     configs.push(json!({"@type": "type.googleapis.com/envoy.admin.v3.EcdsConfigDump"}));
     json!({ "configs": configs })
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,6 +160,11 @@ impl Problems {
         }
     }
 
+    /// How many steps deep this place is.
+    pub(crate) fn depth(&self) -> usize {
+        self.at.len()
+    }
+
     /// Runs `f` for its value alone: what it finds is dropped.
     pub(crate) fn ignoring_errors<R>(&self, f: impl FnOnce(&mut Self) -> R) -> R {
         f(&mut Self::default())

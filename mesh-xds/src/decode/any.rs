@@ -7,6 +7,9 @@ use prost_types::Any;
 use super::supported;
 use crate::problems::Problems;
 
+/// Steps of a field path. protobuf's own limit does not reach into the bytes of an `Any`, and the stack is finite.
+const MAX_DEPTH: usize = 100;
+
 /// The message's full name: a type URL without its host.
 pub(super) fn short_name(type_url: &str) -> &str {
     type_url.rsplit('/').next().unwrap_or(type_url)
@@ -31,6 +34,10 @@ pub(super) fn extension_name(any: &Any) -> String {
 
 /// The message; an error if it is another one or cannot be read.
 pub(super) fn unpack<M: Message + Name + Default>(p: &mut Problems, any: &Any) -> Option<M> {
+    if p.depth() > MAX_DEPTH {
+        p.error("is nested too deeply");
+        return None;
+    }
     let found = short_name(&any.type_url);
     if found != M::full_name() {
         p.error(format!("must be a {}, found {found:?}", M::full_name()));

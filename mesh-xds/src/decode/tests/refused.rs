@@ -136,7 +136,7 @@ fn routes() {
     };
     action(
         "timeout: 1s",
-        &"virtual_hosts[0].routes[0].route: must hold cluster, weighted_clusters or cluster_header",
+        "virtual_hosts[0].routes[0].route: must hold cluster, weighted_clusters or cluster_header",
     );
     action(
         "cluster: a, timeout: -1s",
@@ -361,4 +361,25 @@ fn what_cannot_be_read_has_no_name() {
         decoded.resource.unwrap_err().to_string(),
         "type \"type.googleapis.com/x.Y\" is not one that is subscribed to"
     );
+}
+
+#[test]
+fn extensions_nested_without_end() {
+    use mesh_proto::envoy::config::route::v3::{FilterConfig, RouteConfiguration};
+    let mut config = Any::default();
+    for _ in 0..5_000 {
+        let outer = FilterConfig {
+            config: Some(config),
+            ..Default::default()
+        };
+        config = Any::from_msg(&outer).unwrap();
+    }
+    let routes = RouteConfiguration {
+        name: "r".into(),
+        typed_per_filter_config: [("f".to_owned(), config)].into(),
+        ..Default::default()
+    };
+    let decoded = decode_resource(&Any::from_msg(&routes).unwrap());
+    let error = decoded.resource.unwrap_err().to_string();
+    assert!(error.ends_with(".config: is nested too deeply"), "{error}");
 }
