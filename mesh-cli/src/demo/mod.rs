@@ -244,8 +244,6 @@ async fn open(gateway: SocketAddr) {
         while whole < 5 {
             whole = match request::get_once(gateway, PATH).await {
                 Ok((status, page)) if status.is_success() && !is_broken(&page) => whole + 1,
-                // an answer of the folder's own rules; there may be no such page
-                Ok((status, _)) if status.is_client_error() && whole == 0 => 0,
                 _ => 0,
             };
             tokio::time::sleep(Duration::from_millis(40)).await;

@@ -1,17 +1,16 @@
 //! What should run: Deployments, and a gateway where one is asked for and nobody provides it.
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::time::Duration;
 
-use rustc_hash::FxHasher;
-
+use super::container;
 use super::image::{ImageTable, Program};
+use super::template::{Check, Probe, Template};
 use crate::config::Config;
 use crate::model::Other;
-use crate::problem::{Problem, Severity};
-use crate::yaml::{At, Report, Value};
+use crate::problem::Problem;
+use crate::yaml::Report;
 
 /// The label by which Istio's gateways select their pods, and its usual value.
 const GATEWAY_LABEL: &str = "istio";
@@ -29,79 +28,6 @@ pub(super) struct Workload {
     pub(super) namespace: String,
     pub(super) replicas: u32,
     pub(super) template: Template,
-}
-
-/// What a pod is made from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Template {
-    pub(super) labels: BTreeMap<String, String>,
-    pub(super) service_account: String,
-    pub(super) container: String,
-    pub(super) image: String,
-    pub(super) program: Program,
-    pub(super) env: Vec<(String, EnvValue)>,
-    pub(super) ports: Vec<ContainerPort>,
-    pub(super) probe: Probe,
-    pub(super) grace: Duration,
-    /// Whether its node is of type `router`.
-    pub(super) is_gateway: bool,
-}
-
-impl Template {
-    /// Tells templates apart; in a pod's name.
-    pub(super) fn hash(&self) -> u64 {
-        let mut hasher = FxHasher::default();
-        Hash::hash(self, &mut hasher);
-        hasher.finish()
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum EnvValue {
-    Text(String),
-    PodName,
-    PodNamespace,
-    PodIp,
-    ServiceAccount,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ContainerPort {
-    pub(super) name: String,
-    pub(super) port: u16,
-}
-
-/// When a pod counts as ready.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Probe {
-    pub(super) check: Check,
-    pub(super) initial_delay: Duration,
-    pub(super) period: Duration,
-    pub(super) timeout: Duration,
-    pub(super) failures: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Check {
-    /// Ready as soon as it runs.
-    None,
-    /// The port accepts a connection. Without a probe the first container port is asked until it answers once: in a
-    /// cluster the sidecar's own probe holds a pod back likewise.
-    Tcp { port: u16, once: bool },
-    /// `GET` answers with 200 to 399.
-    Http { port: u16, path: String },
-}
-
-impl Probe {
-    fn of(check: Check) -> Self {
-        Probe {
-            check,
-            initial_delay: Duration::ZERO,
-            period: Duration::from_secs(10),
-            timeout: Duration::from_secs(1),
-            failures: 3,
-        }
-    }
 }
 
 /// Everything that should run, in the folder's order, and what is wrong with the rest. `proxy` is mesh-proxy.
@@ -128,7 +54,7 @@ pub(super) fn desired(
                 problems.extend(report.into_problems());
             }
             "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" | "CronJob" => {
-                problems.push(not_run(other))
+                problems.extend(not_run(other))
             }
             _ => {}
         }
@@ -198,7 +124,7 @@ fn gateway(proxy: &Path) -> Workload {
     }
 }
 
-fn not_run(other: &Other) -> Problem {
+fn not_run(other: &Other) -> Vec<Problem> {
     let report = Report::new(
         &other.metadata.provenance.file,
         &format!(
@@ -210,17 +136,7 @@ fn not_run(other: &Other) -> Problem {
         format_args!("the local runner does not run a {}", other.kind),
         "write a Deployment",
     );
-    let mut problems = report.into_problems();
-    problems.pop().unwrap_or_else(|| Problem {
-        file: other.metadata.provenance.file.to_string(),
-        line: other.metadata.provenance.line,
-        column: 0,
-        object: String::new(),
-        field: String::new(),
-        message: "is not run".to_owned(),
-        suggestion: String::new(),
-        severity: Severity::Error,
-    })
+    report.into_problems()
 }
 
 fn read(report: &Report, other: &Other, images: &ImageTable) -> Workload {
@@ -282,139 +198,14 @@ fn read(report: &Report, other: &Other, images: &ImageTable) -> Workload {
         },
     };
     if let Some(at) = container {
-        read_container(&at, images, &mut result.template);
+        container::read(&at, images, &mut result.template);
     }
     result
 }
 
-fn read_container(at: &At<'_>, images: &ImageTable, template: &mut Template) {
-    let fields = at.fields();
-    template.container = fields.string("name");
-    template.image = fields.string("image");
-    let command = fields.strings("command");
-    match images.program(&template.image) {
-        // a Deployment's own command is a program of this machine
-        None if !command.is_empty() => {}
-        None => fields.get("image").unwrap_or_else(|| at.clone()).refuse(
-            format_args!("no program is known for image {:?}", template.image),
-            "add it to local.yaml: images: {IMAGE: {command: [PROGRAM]}}",
-        ),
-        Some(program) => template.program = program,
-    }
-    if !command.is_empty() {
-        template.program.command = command;
-    }
-    template.program.command.extend(fields.strings("args"));
-    template.env = fields
-        .list("env", |at| env(&at))
-        .into_iter()
-        .flatten()
-        .collect();
-    template.ports = fields.list("ports", |at| {
-        let fields = at.fields();
-        ContainerPort {
-            name: fields.string("name"),
-            port: fields.require("containerPort").map_or(0, |at| at.port()),
-        }
-    });
-    template.probe = match fields.get("readinessProbe") {
-        Some(at) => probe(&at, &template.ports),
-        None => Probe::of(template.ports.first().map_or(Check::None, |p| Check::Tcp {
-            port: p.port,
-            once: true,
-        })),
-    };
-}
-
-fn env(at: &At<'_>) -> Option<(String, EnvValue)> {
-    let fields = at.fields();
-    let name = fields.string("name");
-    let Some(from) = fields.get("valueFrom") else {
-        return Some((name, EnvValue::Text(fields.string("value"))));
-    };
-    let path = from
-        .fields()
-        .get("fieldRef")
-        .map(|at| at.fields().string("fieldPath"));
-    let value = match path.as_deref() {
-        Some("metadata.name") => EnvValue::PodName,
-        Some("metadata.namespace") => EnvValue::PodNamespace,
-        Some("status.podIP") => EnvValue::PodIp,
-        Some("spec.serviceAccountName") => EnvValue::ServiceAccount,
-        _ => {
-            from.without_effect(
-                "the local runner cannot resolve this",
-                "write value, or fieldRef to metadata.name, metadata.namespace, status.podIP or spec.serviceAccountName",
-            );
-            return None;
-        }
-    };
-    Some((name, value))
-}
-
-fn probe(at: &At<'_>, ports: &[ContainerPort]) -> Probe {
-    let fields = at.fields();
-    let check = if let Some(http) = fields.get("httpGet") {
-        let http = http.fields();
-        let path = http.string("path");
-        http.require("port").map(|at| Check::Http {
-            port: port(&at, ports),
-            path: if path.is_empty() {
-                "/".to_owned()
-            } else {
-                path
-            },
-        })
-    } else if let Some(tcp) = fields.get("tcpSocket") {
-        let tcp = tcp.fields();
-        tcp.require("port").map(|at| Check::Tcp {
-            port: port(&at, ports),
-            once: false,
-        })
-    } else {
-        at.without_effect(
-            "this kind of probe is not run here",
-            "use httpGet or tcpSocket",
-        );
-        None
-    };
-    let seconds = |name, default, min: u32| {
-        Duration::from_secs(
-            fields
-                .get(name)
-                .map_or(default, |at| at.number(3600).max(min))
-                .into(),
-        )
-    };
-    Probe {
-        check: check.unwrap_or(Check::None),
-        initial_delay: seconds("initialDelaySeconds", 0, 0),
-        period: seconds("periodSeconds", 10, 1),
-        timeout: seconds("timeoutSeconds", 1, 1),
-        failures: fields
-            .get("failureThreshold")
-            .map_or(3, |at| at.number(1000).max(1)),
-    }
-}
-
-fn port(at: &At<'_>, ports: &[ContainerPort]) -> u16 {
-    let Value::String(name) = &at.node().value else {
-        return at.port();
-    };
-    match ports.iter().find(|p| p.name == *name) {
-        Some(port) => port.port,
-        None => {
-            at.refuse(
-                format_args!("no container port is named {name:?}"),
-                "name one of the ports, or write a number",
-            );
-            0
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::template::EnvValue;
     use super::*;
     use crate::Folder;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::desired::{EnvValue, Template};
 use super::status::PodStatus;
+use super::template::{EnvValue, Template};
 
 /// What a pod's process finds in its environment: the image's, the container's, and who and where the pod is.
 pub(super) fn of(

@@ -10,15 +10,22 @@
 
 mod address;
 mod bootstrap;
+mod container;
 mod desired;
 mod environment;
 mod image;
+mod options;
 mod plan;
+mod pod;
 mod probe;
 mod process;
 mod run;
+mod state;
 mod status;
+mod template;
 
 pub use address::{AddressBlock, NoFreeBlock};
 pub use image::{ImageTable, Program};
-pub use run::{OpenError, Options, PodState, Runner, State};
+pub use options::{OpenError, Options};
+pub use run::Runner;
+pub use state::{PodState, State};

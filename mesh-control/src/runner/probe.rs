@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::desired::{Check, Probe};
+use super::template::{Check, Probe};
 
 /// How often a pod is asked until it is ready the first time: everything is on one machine, so that is cheap.
 const STARTING: Duration = Duration::from_millis(25);

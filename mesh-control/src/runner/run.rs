@@ -3,21 +3,23 @@
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::address::AddressBlock;
 use super::bootstrap::bootstrap;
-use super::desired::{ADMIN_PORT, Template, Workload, desired, gateway_port};
+use super::desired::{Workload, desired, gateway_port};
 use super::image::ImageTable;
-use super::plan::{Action, Actual, Phase, plan};
+use super::options::{OpenError, Options};
+use super::plan::{Action, Phase, plan};
+use super::pod::{self, Pod};
 use super::process::Process;
+use super::state::State;
 use super::status::{PodStatus, documents};
+use super::template::Template;
 use super::{environment, probe};
 use crate::folder::{Folder, STATUS_FOLDER};
 use crate::problem::Problem;
@@ -31,98 +33,6 @@ const LEAVE: Duration = Duration::from_secs(1);
 const STATUS_FILE: &str = "pods.yaml";
 const LOCK_FILE: &str = "lock";
 const LOCAL_FILE: &str = "local.yaml";
-
-/// What a runner works with.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Options {
-    /// The folder.
-    pub dir: PathBuf,
-    /// Namespace of objects that name none; `default`.
-    pub default_namespace: String,
-    /// Where the pods' addresses come from.
-    pub block: AddressBlock,
-    /// Where the pods find their control plane; the block's own address by default.
-    pub control_plane: SocketAddr,
-    /// `meshctl`: ties every process to this one (`run-pod`) and has the example's services (`demo-service`).
-    pub meshctl: PathBuf,
-    /// `mesh-proxy`, the gateway's program.
-    pub proxy: PathBuf,
-}
-
-impl Options {
-    /// The usual options.
-    pub fn new(
-        dir: impl Into<PathBuf>,
-        block: AddressBlock,
-        meshctl: PathBuf,
-        proxy: PathBuf,
-    ) -> Self {
-        Options {
-            dir: dir.into(),
-            default_namespace: "default".to_owned(),
-            control_plane: block.control_plane(),
-            block,
-            meshctl,
-            proxy,
-        }
-    }
-}
-
-/// Why a runner cannot start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// Another one is at work.
-    #[error("{0}: another runner is at work on this folder; end it first")]
-    Locked(PathBuf),
-    /// The folder is not usable.
-    #[error("{0}: {1}")]
-    Io(PathBuf, io::Error),
-}
-
-/// What runs and what is wrong.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct State {
-    /// The pods, oldest first.
-    pub pods: Vec<PodState>,
-    /// What is wrong in the folder, its Deployments included.
-    pub problems: Vec<Problem>,
-    /// Whether the folder was read: before, no pods means nothing.
-    pub read: bool,
-    /// Port of the gateway, if the folder has a Gateway.
-    pub gateway_port: Option<u16>,
-}
-
-/// A pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PodState {
-    /// Its name.
-    pub name: String,
-    /// Its Deployment's name.
-    pub workload: String,
-    /// Its process, while that lives.
-    pub pid: Option<u32>,
-    /// Its address; the admin server is at [`PodState::admin`].
-    pub address: Ipv4Addr,
-    /// Whether it is ready, as reported.
-    pub ready: bool,
-    /// Whether its process ended by itself.
-    pub dead: bool,
-    /// Whether it is a gateway.
-    pub is_gateway: bool,
-    /// Its output.
-    pub log: PathBuf,
-}
-
-impl PodState {
-    /// Where its admin server is.
-    pub fn admin(&self) -> SocketAddr {
-        SocketAddr::from((self.address, ADMIN_PORT))
-    }
-}
 
 /// Runs the Deployments of a folder as processes. One per folder; dropping it kills what it started.
 ///
@@ -148,21 +58,6 @@ pub struct Runner {
     written: String,
     state: watch::Sender<State>,
     _lock: File,
-}
-
-#[derive(Debug)]
-struct Pod {
-    status: PodStatus,
-    template: u64,
-    is_gateway: bool,
-    grace: Duration,
-    phase: Phase,
-    serial: u64,
-    pid: Option<u32>,
-    /// Ends the process: `true` is SIGKILL.
-    signals: mpsc::UnboundedSender<bool>,
-    probe: AbortHandle,
-    log: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -349,7 +244,7 @@ impl Runner {
         self.serial += 1;
         let serial = self.serial;
         let template = &workload.template;
-        let status = pod_status(workload, serial, address);
+        let status = pod::status(workload, serial, address);
         let log = self
             .status_dir
             .join("logs")
@@ -369,7 +264,7 @@ impl Runner {
         let sender = self.sender.clone();
         self.tasks.spawn(async move {
             if let Some(process) = process {
-                supervise(process, receiver).await;
+                pod::supervise(process, receiver).await;
             }
             let _ = sender.send((serial, Event::Exited));
         });
@@ -499,66 +394,6 @@ impl Runner {
             }
             changed
         });
-    }
-}
-
-impl Pod {
-    fn actual(&self) -> Actual {
-        Actual {
-            workload: (self.status.namespace.clone(), self.status.workload.clone()),
-            template: self.template,
-            phase: self.phase,
-            ready: self.status.ready,
-            serial: self.serial,
-        }
-    }
-
-    fn state(&self) -> PodState {
-        PodState {
-            name: self.status.name.clone(),
-            workload: self.status.workload.clone(),
-            pid: self.pid,
-            address: self.status.address,
-            ready: self.status.ready && self.phase == Phase::Running,
-            dead: self.phase == Phase::Dead,
-            is_gateway: self.is_gateway,
-            log: self.log.clone(),
-        }
-    }
-}
-
-fn pod_status(workload: &Workload, serial: u64, address: Ipv4Addr) -> PodStatus {
-    let template = &workload.template;
-    let template_hash = format!("{:08x}", template.hash() as u32);
-    PodStatus {
-        name: format!("{}-{template_hash}-{serial}", workload.name),
-        namespace: workload.namespace.clone(),
-        workload: workload.name.clone(),
-        template_hash,
-        labels: template.labels.clone(),
-        service_account: template.service_account.clone(),
-        container: template.container.clone(),
-        image: template.image.clone(),
-        ports: template.ports.clone(),
-        address,
-        ready: false,
-        terminating: false,
-        failed: false,
-    }
-}
-
-/// Waits for the end of a process and passes on what should end it.
-async fn supervise(mut process: Process, mut signals: mpsc::UnboundedReceiver<bool>) {
-    loop {
-        tokio::select! {
-            ended = process.wait() => {
-                if let Err(error) = ended {
-                    tracing::warn!("a pod's process cannot be waited for: {error}");
-                }
-                return;
-            }
-            Some(kill) = signals.recv() => if kill { process.kill() } else { process.terminate() },
-        }
     }
 }
 

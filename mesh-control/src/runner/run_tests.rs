@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::runner::AddressBlock;
 
 /// A stand-in for meshctl: `run-pod --parent=N -- COMMAND…` becomes the command.
 fn wrapper(dir: &Path) -> PathBuf {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use super::desired::ContainerPort;
+use super::template::ContainerPort;
 use crate::config::Config;
 use crate::model::{Service, TargetPort};
 
