@@ -1,4 +1,5 @@
-//! The same folder through a real Envoy and through mesh-proxy, as gateways: same answers, same requests upstream.
+//! The same folder through a real Envoy and through mesh-proxy, as gateway and as sidecar: same answers, same
+//! requests upstream.
 
 mod support;
 
@@ -7,7 +8,6 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use mesh_control::ControlPlane;
 use mesh_testkit::address::OwnAddress;
 use mesh_testkit::exchange::{Answer, send};
 use mesh_testkit::process::{Program, Proxy};
@@ -22,44 +22,53 @@ const VOLATILE: [&str; 4] = [
     "x-envoy-decorator-operation",
 ];
 
-struct Gateway {
+/// A proxy on the control plane, with an address of its own.
+struct Running {
     proxy: Proxy,
     own: OwnAddress,
 }
 
-impl Gateway {
-    async fn start(program: Program, xds: SocketAddr) -> Gateway {
+impl Running {
+    async fn start(program: Program, node: &Node, xds: SocketAddr) -> Running {
         let own = OwnAddress::claim();
         let admin = own.with_port(15000);
         let ip = own.ip().to_string();
-        let bootstrap = bootstrap(
-            "router",
-            &ip,
-            "istio-ingressgateway",
-            "{istio: ingressgateway}",
-            xds,
-            admin,
-        );
-        Gateway {
+        let bootstrap = bootstrap(node.kind, &ip, node.name, node.labels, xds, admin);
+        Running {
             proxy: Proxy::start(program, &bootstrap, admin).await,
             own,
         }
     }
 
-    async fn ask(&self, case: &str, path: &str, script: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut request = Request::get(path)
-            .header("host", "shop.example")
+    async fn ask(&self, port: u16, case: &str, host: &str, asked: &Case) -> Answer {
+        let mut request = Request::get(asked.0)
+            .header("host", host)
             .header(CASE, case)
-            .header(SCRIPT, script);
-        for (name, value) in headers {
+            .header(SCRIPT, asked.1);
+        for (name, value) in asked.2 {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::new())).unwrap();
-        send(self.own.with_port(8080), request)
+        send(self.own.with_port(port), request)
             .await
-            .unwrap_or_else(|error| panic!("{case} {path}: {error}\n{}", self.proxy.log()))
+            .unwrap_or_else(|error| panic!("{case} {}: {error}\n{}", asked.0, self.proxy.log()))
     }
 }
+
+struct Node {
+    kind: &'static str,
+    name: &'static str,
+    labels: &'static str,
+    /// Where it takes requests.
+    port: u16,
+}
+
+/// (path, script of the upstream, headers).
+type Case = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
 
 fn stable(answer: Answer) -> (u16, Vec<(String, String)>, Bytes) {
     let headers = answer
@@ -98,11 +107,22 @@ spec:
   servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*.example']}]
 ---
 apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: caller}
+spec:
+  workloadSelector: {labels: {app: caller}}
+  egress:
+  - port: {number: 9080, name: http, protocol: HTTP}
+    bind: 0.0.0.0
+    captureMode: NONE
+    hosts: ['./*']
+---
+apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: shop}
 spec:
-  hosts: [shop.example]
-  gateways: [web]
+  hosts: [shop.example, shop]
+  gateways: [web, mesh]
   http:
   - match: [{uri: {exact: /gone}}]
     directResponse: {status: 410, body: {string: gone}}
@@ -125,7 +145,7 @@ spec:
     retries: {attempts: 2, retryOn: 'reset,503', backoff: 1ms}
     route: [{destination: {host: shop}}]
   - match: [{uri: {prefix: /slow}}]
-    timeout: 200ms
+    timeout: 50ms
     route: [{destination: {host: shop}}]
   - match: [{uri: {prefix: /aborted}}]
     fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
@@ -140,8 +160,7 @@ spec:
     route: [{destination: {host: shop}}]
 ";
 
-/// (path, script of the upstream, headers).
-const CASES: [(&str, &str, &[(&str, &str)]); 30] = [
+const CASES: [Case; 30] = [
     ("/plain", "200", &[]),
     ("/plain?a=b#c", "200", &[]),
     ("/plain/%2e%2e/x", "200", &[]),
@@ -187,7 +206,7 @@ const CASES: [(&str, &str, &[(&str, &str)]); 30] = [
     ("/retried", "503,200", &[]),
     ("/retried", "reset,503,200", &[]),
     ("/retried", "503,503,503,503", &[]),
-    ("/slow", "d1000", &[]),
+    ("/slow", "d200", &[]),
     ("/aborted", "200", &[]),
     ("/by-header", "200", &[("x-who", "jason")]),
     ("/by-header", "200", &[("x-who", "other")]),
@@ -203,31 +222,31 @@ fn folder(pod: &str) -> tempfile::TempDir {
     folder
 }
 
-#[tokio::test]
-#[ignore = "needs Envoy: cargo verify"]
-async fn a_gateway_answers_as_envoy_does() {
+/// Asks both proxies the same, one after the other.
+async fn compare(node: Node, hosts: &[&str]) {
     let pod = OwnAddress::claim();
     let upstream = Upstream::start("shop", pod.with_port(9080)).await;
     let folder = folder(&pod.ip().to_string());
-    let control: ControlPlane = open(folder.path());
+    let control = open(folder.path());
     assert_eq!(control.problems(), []);
     let xds = serve(&control).await;
-    let envoy = Gateway::start(Program::Envoy, xds).await;
-    let ours = Gateway::start(Program::MeshProxy, xds).await;
+    let envoy = Running::start(Program::Envoy, &node, xds).await;
+    let ours = Running::start(Program::MeshProxy, &node, xds).await;
     let mut differences = Vec::new();
-    for (number, (path, script, headers)) in CASES.iter().enumerate() {
-        let mut results = Vec::new();
-        for (name, gateway) in [("envoy", &envoy), ("ours", &ours)] {
-            let case = format!("{name}-{number}");
-            let answer = stable(gateway.ask(&case, path, script, headers).await);
-            let seen = stable_requests(upstream.take(&case), &case);
-            results.push((answer, seen));
-        }
-        if results[0] != results[1] {
-            differences.push(format!(
-                "{path} {script} {headers:?}:\nenvoy {:?}\nours  {:?}",
-                results[0], results[1]
-            ));
+    for host in hosts {
+        for (number, asked) in CASES.iter().enumerate() {
+            let mut results = Vec::new();
+            for (name, proxy) in [("envoy", &envoy), ("ours", &ours)] {
+                let case = format!("{name}-{host}-{number}");
+                let answer = stable(proxy.ask(node.port, &case, host, asked).await);
+                results.push((answer, stable_requests(upstream.take(&case), &case)));
+            }
+            if results[0] != results[1] {
+                differences.push(format!(
+                    "{host} {asked:?}:\nenvoy {:?}\nours  {:?}",
+                    results[0], results[1]
+                ));
+            }
         }
     }
     assert!(
@@ -236,4 +255,32 @@ async fn a_gateway_answers_as_envoy_does() {
         differences.len(),
         differences.join("\n")
     );
+}
+
+#[tokio::test]
+#[ignore = "needs Envoy: cargo verify"]
+async fn a_gateway_answers_as_envoy_does() {
+    let gateway = Node {
+        kind: "router",
+        name: "istio-ingressgateway",
+        labels: "{istio: ingressgateway}",
+        port: 8080,
+    };
+    compare(gateway, &["shop.example", "other.example"]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Envoy: cargo verify"]
+async fn a_sidecar_answers_as_envoy_does() {
+    let sidecar = Node {
+        kind: "sidecar",
+        name: "caller",
+        labels: "{app: caller}",
+        port: 9080,
+    };
+    compare(
+        sidecar,
+        &["shop", "shop:9080", "shop.default.svc.cluster.local"],
+    )
+    .await;
 }
