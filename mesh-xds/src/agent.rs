@@ -164,7 +164,7 @@ impl<T: Transport, P: Publish> Agent<T, P> {
                 None => return false,
                 Some(Action::Connect) => return true,
                 Some(Action::Failed { retry_after }) => {
-                    tracing::warn!(?retry_after, "no response from the control plane");
+                    tracing::debug!(?retry_after, "no response from the control plane");
                 }
                 Some(Action::Publish(config, info)) => self.publish.publish(*config, info),
                 Some(Action::Report(finding)) => self.log(&finding),

@@ -29,27 +29,22 @@ struct Lingerer {
 }
 
 impl Lingering {
-    /// A cluster was removed.
+    /// A cluster was removed. One without endpoints was never in force, or of no use.
     pub(crate) fn add(&mut self, now: Instant, cluster: Arc<ClusterConfig>, store: &ResourceStore) {
         let assignment = match &cluster.discovery {
-            ClusterDiscovery::Eds(name) => match store.entry(ResourceKind::Endpoints, name) {
-                Some(entry) => match entry.good.as_ref().map(|good| &good.resource) {
-                    Some(Resource::Endpoints(assignment)) => Some(Arc::clone(assignment)),
-                    _ => None,
-                },
-                None => None,
+            ClusterDiscovery::Eds(name) => match in_force(store, name) {
+                Some(assignment) => Some(assignment),
+                None => return,
             },
             _ => None,
         };
         let until = now + LINGER;
-        self.0.insert(
-            Arc::clone(&cluster.name),
-            Lingerer {
-                cluster,
-                assignment,
-                until,
-            },
-        );
+        let lingerer = Lingerer {
+            cluster: Arc::clone(&cluster),
+            assignment,
+            until,
+        };
+        self.0.insert(Arc::clone(&cluster.name), lingerer);
     }
 
     /// Drops what is over or no longer named; returns whether anything was.
@@ -63,6 +58,18 @@ impl Lingering {
     /// When something is over.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.0.values().map(|lingerer| lingerer.until).min()
+    }
+}
+
+fn in_force(store: &ResourceStore, name: &str) -> Option<Arc<ClusterLoadAssignment>> {
+    match &store
+        .entry(ResourceKind::Endpoints, name)?
+        .good
+        .as_ref()?
+        .resource
+    {
+        Resource::Endpoints(assignment) => Some(Arc::clone(assignment)),
+        _ => None,
     }
 }
 

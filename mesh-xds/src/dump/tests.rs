@@ -80,7 +80,7 @@ fn it_is_the_json_of_envoys_message() {
     let good = cluster(
         "{name: a, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}, connect_timeout: 0.250s}",
     );
-    let dump = dump(&[good.clone()], &[good]);
+    let dump = dump(std::slice::from_ref(&good), std::slice::from_ref(&good));
     let descriptor = descriptor_pool()
         .get_message_by_name("envoy.admin.v3.ConfigDump")
         .unwrap();
@@ -115,7 +115,7 @@ fn resources_are_shown_as_they_came() {
         "{name: a, alt_stat_name: 'a;', lb_policy: LEAST_REQUEST, respect_dns_ttl: true, circuit_breakers: {thresholds: [{max_requests: 4294967295}]}, \
          metadata: {filter_metadata: {istio: {config: /x, list: [1, a, null, {b: true}]}}}}",
     );
-    let dump = dump(&[sent.clone()], &[sent.clone()]);
+    let dump = dump(std::slice::from_ref(&sent), std::slice::from_ref(&sent));
     let mut shown =
         section(&dump, "ClustersConfigDump")["dynamic_active_clusters"][0]["cluster"].clone();
     shown.as_object_mut().unwrap().remove("@type");
@@ -177,7 +177,7 @@ fn an_unknown_extension_hides_nothing() {
         ..Default::default()
     };
     sent.value.extend(filter.encode_to_vec());
-    let dump = dump(&[sent.clone()], &[sent]);
+    let dump = dump(std::slice::from_ref(&sent), std::slice::from_ref(&sent));
     let shown = &section(&dump, "ClustersConfigDump")["dynamic_active_clusters"][0]["cluster"];
     assert_eq!(shown["name"], "a");
     assert_eq!(

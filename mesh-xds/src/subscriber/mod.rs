@@ -363,4 +363,6 @@ impl Subscriber {
 }
 
 #[cfg(test)]
+mod random_orders;
+#[cfg(test)]
 mod tests;

@@ -32,15 +32,15 @@ impl Entropy for Zero {
     }
 }
 
-struct Test {
-    subscriber: Subscriber,
+pub(super) struct Test {
+    pub(super) subscriber: Subscriber,
     now: Instant,
     nonce: u32,
     findings: Vec<Finding>,
 }
 
 impl Test {
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         Self::with(Node {
             id: "n".into(),
             ..Default::default()
@@ -62,12 +62,12 @@ impl Test {
         test
     }
 
-    fn after(&mut self, time: Duration) {
+    pub(super) fn after(&mut self, time: Duration) {
         self.now += time;
         self.subscriber.handle_timeout(self.now);
     }
 
-    fn respond(&mut self, kind: ResourceKind, version: &str, resources: &[Any]) {
+    pub(super) fn respond(&mut self, kind: ResourceKind, version: &str, resources: &[Any]) {
         self.nonce += 1;
         let response = DiscoveryResponse {
             version_info: version.to_owned(),
@@ -81,7 +81,7 @@ impl Test {
     }
 
     /// All configurations since the last call; the last one.
-    fn published(&mut self) -> Option<(ConfigSet, UpdateInfo)> {
+    pub(super) fn published(&mut self) -> Option<(ConfigSet, UpdateInfo)> {
         let mut last = None;
         while let Some(action) = self.subscriber.poll_action() {
             match action {
@@ -93,7 +93,7 @@ impl Test {
         last
     }
 
-    fn sent(&mut self) -> Vec<DiscoveryRequest> {
+    pub(super) fn sent(&mut self) -> Vec<DiscoveryRequest> {
         std::iter::from_fn(|| self.subscriber.poll_transmit()).collect()
     }
 
@@ -137,7 +137,7 @@ fn any(type_name: &str, yaml: &str) -> Any {
     }
 }
 
-fn cluster(name: &str) -> Any {
+pub(super) fn cluster(name: &str) -> Any {
     any(
         "envoy.config.cluster.v3.Cluster",
         &format!("{{name: {name}, type: EDS, eds_cluster_config: {{eds_config: {{ads: {{}}}}}}}}"),
@@ -151,7 +151,7 @@ fn bad_cluster(name: &str) -> Any {
     )
 }
 
-fn endpoints(name: &str, host: u8) -> Any {
+pub(super) fn endpoints(name: &str, host: u8) -> Any {
     any(
         "envoy.config.endpoint.v3.ClusterLoadAssignment",
         &format!(
@@ -161,7 +161,7 @@ fn endpoints(name: &str, host: u8) -> Any {
     )
 }
 
-fn routes(name: &str, cluster: &str) -> Any {
+pub(super) fn routes(name: &str, cluster: &str) -> Any {
     any(
         "envoy.config.route.v3.RouteConfiguration",
         &format!(
@@ -171,7 +171,7 @@ fn routes(name: &str, cluster: &str) -> Any {
     )
 }
 
-fn listener(name: &str, routes: &str) -> Any {
+pub(super) fn listener(name: &str, routes: &str) -> Any {
     any(
         "envoy.config.listener.v3.Listener",
         &format!(
@@ -559,4 +559,16 @@ static_resources: {clusters: [{name: a, type: STATIC, alt_stat_name: fixed}]}";
         &*test.published().unwrap().0.clusters["a"].stat_name,
         "fixed"
     );
+}
+
+#[test]
+fn a_removed_cluster_that_was_never_in_force_does_not_stay() {
+    let mut test = Test::open();
+    test.complete();
+    test.respond(Cluster, "2", &[cluster("a"), cluster("b")]);
+    test.respond(Route, "2", &[routes("r", "b")]);
+    assert!(test.published().is_none(), "its endpoints are waited for");
+    test.respond(Cluster, "3", &[cluster("a")]);
+    let (config, _) = test.published().unwrap();
+    assert_eq!(keys(&config.clusters), BTreeSet::from(["a"]));
 }
