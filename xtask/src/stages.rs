@@ -107,19 +107,25 @@ fn start(
         Stage::Oracles => oracles::get(workspace, options),
         Stage::Fmt => process::run(&mut workspace.plain_cargo("fmt --all --check")),
         Stage::Rules => rules::check(workspace),
-        Stage::Alone => ALONE.iter().try_for_each(|name| {
-            cargo(&format!(
-                "clippy --quiet --no-deps -p {name} -- -D warnings"
-            ))
-        }),
-        Stage::Clippy => {
-            cargo("clippy --workspace --all-targets --all-features --quiet -- -D warnings")
+        Stage::Alone => {
+            let lint = |name: &&str| {
+                let args = format!("clippy --quiet --no-deps -p {name} -- -D warnings");
+                cargo(&args).err()
+            };
+            let wrong: Vec<_> = ALONE.iter().filter_map(lint).collect();
+            match wrong.is_empty() {
+                true => Ok(()),
+                false => Err(wrong.join("; ")),
+            }
         }
+        Stage::Clippy => cargo(
+            "clippy --workspace --all-targets --all-features --quiet --keep-going -- -D warnings",
+        ),
         Stage::Build => tests_run::build(workspace),
         Stage::Test => tests_run::run(workspace, options, tally),
         Stage::Doc => process::run(
             workspace
-                .cargo("doc --workspace --no-deps --all-features --quiet")
+                .cargo("doc --workspace --no-deps --all-features --quiet --keep-going")
                 .env("RUSTDOCFLAGS", "-Dwarnings"),
         ),
         Stage::Cost => cost::run(workspace, options, tally),
