@@ -18,6 +18,8 @@ pub struct MeshBuilder {
 
 enum Configuration {
     Bootstrap(Box<Bootstrap>),
+    /// Without the feature, an error that names it.
+    #[cfg_attr(not(feature = "control"), expect(dead_code))]
     Folder(PathBuf),
 }
 

@@ -43,6 +43,7 @@ impl ServerLayer {
     }
 
     /// The service of one connection.
+    #[cfg(feature = "axum")]
     pub(crate) fn for_connection<A>(&self, application: A, peer: Peer) -> ServerService<A> {
         let mut service = self.layer(application);
         service.accept(peer);

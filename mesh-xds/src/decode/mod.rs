@@ -1,7 +1,7 @@
 //! From protobuf to mesh-core's model: pure, every problem at once, each with its field path.
 //!
 //! A resource is taken or refused as a whole. Fields that are not understood are found by reflection
-//! ([`supported`]): refused where ignoring them could change who is answered or allowed, a warning otherwise.
+//! (`supported`): refused where ignoring them could change who is answered or allowed, a warning otherwise.
 
 mod any;
 mod cluster;
