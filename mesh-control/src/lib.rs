@@ -1,4 +1,18 @@
 //! The embedded control plane: Istio and Kubernetes YAML to xDS, and the local runner.
+//!
+//! ```text
+//! folder of YAML ─ yaml (places) ─ model (typed, checked) ─ Folder (last good versions) ─ Config
+//!                                                                                         │ one per node
+//!                        client ── requests ─▶ stream / serve ◀─ responses ── translate ◀─┘
+//! ```
+//!
+//! * [`Folder`] reads the files; every [`Problem`] has file, line, object, field and what would be right.
+//! * [`ControlPlane`] watches a folder and serves it: [`stream`](ControlPlane::stream) in process,
+//!   `serve` (feature `server`) over gRPC.
+//! * [`Store`] is apply, get and delete on a folder.
+//! * [`runner`] starts the folder's Deployments as processes of this machine.
+//!
+//! What a node gets is what istiod would send it for the same YAML: `tests/istiod.rs` compares them field by field.
 #![deny(missing_docs)]
 
 mod config;

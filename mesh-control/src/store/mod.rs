@@ -111,7 +111,7 @@ impl Store {
             Some(stored) => {
                 let path = self.dir.join(&stored.file);
                 let whole = std::fs::read_to_string(&path)?;
-                let range = stored.offset..stored.offset + stored.text.len();
+                let range = stored.range_in(&whole)?;
                 edit::write(&path, &edit::replaced(&whole, range, &document.text))?;
                 Action::Configured
             }
@@ -175,7 +175,7 @@ impl Store {
         }
         let path = self.dir.join(&stored.file);
         let whole = std::fs::read_to_string(&path)?;
-        match edit::without(&whole, stored.offset..stored.offset + stored.text.len()) {
+        match edit::without(&whole, stored.range_in(&whole)?) {
             Some(rest) => edit::write(&path, &rest)?,
             None => std::fs::remove_file(&path)?,
         }
@@ -222,6 +222,20 @@ impl Store {
             }
         }
         Ok(all)
+    }
+}
+
+impl Stored {
+    /// Where it stands in its file, unless somebody has written the file in between.
+    fn range_in(&self, whole: &str) -> io::Result<std::ops::Range<usize>> {
+        let range = self.offset..self.offset + self.text.len();
+        match whole.get(range.clone()) == Some(self.text.as_str()) {
+            true => Ok(range),
+            false => Err(io::Error::other(format!(
+                "{} has just been changed; try again",
+                self.file
+            ))),
+        }
     }
 }
 
