@@ -75,6 +75,9 @@ pub struct ConnectionInfo {
     pub peer: Option<SocketAddr>,
     /// The address on which the connection was accepted; after `original_dst` the address that was meant.
     pub local: Option<SocketAddr>,
+    /// `local` was restored: the connection was redirected here, and meant that address. Only then it is what an
+    /// original-destination cluster connects to (Envoy `localAddressRestored`); anything else would be ourselves.
+    pub restored: bool,
     /// Whether the connection is TLS.
     pub tls: bool,
     /// The call comes from the application in this process: an internal peer, trusted as such.

@@ -86,6 +86,7 @@ pub(crate) async fn serve(
             let mut info = ConnectionInfo::default();
             info.peer = Some(peer);
             info.local = Some(arrived.destination);
+            info.restored = arrived.redirected;
             info.node_address = node_address();
             info.tls = arrived.inspected.tls;
             info.server_name.clone_from(&arrived.inspected.server_name);
@@ -110,13 +111,18 @@ pub(crate) async fn serve(
                 return Ok(());
             };
             drop(snapshot);
-            tcp::proxy(io, &config, cluster, arrived.destination, &state).await
+            tcp::proxy(io, &config, cluster, arrived.restored(), &state).await
         }
         _ => Ok(()),
     }
 }
 
 impl Arrived {
+    /// The original destination, if the connection was redirected here.
+    fn restored(&self) -> Option<SocketAddr> {
+        self.redirected.then_some(self.destination)
+    }
+
     /// Finds the connection's chain: that of the bound listener, or with `use_original_dst` of the listener that has
     /// the original destination's address, or its port on the wildcard address.
     fn find<T>(

@@ -30,7 +30,7 @@ pub(crate) async fn proxy(
     downstream: PrefixedIo<TcpStream>,
     config: &TcpProxyConfig,
     cluster: Arc<Cluster>,
-    destination: SocketAddr,
+    destination: Option<SocketAddr>,
     state: &Shared,
 ) -> io::Result<()> {
     let stats = cluster.stats();
@@ -39,8 +39,7 @@ pub(crate) async fn proxy(
         stats.upstream_cx_overflow.inc();
         return Ok(());
     };
-    let Ok(endpoint) = cluster.pick(&PickContext::first(Some(destination)), &mut ThreadEntropy)
-    else {
+    let Ok(endpoint) = cluster.pick(&PickContext::first(destination), &mut ThreadEntropy) else {
         stats.upstream_cx_none_healthy.inc();
         return Ok(());
     };

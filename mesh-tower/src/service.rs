@@ -163,6 +163,7 @@ where
         attempts: 0,
         sent: false,
         is_empty,
+        answers_operation: false,
         is_head: parts.method == Method::HEAD,
         downstream_version,
     };

@@ -57,6 +57,8 @@ pub(crate) struct Stream {
     pub(crate) sent: bool,
     /// The request came without a body.
     pub(crate) is_empty: bool,
+    /// The response names the route's operation.
+    pub(crate) answers_operation: bool,
     /// HEAD: replies say how long their body would be, and have none.
     pub(crate) is_head: bool,
     /// What the caller spoke.

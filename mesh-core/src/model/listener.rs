@@ -227,6 +227,9 @@ pub struct ConnectionManagerConfig {
     pub accept_http_10: bool,
     /// `http2_protocol_options.max_concurrent_streams`.
     pub max_concurrent_streams: Option<u32>,
+    /// `tracing` is set: outbound requests say their route's operation in `x-envoy-decorator-operation`, inbound ones
+    /// answer with it.
+    pub tracing: bool,
     /// `suppress_envoy_headers` of the router filter.
     pub suppress_envoy_headers: bool,
     /// `respect_expected_rq_timeout` of the router filter.
@@ -268,6 +271,7 @@ impl ConnectionManagerConfig {
             upgrades: Vec::new(),
             accept_http_10: false,
             max_concurrent_streams: None,
+            tracing: false,
             suppress_envoy_headers: false,
             respect_expected_rq_timeout: false,
             proxy_100_continue: false,

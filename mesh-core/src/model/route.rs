@@ -86,8 +86,8 @@ pub struct Route {
     pub request_body_buffer_limit: Option<u64>,
     /// Per-filter configuration of this level.
     pub filter_overrides: FilterOverrides,
-    /// `decorator.operation`: the span's name.
-    pub decorator: Option<Arc<str>>,
+    /// `decorator.operation`: the span's name; None also where `decorator.propagate` is false.
+    pub decorator: Option<HeaderValue>,
     /// `stat_prefix`; may be empty.
     pub stat_prefix: Arc<str>,
     /// Where it came from.

@@ -76,11 +76,10 @@ impl Stream {
 
     fn pick_endpoint(&self) -> Result<(Arc<Cluster>, Arc<Endpoint>), Option<PickError>> {
         let cluster = self.seen.cluster.as_ref().ok_or(None)?;
-        let destination = self
-            .original_destination
-            .as_deref()
-            .copied()
-            .or_else(|| self.connection.info().local);
+        let destination = self.original_destination.as_deref().copied().or_else(|| {
+            let info = self.connection.info();
+            info.local.filter(|_| info.restored)
+        });
         let mut cx = PickContext::first(destination);
         cx.shard = shard();
         let policy = self.retry_policy();

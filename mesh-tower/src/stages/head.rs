@@ -7,10 +7,11 @@ use mesh_core::{
     flags::ResponseFlag,
     head::{RequestHead, StreamView},
     local_reply::LocalReply,
+    model::TrafficDirection,
     route::Found,
 };
 
-use super::{Step, Target, with_scratch};
+use super::{Step, Target, response::DECORATOR_OPERATION, with_scratch};
 use crate::{
     clock::Moment,
     entropy::ThreadEntropy,
@@ -107,8 +108,31 @@ impl Stream {
             }
             self.route = route;
             self.selected = selected;
+            self.decorate(parts);
         }
         self.filter(parts, now, None)
+    }
+
+    /// Tells the next hop what the route calls the operation (`Decorator.propagate`, Envoy `traceRequest`): outbound in
+    /// the request; inbound the request's word is taken off, and answered with ours if there was none.
+    fn decorate(&mut self, parts: &mut request::Parts) {
+        let Some(chain) = self
+            .seen
+            .chain
+            .as_ref()
+            .filter(|chain| chain.manager().tracing)
+        else {
+            return;
+        };
+        let outbound = chain.direction() == TrafficDirection::Outbound;
+        if outbound {
+            let route = self.route.and_then(|at| chain.routes()?.route(at));
+            if let Some(operation) = route.and_then(|route| route.config().decorator.clone()) {
+                parts.headers.insert(DECORATOR_OPERATION, operation);
+            }
+        } else if parts.headers.remove(DECORATOR_OPERATION).is_none() {
+            self.answers_operation = true;
+        }
     }
 
     /// Runs the filters from the start or on from the one that held the request.

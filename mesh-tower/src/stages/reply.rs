@@ -31,6 +31,7 @@ impl Stream {
         let (status, mut headers, mut body) = reply.into_response(self.seen.grpc);
         if self.is_head {
             body = Bytes::new();
+            headers.remove("grpc-message");
         }
         if let (Some(at), Some(table)) = (self.route, self.table()) {
             let cx = self.format_context();

@@ -10,6 +10,9 @@ use crate::{
     stream::Stream,
 };
 
+/// `x-envoy-decorator-operation`.
+pub(super) const DECORATOR_OPERATION: HeaderName =
+    HeaderName::from_static("x-envoy-decorator-operation");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 impl Stream {
@@ -79,6 +82,13 @@ impl Stream {
         with_date(|date| {
             downstream::on_response(chain.manager(), status, headers, date, request_id, upgraded);
         });
+        if self.answers_operation
+            && let Some(operation) = self
+                .route
+                .and_then(|at| chain.routes()?.route(at)?.config().decorator.clone())
+        {
+            headers.insert(DECORATOR_OPERATION, operation);
+        }
         if !upgraded && self.answers_early() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }

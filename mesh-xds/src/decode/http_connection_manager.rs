@@ -54,6 +54,7 @@ pub(super) fn http_connection_manager(
     config.server_name = header_value(p, "server_name", &value.server_name)
         .unwrap_or(HeaderValue::from_static("envoy"));
     config.via = header_value(p, "via", &value.via);
+    config.tracing = value.tracing.is_some();
     config.normalize_path = value.normalize_path.unwrap_or(false);
     config.merge_slashes = value.merge_slashes;
     config.strip_host_port = match value.strip_port_mode {

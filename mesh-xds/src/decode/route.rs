@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use http::HeaderValue;
 use mesh_core::model::{RequireTls, Route, RouteConfiguration, VirtualHost};
 use mesh_proto::envoy::config::route::v3::{
     self as proto, route::Action, virtual_host::TlsRequirementType,
@@ -159,10 +160,11 @@ fn route(p: &mut Problems, value: &proto::Route, body_limit: u32) -> Option<Rout
         value.per_request_buffer_limit_bytes,
     );
     route.filter_overrides = filter_overrides(p, &value.typed_per_filter_config);
-    route.decorator = value
-        .decorator
-        .as_ref()
-        .map(|decorator| decorator.operation.as_str().into());
+    route.decorator = value.decorator.as_ref().and_then(|decorator| {
+        let propagate = decorator.propagate.is_none_or(|propagate| propagate);
+        let operation = HeaderValue::from_str(&decorator.operation).ok()?;
+        propagate.then_some(operation)
+    });
     route.stat_prefix = value.stat_prefix.as_str().into();
     route.provenance = metadata::provenance(value.metadata.as_ref());
     route.matcher = matcher?;
