@@ -1,10 +1,11 @@
 //! Tells when the files of a folder change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -12,6 +13,9 @@ use crate::folder::STATUS_FOLDER;
 
 /// How long after an edit more of it may come (editors write in several steps).
 const DEBOUNCE: Duration = Duration::from_millis(10);
+/// How long a file that is being written is waited for: most programs empty it first, and what is read before they
+/// close it would be a part.
+const WRITING: Duration = Duration::from_millis(200);
 /// How often modification times are compared, for file systems that report no events.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -22,7 +26,9 @@ type Stamps = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 #[derive(Debug)]
 pub(crate) struct Watch {
     dir: PathBuf,
-    events: mpsc::UnboundedReceiver<()>,
+    events: mpsc::UnboundedReceiver<Event>,
+    /// Files that were changed and not closed yet.
+    open: BTreeSet<PathBuf>,
     watcher: Option<RecommendedWatcher>,
     /// Whether `.status` is watched; it appears only with the local runner.
     status_watched: bool,
@@ -33,10 +39,12 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new(dir: PathBuf) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let tell = move |event: notify::Result<notify::Event>| {
+        let tell = move |event: notify::Result<Event>| {
             // reading the folder is an event too, which must not lead to reading it again
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                let _ = sender.send(());
+            if let Ok(event) = event
+                && (!event.kind.is_access() || is_close(&event.kind))
+            {
+                let _ = sender.send(event);
             }
         };
         let mut watcher = notify::recommended_watcher(tell)
@@ -53,6 +61,7 @@ impl Watch {
         Watch {
             dir,
             events,
+            open: BTreeSet::new(),
             watcher,
             status_watched: false,
             stamps,
@@ -65,20 +74,50 @@ impl Watch {
         self.watch_status();
         loop {
             tokio::select! {
-                Some(()) = self.events.recv() => {
-                    tokio::time::sleep(DEBOUNCE).await;
-                    while self.events.try_recv().is_ok() {}
-                    self.stamps = stamps(&self.dir);
+                Some(event) = self.events.recv() => {
+                    self.note(&event);
+                    self.settle().await;
                     return;
                 }
                 _ = self.poll.tick() => {
                     self.watch_status();
-                    let now = stamps(&self.dir);
-                    if now != self.stamps {
-                        self.stamps = now;
+                    if stamps(&self.dir) != self.stamps {
+                        self.settle().await;
                         return;
                     }
                 }
+            }
+        }
+    }
+
+    /// Waits until no file is half written, as far as that can be known.
+    async fn settle(&mut self) {
+        let limit = Instant::now() + WRITING;
+        tokio::time::sleep(DEBOUNCE).await;
+        while let Ok(event) = self.events.try_recv() {
+            self.note(&event);
+        }
+        while !self.open.is_empty() {
+            match tokio::time::timeout_at(limit, self.events.recv()).await {
+                Ok(Some(event)) => self.note(&event),
+                _ => self.open.clear(),
+            }
+        }
+        self.stamps = stamps(&self.dir);
+    }
+
+    fn note(&mut self, event: &Event) {
+        let is_written = matches!(
+            event.kind,
+            EventKind::Create(CreateKind::File | CreateKind::Any)
+                | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any)
+        );
+        for path in &event.paths {
+            if is_written {
+                self.open.insert(path.clone());
+            } else if !matches!(event.kind, EventKind::Modify(ModifyKind::Metadata(_))) {
+                // closed, renamed or removed
+                self.open.remove(path);
             }
         }
     }
@@ -98,6 +137,13 @@ impl Watch {
     }
 }
 
+fn is_close(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+    )
+}
+
 fn stamps(dir: &Path) -> Stamps {
     let mut stamps = Stamps::new();
     for folder in [dir.to_owned(), dir.join(STATUS_FOLDER)] {
@@ -113,4 +159,42 @@ fn stamps(dir: &Path) -> Stamps {
         }
     }
     stamps
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// On other systems closing a file is no event.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_file_is_read_when_its_writer_closed_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        std::fs::write(&path, "old: text").unwrap();
+        let mut watch = Watch::new(dir.path().to_owned());
+        // emptied, and written only once the watch has heard of it
+        let mut file = std::fs::File::create(&path).unwrap();
+        let read = async {
+            watch.changed().await;
+            std::fs::read_to_string(&path).unwrap()
+        };
+        let write = async {
+            tokio::time::sleep(3 * DEBOUNCE).await;
+            file.write_all(b"new: text").unwrap();
+            drop(file);
+        };
+        let (text, ()) = tokio::join!(read, write);
+        assert_eq!(text, "new: text");
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_never_closes_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(dir.path().to_owned());
+        let _open = std::fs::File::create(dir.path().join("a.yaml")).unwrap();
+        watch.changed().await;
+    }
 }
