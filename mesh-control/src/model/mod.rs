@@ -16,12 +16,10 @@ mod protocol;
 mod resilience;
 mod service;
 mod sidecar;
+mod traffic_policy;
 mod virtual_service;
 
-pub(crate) use destination_rule::{
-    ConnectionPool, DestinationRule, Keepalive, LoadBalancer, OutlierDetection, Subset,
-    TrafficPolicy,
-};
+pub(crate) use destination_rule::{DestinationRule, Subset};
 pub(crate) use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub(crate) use gateway::{Gateway, Server, ServerHost};
 pub(crate) use headers::{HeaderOps, Headers};
@@ -40,4 +38,7 @@ pub(crate) use protocol::Protocol;
 pub(crate) use resilience::{Abort, AbortStatus, Cors, Fault, Percent, Retries};
 pub(crate) use service::{ClusterIp, Service, ServicePort, TargetPort};
 pub(crate) use sidecar::{CaptureMode, Sidecar};
+pub(crate) use traffic_policy::{
+    ConnectionPool, Keepalive, LoadBalancer, OutlierDetection, TrafficPolicy,
+};
 pub(crate) use virtual_service::{VirtualService, is_exported};

@@ -3,12 +3,15 @@
 //!
 //! The only module that knows the YAML library.
 
+mod at;
 mod fields;
 mod node;
+mod spelling;
 mod split;
 mod values;
 
-pub use fields::{At, Fields, Report};
+pub use at::{At, Report};
+pub use fields::Fields;
 pub use node::{Entry, Mark, Node, Value};
 pub use split::{Document, split};
 pub(crate) use values::parse_duration;
