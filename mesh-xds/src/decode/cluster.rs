@@ -115,10 +115,10 @@ fn discovery(p: &mut Problems, value: &proto::Cluster) -> Option<ClusterDiscover
 /// DNS with IP addresses instead of names resolves to them: the same as `STATIC`. Names are not resolved yet.
 fn dns(p: &mut Problems, value: &proto::Cluster, kind: DiscoveryType) -> Option<ClusterDiscovery> {
     let mut found = Problems::default();
-    let assignment = value
-        .load_assignment
-        .as_ref()
-        .and_then(|a| load_assignment(&mut found, a));
+    let assignment = match &value.load_assignment {
+        Some(assignment) => load_assignment(&mut found, assignment),
+        None => Some(Default::default()),
+    };
     if !found.is_ok() {
         let kind = kind.as_str_name();
         p.error_at(
@@ -129,15 +129,7 @@ fn dns(p: &mut Problems, value: &proto::Cluster, kind: DiscoveryType) -> Option<
         );
         return None;
     }
-    assignment
-        .map(|assignment| ClusterDiscovery::Static(Arc::new(assignment)))
-        .or_else(|| {
-            p.error_at(
-                "load_assignment",
-                format!("must be set because type is {}", kind.as_str_name()),
-            );
-            None
-        })
+    assignment.map(|assignment| ClusterDiscovery::Static(Arc::new(assignment)))
 }
 
 /// Upstream network filters: Istio's have no effect, others would change bytes.

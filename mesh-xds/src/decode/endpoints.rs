@@ -23,7 +23,10 @@ pub(super) fn load_assignment(
     value: &proto::ClusterLoadAssignment,
 ) -> Option<ClusterLoadAssignment> {
     let mut assignment = ClusterLoadAssignment::default();
-    assignment.cluster_name = value.cluster_name.as_str().into();
+    assignment.cluster_name = p
+        .require_text("cluster_name", &value.cluster_name)
+        .unwrap_or_default()
+        .into();
     assignment.localities = p.each("endpoints", &value.endpoints, locality);
     // by priority, and in the order given within one
     assignment
@@ -51,6 +54,9 @@ fn locality(p: &mut Problems, value: &proto::LocalityLbEndpoints) -> Option<Loca
         locality.locality = name;
     }
     locality.weight = value.load_balancing_weight;
+    if locality.weight == Some(0) {
+        p.error_at("load_balancing_weight", "must not be 0");
+    }
     if value.priority > MAX_PRIORITY {
         p.error_at(
             "priority",

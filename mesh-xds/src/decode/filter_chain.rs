@@ -84,7 +84,12 @@ fn filter_chain_match(
         &value.source_prefix_ranges,
         cidr_range,
     );
-    matcher.source_ports = p.each("source_ports", &value.source_ports, port);
+    matcher.source_ports = p.each("source_ports", &value.source_ports, |p, number| {
+        if *number == 0 {
+            p.error("0 is not a port");
+        }
+        port(p, number)
+    });
     Some(matcher)
 }
 

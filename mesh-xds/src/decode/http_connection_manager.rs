@@ -36,6 +36,7 @@ pub(super) fn http_connection_manager(
     // Whatever is wrong, the rest is looked at too: with an error the placeholder is never used.
     let routes = route_source(p, value.route_specifier.as_ref())
         .unwrap_or_else(|| RouteSource::Rds("".into()));
+    p.require_text("stat_prefix", &value.stat_prefix);
     let (filters, router) = http_filters(p, &value.http_filters);
     let enums = enums(p, value);
     refuse_foreign_extensions(p, value);
@@ -245,6 +246,15 @@ pub(super) fn must_allow_underscores(p: &mut Problems, options: &HttpProtocolOpt
     }
 }
 
+/// Refuses an upgrade type that occurs twice in `upgrade_configs`.
+pub(super) fn must_be_unique(p: &mut Problems, upgrades: &[(Box<str>, bool)]) {
+    for (at, (kind, _)) in upgrades.iter().enumerate() {
+        if upgrades.iter().take(at).any(|(earlier, _)| earlier == kind) {
+            p.error_at("upgrade_configs", format!("{kind:?} occurs twice"));
+        }
+    }
+}
+
 fn protocols(
     p: &mut Problems,
     value: &proto::HttpConnectionManager,
@@ -259,12 +269,19 @@ fn protocols(
         }
         config.max_request_headers_kb = limit;
     }
-    config.upgrades = p.each("upgrade_configs", &value.upgrade_configs, |p, upgrade| {
-        let kind = p
-            .require_text("upgrade_type", &upgrade.upgrade_type)?
-            .to_ascii_lowercase();
-        upgrade.enabled.unwrap_or(true).then(|| kind.into())
+    let upgrades = p.each("upgrade_configs", &value.upgrade_configs, |p, upgrade| {
+        let kind = p.require_text("upgrade_type", &upgrade.upgrade_type)?;
+        Some((
+            kind.to_ascii_lowercase().into(),
+            upgrade.enabled.unwrap_or(true),
+        ))
     });
+    must_be_unique(p, &upgrades);
+    config.upgrades = upgrades
+        .into_iter()
+        .filter(|(_, enabled)| *enabled)
+        .map(|(kind, _)| kind)
+        .collect();
     config.accept_http_10 = value
         .http_protocol_options
         .as_ref()

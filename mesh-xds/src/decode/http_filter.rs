@@ -44,7 +44,7 @@ pub(super) struct RouterOptions {
     pub(super) respect_expected_rq_timeout: bool,
 }
 
-/// `http_filters`: unique names, the router last.
+/// `http_filters`: the router once, and last. Names may repeat, as in Envoy.
 pub(super) fn http_filters(
     p: &mut Problems,
     list: &[HttpFilter],
@@ -54,17 +54,6 @@ pub(super) fn http_filters(
         http_filter(p, value, &mut options)
     });
     p.field("http_filters", |p| {
-        for (at, value) in list.iter().enumerate() {
-            if list
-                .iter()
-                .take(at)
-                .any(|earlier| earlier.name == value.name)
-            {
-                p.index(at, |p| {
-                    p.error_at("name", format!("{:?} occurs twice", value.name))
-                });
-            }
-        }
         let routers = filters
             .iter()
             .filter(|filter| matches!(filter.kind, FilterKind::Router))

@@ -112,18 +112,11 @@ fn header(p: &mut Problems, value: &proto::HeaderMatcher) -> Option<HeaderMatche
             value: p.require_text("contains_match", text)?.into(),
             ignore_case: false,
         }),
-        Some(Header::RangeMatch(range)) => {
-            if range.start > range.end {
-                p.error_at(
-                    "range_match",
-                    format!("start {} is after end {}", range.start, range.end),
-                );
-            }
-            HeaderCondition::Range {
-                start: range.start,
-                end: range.end,
-            }
-        }
+        // a range that ends before it starts matches nothing, as in Envoy
+        Some(Header::RangeMatch(range)) => HeaderCondition::Range {
+            start: range.start,
+            end: range.end,
+        },
     };
     let mut matcher = HeaderMatcher::new(name?, condition);
     matcher.invert = value.invert_match;

@@ -168,8 +168,8 @@ fn decode<M: Message + Name + Default>(
     supported::check(&mut p, &M::full_name(), &any.value);
     let resource = into(&mut p, &message);
     let name = name(&message);
-    if name.is_empty() {
-        p.error("the resource has no name");
+    if name.is_empty() && p.is_ok() {
+        p.error_at("name", "must not be empty");
     }
     let warnings = p.warnings().iter().map(ToString::to_string).collect();
     Decoded {

@@ -26,6 +26,7 @@ use mesh_proto::envoy::{
 
 use super::{
     header_operations::header_operations,
+    http_connection_manager::must_be_unique,
     http_filter::filter_overrides,
     matcher,
     retry::retry_policy,
@@ -101,6 +102,7 @@ pub(super) fn forward(p: &mut Problems, value: &proto::RouteAction) -> Option<Ro
             upgrade.enabled.unwrap_or(true),
         ))
     });
+    must_be_unique(p, &forward.upgrades);
     Some(RouteAction::Forward(Box::new(forward)))
 }
 

@@ -222,16 +222,13 @@ pub(super) fn cidr_range(p: &mut Problems, value: &CidrRange) -> Option<IpNet> {
         )
     })?;
     let length = value.prefix_len.unwrap_or(0);
-    let network = u8::try_from(length)
-        .ok()
-        .and_then(|length| IpNet::new(ip, length).ok());
-    match network {
-        Some(network) => Some(network.trunc()),
-        None => {
-            p.error_at("prefix_len", format!("{length} is too long for {ip}"));
-            None
-        }
+    if length > 128 {
+        p.error_at("prefix_len", format!("{length} is greater than 128"));
     }
+    // what is too long for IPv4 is the whole address, as in Envoy
+    let longest = if ip.is_ipv4() { 32 } else { 128 };
+    let length = u8::try_from(length).unwrap_or(longest).min(longest);
+    IpNet::new(ip, length).ok().map(|network| network.trunc())
 }
 
 /// An enum's value by its number, or an error that it is not one.

@@ -343,6 +343,7 @@ name: svc:80
 api_listener:
   api_listener:
     '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+    stat_prefix: s
     route_config: {name: inline, virtual_hosts: [{name: v, domains: ['*'], metadata: {filter_metadata: {mesh.provenance: {file: a.yaml, line: 3, object: VirtualService default/a}}}}]}
     upgrade_configs: [{upgrade_type: WebSocket}]
     http_filters:
@@ -405,4 +406,26 @@ endpoints:
         endpoint.workload.as_deref(),
         Some("reviews-v1;default;reviews;v1;Kubernetes")
     );
+}
+
+/// Odd, and accepted by the real Envoy's `--mode validate`.
+#[test]
+fn what_envoy_accepts() {
+    routes(
+        "{name: r, virtual_hosts: [{name: v, domains: ['a*b', '*a*', '']}, {name: v, domains: [x]}]}",
+    );
+    routes(&with_route(
+        "{match: {prefix: '', headers: [{name: x, range_match: {start: 2, end: 1}}]}, non_forwarding_action: {}}",
+    ));
+    let cors = filter("f", "envoy.extensions.filters.http.cors.v3.Cors", "");
+    listener(&with_manager("", &[cors.clone(), cors].join("\n")));
+    let clamped = listener(&with_manager("", "").replace(
+        "- filters:",
+        "- filter_chain_match: {prefix_ranges: [{address_prefix: 1.2.3.4, prefix_len: 40}]}\n  filters:",
+    ));
+    assert_eq!(
+        clamped.filter_chains[0].matcher.prefix_ranges,
+        ["1.2.3.4/32".parse().unwrap()]
+    );
+    cluster("{name: a, type: STRICT_DNS}");
 }
