@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 
 /// The file that names it: in XDG_RUNTIME_DIR, else per user in the folder for temporary files.
 fn file() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => Path::new(&dir).join("meshctl-last"),
+    // set, but not there: so in containers and after su
+    match std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_dir())
+    {
+        Some(dir) => dir.join("meshctl-last"),
         None => std::env::temp_dir().join(format!(
             "meshctl-last-{}",
             rustix::process::getuid().as_raw()
