@@ -1,5 +1,7 @@
 //! The fields of each message by what becomes of them. A message that is not listed has no field that is understood.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 /// What becomes of a field that is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
@@ -20,34 +22,36 @@ struct Fields {
     ignored: &'static str,
 }
 
+type Index = HashMap<&'static str, HashMap<&'static str, Treatment>>;
+
+static INDEX: LazyLock<Index> = LazyLock::new(|| {
+    let all = TABLES.iter().copied().flatten();
+    all.map(|fields| (fields.message, by_name(fields)))
+        .collect()
+});
+
+fn by_name(fields: &'static Fields) -> HashMap<&'static str, Treatment> {
+    let lists = [
+        (fields.understood, Treatment::Understood),
+        (fields.no_effect, Treatment::NoEffect),
+        (fields.ignored, Treatment::Ignored),
+    ];
+    let named = |(list, treatment): (&'static str, Treatment)| {
+        list.split_ascii_whitespace()
+            .map(move |name| (name, treatment))
+    };
+    lists.into_iter().flat_map(named).collect()
+}
+
 /// The treatment of a field.
 pub(super) fn treatment_of(message: &str, field: &str) -> Treatment {
-    let Some(fields) = find(message) else {
-        return Treatment::Refused;
-    };
-    let lists = |list: &str| list.split_ascii_whitespace().any(|name| name == field);
-    if lists(fields.understood) {
-        Treatment::Understood
-    } else if lists(fields.no_effect) {
-        Treatment::NoEffect
-    } else if lists(fields.ignored) {
-        Treatment::Ignored
-    } else {
-        Treatment::Refused
-    }
+    let treatment = INDEX.get(message).and_then(|fields| fields.get(field));
+    treatment.copied().unwrap_or(Treatment::Refused)
 }
 
 /// Whether the message is in the table.
 pub(super) fn is_listed(message: &str) -> bool {
-    find(message).is_some()
-}
-
-fn find(message: &str) -> Option<&'static Fields> {
-    TABLES
-        .iter()
-        .copied()
-        .flatten()
-        .find(|fields| fields.message == message)
+    INDEX.contains_key(message)
 }
 
 /// All entries: message and field names.

@@ -95,3 +95,14 @@ fn filter(name: &str, type_name: &str, fields: &str) -> String {
 fn the_table_names_existing_fields() {
     assert_eq!(super::supported::unknown_names(), Vec::<String>::new());
 }
+
+#[test]
+fn the_table_names_each_message_once() {
+    let mut names: Vec<_> = super::supported_fields::all()
+        .map(|(message, _)| message)
+        .collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
