@@ -49,6 +49,12 @@ impl<'a> RequestHead<'a> {
         }
     }
 
+    /// Whether any header is one of `x-envoy-*`, by which a request may ask for other timeouts and retries.
+    pub fn has_envoy_headers(&self) -> bool {
+        let mut names = self.headers.keys();
+        names.any(|name| name.as_str().starts_with("x-envoy-"))
+    }
+
     /// Whether the request is gRPC: content-type `application/grpc` or `application/grpc+…`.
     pub fn is_grpc(&self) -> bool {
         crate::grpc::is_grpc_content_type(self.headers)

@@ -38,6 +38,29 @@ impl Timeouts {
         head: &RequestHead<'_>,
     ) -> Self {
         let overrides = Overrides::read(head.headers);
+        Self::with_overrides(&overrides, forward, manager, per_try, per_try_idle, head)
+    }
+
+    /// The same for a request that is known to have no `x-envoy-*` header.
+    pub fn configured(
+        forward: &Forward,
+        manager: &ConnectionManagerConfig,
+        per_try: Duration,
+        per_try_idle: Duration,
+        head: &RequestHead<'_>,
+    ) -> Self {
+        let none = Overrides::default();
+        Self::with_overrides(&none, forward, manager, per_try, per_try_idle, head)
+    }
+
+    fn with_overrides(
+        overrides: &Overrides<'_>,
+        forward: &Forward,
+        manager: &ConnectionManagerConfig,
+        per_try: Duration,
+        per_try_idle: Duration,
+        head: &RequestHead<'_>,
+    ) -> Self {
         let mut global = configured_global(forward, head);
         let expected = overrides
             .expected

@@ -1,4 +1,7 @@
-//! One flat copy of a request's head, kept for retries: one allocation, decoded only when a retry happens.
+//! One flat copy of a request's head, kept for retries, decoded only when a retry happens. Its memory is reused by its
+//! thread, so that it costs no allocation but for the first ones.
+
+use std::cell::RefCell;
 
 use bytes::Bytes;
 use http::{
@@ -9,7 +12,6 @@ use http::{
 /// A request's head as bytes. Extensions are cloned beside it; a request without any pays nothing for them.
 #[derive(Debug)]
 pub(crate) struct HeadCopy {
-    /// Turned into `Bytes` only when it is decoded: that would allocate where capacity is left.
     flat: Vec<u8>,
     version: Version,
     extensions: Extensions,
@@ -20,6 +22,15 @@ const ABSENT: u32 = u32::MAX;
 /// Set in the length of a value that must not be logged.
 const SENSITIVE: u32 = 1 << 31;
 
+/// How many are kept per thread for reuse.
+const KEPT: usize = 64;
+/// A larger one is given back to the allocator.
+const KEPT_SIZE: usize = 16 * 1024;
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
 impl HeadCopy {
     pub(crate) fn of(parts: &request::Parts) -> Self {
         let pieces = [
@@ -28,17 +39,24 @@ impl HeadCopy {
             parts.uri.authority().map(Authority::as_str),
             parts.uri.path_and_query().map(PathAndQuery::as_str),
         ];
-        let mut flat = Vec::with_capacity(room_for(parts));
+        let mut flat = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
         for piece in pieces {
             match piece {
-                Some(text) => put(&mut flat, text.as_bytes(), 0),
+                Some(text) => {
+                    flat.extend_from_slice(&length(text.as_bytes()).to_le_bytes());
+                    flat.extend_from_slice(text.as_bytes());
+                }
                 None => flat.extend_from_slice(&ABSENT.to_le_bytes()),
             }
         }
         for (name, value) in &parts.headers {
-            put(&mut flat, name.as_str().as_bytes(), 0);
             let mark = if value.is_sensitive() { SENSITIVE } else { 0 };
-            put(&mut flat, value.as_bytes(), mark);
+            let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+            let lengths = u64::from(length(name)) | u64::from(length(value) | mark) << 32;
+            flat.reserve(8 + name.len() + value.len());
+            flat.extend_from_slice(&lengths.to_le_bytes());
+            flat.extend_from_slice(name);
+            flat.extend_from_slice(value);
         }
         Self {
             flat,
@@ -51,24 +69,25 @@ impl HeadCopy {
     pub(crate) fn decode(&self) -> Option<request::Parts> {
         let mut flat = Bytes::copy_from_slice(&self.flat);
         let (mut parts, ()) = Request::new(()).into_parts();
-        parts.method = Method::from_bytes(&take(&mut flat)??.0).ok()?;
+        parts.method = Method::from_bytes(&piece(&mut flat)??).ok()?;
         let mut uri = http::uri::Parts::default();
-        if let Some((scheme, _)) = take(&mut flat)? {
+        if let Some(scheme) = piece(&mut flat)? {
             uri.scheme = Some(Scheme::try_from(&*scheme).ok()?);
         }
-        if let Some((authority, _)) = take(&mut flat)? {
+        if let Some(authority) = piece(&mut flat)? {
             uri.authority = Some(Authority::from_maybe_shared(authority).ok()?);
         }
-        if let Some((path, _)) = take(&mut flat)? {
+        if let Some(path) = piece(&mut flat)? {
             uri.path_and_query = Some(PathAndQuery::from_maybe_shared(path).ok()?);
         }
         parts.uri = Uri::from_parts(uri).ok()?;
         parts.version = self.version;
         while !flat.is_empty() {
-            let name = HeaderName::from_bytes(&take(&mut flat)??.0).ok()?;
-            let (value, sensitive) = take(&mut flat)??;
+            let (name, mark) = (number(&mut flat)?, number(&mut flat)?);
+            let name = HeaderName::from_bytes(&take(&mut flat, name)?).ok()?;
+            let value = take(&mut flat, mark & !SENSITIVE)?;
             let mut value = HeaderValue::from_maybe_shared(value).ok()?;
-            value.set_sensitive(sensitive);
+            value.set_sensitive(mark & SENSITIVE != 0);
             parts.headers.append(name, value);
         }
         parts.extensions = self.extensions.clone();
@@ -76,33 +95,50 @@ impl HeadCopy {
     }
 }
 
-/// Enough for nearly every head, so that one pass and one allocation do; what is longer grows.
-fn room_for(parts: &request::Parts) -> usize {
-    let uri = parts.uri.authority().map_or(0, |a| a.as_str().len())
-        + parts.uri.path_and_query().map_or(0, |p| p.as_str().len());
-    let values: usize = parts.headers.values().map(http::HeaderValue::len).sum();
-    48 + uri + values + parts.headers.len() * 48
+impl Drop for HeadCopy {
+    fn drop(&mut self) {
+        let mut flat = std::mem::take(&mut self.flat);
+        if flat.capacity() > KEPT_SIZE {
+            return;
+        }
+        flat.clear();
+        // The thread may be ending: then it is dropped.
+        let _ = POOL.try_with(|pool| {
+            if let Ok(mut pool) = pool.try_borrow_mut()
+                && pool.len() < KEPT
+            {
+                pool.push(flat);
+            }
+        });
+    }
 }
 
-fn put(flat: &mut Vec<u8>, piece: &[u8], mark: u32) {
-    // A head beyond 2 GiB is not one; cut short it fails to decode, and is not retried.
-    let length = u32::try_from(piece.len()).unwrap_or(SENSITIVE - 1);
-    flat.extend_from_slice(&(length | mark).to_le_bytes());
-    flat.extend_from_slice(piece);
+/// A head beyond 2 GiB is not one; cut short it fails to decode, and is not retried.
+fn length(piece: &[u8]) -> u32 {
+    u32::try_from(piece.len())
+        .unwrap_or(SENSITIVE)
+        .min(SENSITIVE - 1)
 }
 
-/// The next piece and its mark; inner None: absent; outer None: broken.
-fn take(flat: &mut Bytes) -> Option<Option<(Bytes, bool)>> {
-    let length = u32::from_le_bytes(*flat.first_chunk::<4>()?);
+/// The next number; None: broken.
+fn number(flat: &mut Bytes) -> Option<u32> {
+    let number = u32::from_le_bytes(*flat.first_chunk::<4>()?);
     let _ = flat.split_to(4);
-    if length == ABSENT {
-        return Some(None);
+    Some(number)
+}
+
+/// The next piece of this length; None: broken.
+fn take(flat: &mut Bytes, length: u32) -> Option<Bytes> {
+    let length = length as usize;
+    (length <= flat.len()).then(|| flat.split_to(length))
+}
+
+/// The next piece with its length before it; inner None: absent; outer None: broken.
+fn piece(flat: &mut Bytes) -> Option<Option<Bytes>> {
+    match number(flat)? {
+        ABSENT => Some(None),
+        length => Some(Some(take(flat, length)?)),
     }
-    let size = (length & !SENSITIVE) as usize;
-    if size > flat.len() {
-        return None;
-    }
-    Some(Some((flat.split_to(size), length & SENSITIVE != 0)))
 }
 
 #[cfg(test)]

@@ -187,6 +187,9 @@ fn stripped(
     connection: &ConnectionInfo,
     parts: &request::Parts,
 ) -> Option<Authority> {
+    if manager.strip_host_port == StripHostPort::No {
+        return authority;
+    }
     let cut = |port: u16| match manager.strip_host_port {
         StripHostPort::No => false,
         StripHostPort::Matching => connection.local.is_some_and(|local| local.port() == port),

@@ -61,6 +61,15 @@ impl RetryState {
             .headers
             .keys()
             .any(|name| is_retry_header(name.as_str()));
+        Self::of(policy, head, asks)
+    }
+
+    /// The same for a request that is known to have no `x-envoy-*` header.
+    pub fn configured(policy: Option<&RetryPolicy>, head: &RequestHead<'_>) -> Option<Self> {
+        Self::of(policy, head, false)
+    }
+
+    fn of(policy: Option<&RetryPolicy>, head: &RequestHead<'_>, asks: bool) -> Option<Self> {
         let header = |name: &str| match asks {
             true => head.headers.get(name)?.to_str().ok(),
             false => None,
@@ -151,15 +160,21 @@ impl RetryState {
         grpc_status: Option<u32>,
         headers: Option<&HeaderMap>,
     ) -> bool {
-        // It comes from an upstream Envoy that wants less, so only who asked for it tries again.
-        if headers.is_some_and(|headers| headers.keys().any(|name| name == "x-envoy-ratelimited")) {
-            return self.on.contains(RetryOn::ENVOY_RATELIMITED);
-        }
-        self.on.holds_for_status(status, grpc_status)
+        let by_answer = self.on.holds_for_status(status, grpc_status)
             || (self.on.contains(RetryOn::RETRIABLE_STATUS_CODES)
                 && self.has_status_code(policy, status.as_u16()))
             || (self.on.contains(RetryOn::RETRIABLE_HEADERS)
-                && headers.is_some_and(|headers| self.has_retriable_header(policy, headers)))
+                && headers.is_some_and(|headers| self.has_retriable_header(policy, headers)));
+        let if_limited = self.on.contains(RetryOn::ENVOY_RATELIMITED);
+        if by_answer == if_limited {
+            // The header would change nothing, so that nobody looks for it.
+            return by_answer;
+        }
+        // It comes from an upstream Envoy that wants less, so only who asked for it tries again.
+        match headers.is_some_and(|headers| headers.contains_key("x-envoy-ratelimited")) {
+            true => if_limited,
+            false => by_answer,
+        }
     }
 
     fn has_status_code(&self, policy: Option<&RetryPolicy>, status: u16) -> bool {

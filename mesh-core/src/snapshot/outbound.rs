@@ -235,8 +235,11 @@ fn find_wildcard<'h>(
 }
 
 /// The host in lower case and without a dot at its end; None: it is longer than any name.
-fn lower_case<'b>(host: &str, buffer: &'b mut [u8; MAX_HOST]) -> Option<&'b str> {
+fn lower_case<'b>(host: &'b str, buffer: &'b mut [u8; MAX_HOST]) -> Option<&'b str> {
     let host = host.strip_suffix('.').unwrap_or(host);
+    if host.len() <= MAX_HOST && !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some(host);
+    }
     let buffer = buffer.get_mut(..host.len())?;
     buffer.copy_from_slice(host.as_bytes());
     buffer.make_ascii_lowercase();

@@ -126,13 +126,13 @@ impl Stream {
         let (per_try, per_try_idle) = policy.map_or((Duration::ZERO, Duration::ZERO), |p| {
             (p.per_try_timeout, p.per_try_idle_timeout)
         });
-        let timeouts = Timeouts::of(
-            forward,
-            manager,
-            per_try,
-            per_try_idle,
-            &RequestHead::of(parts),
-        );
+        let head = RequestHead::of(parts);
+        // Most requests ask for nothing of their own: then nobody looks for what.
+        let mut asks = head.has_envoy_headers();
+        let timeouts = match asks {
+            true => Timeouts::of(forward, manager, per_try, per_try_idle, &head),
+            false => Timeouts::configured(forward, manager, per_try, per_try_idle, &head),
+        };
         self.limits.of_route(&timeouts);
         self.write_timeout_headers(parts, now, Some(forward));
         let virtual_host = chain.routes().and_then(|t| t.virtual_host(at));
@@ -140,17 +140,23 @@ impl Stream {
             parts.headers.insert(ATTEMPT_COUNT, number(1));
         }
         self.finalize(parts, chain, at)?;
-        let retry = RetryState::new(policy.map(|p| &**p), &RequestHead::of(parts))
-            .map(|state| state.with_wall_clock(SystemTime::now));
-        let is_consumed =
-            |name: &HeaderName| name.as_str().starts_with("x-envoy-") && CONSUMED.contains(name);
-        if parts.headers.keys().any(is_consumed) {
+        // Header operations may ask too.
+        asks |= chain
+            .routes()
+            .is_some_and(|t| t.changes_request_headers(at, self.selected.as_ref()));
+        let policy = policy.map(|p| &**p);
+        // The application is not called twice.
+        let retry = match (&self.application, asks) {
+            (Some(_), _) => None,
+            (None, true) => RetryState::new(policy, &RequestHead::of(parts)),
+            (None, false) => RetryState::configured(policy, &RequestHead::of(parts)),
+        };
+        let retry = retry.map(|state| state.with_wall_clock(SystemTime::now));
+        if asks {
             for name in &CONSUMED {
                 parts.headers.remove(name);
             }
         }
-        // The application is not called twice.
-        let retry = retry.filter(|_| self.application.is_none());
         self.retry = retry.map(|state| Retry {
             state,
             head: HeadCopy::of(parts),
