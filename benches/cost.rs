@@ -1,0 +1,156 @@
+//! Instructions that the mesh adds to a request, counted by callgrind and held against their bar.
+//!
+//! Run by cargo it starts itself under valgrind, over the mesh and over the bare transport, with two numbers of
+//! requests each: the difference leaves out everything that happens once.
+//! `target/release/deps/cost-HASH run ARM N` is one such run, to look at with callgrind_annotate.
+
+#[path = "../tests/cost/configuration.rs"]
+mod configuration;
+#[path = "../tests/cost/null.rs"]
+mod null;
+
+use std::{
+    fmt,
+    process::{Command, ExitCode},
+};
+
+use configuration::Configuration;
+use null::{Null, request};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// What a run measures.
+struct Arm {
+    name: &'static str,
+    configuration: Configuration,
+    /// Whether the transport's answer is waited for once.
+    waits: bool,
+    /// Instructions that the mesh may add: what has been reached, with a small margin. The bar is 1,500.
+    limit: Option<f64>,
+}
+
+const ARMS: [Arm; 3] = [
+    Arm {
+        name: "plain",
+        configuration: Configuration::PLAIN,
+        waits: false,
+        limit: Some(9_200.0),
+    },
+    Arm {
+        name: "retries",
+        configuration: Configuration::RETRIES,
+        waits: false,
+        limit: Some(11_000.0),
+    },
+    Arm {
+        name: "retries-waiting",
+        configuration: Configuration::RETRIES,
+        waits: true,
+        limit: Some(12_000.0),
+    },
+];
+
+/// Both beyond warm-up.
+const RUNS: [u64; 2] = [2_000, 12_000];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["run", arm, over, requests] => {
+            let arm = ARMS.iter().find(|a| a.name == arm).expect("an arm");
+            run(arm, over, requests.parse().expect("a number"));
+            ExitCode::SUCCESS
+        }
+        _ if std::env::var_os("MESH_WITHOUT_VALGRIND").is_some() => {
+            println!("skipped: instructions are counted by valgrind");
+            ExitCode::SUCCESS
+        }
+        _ => match ARMS.iter().map(gate).collect::<Result<Vec<bool>, Failed>>() {
+            Ok(passed) if passed.iter().all(|passed| *passed) => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::FAILURE,
+            Err(failed) => {
+                eprintln!("{failed}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// Sends requests over the mesh or the bare transport.
+fn run(arm: &Arm, over: &str, requests: u64) {
+    let null = Null { waits: arm.waits };
+    let mesh = arm.configuration.mesh();
+    match over {
+        "mesh" => send(mesh.layer().layer(null), requests),
+        _ => send(null, requests),
+    }
+}
+
+#[inline(never)]
+fn send<S>(mut service: S, requests: u64)
+where
+    S: Service<http::Request<http_body_util::Empty<bytes::Bytes>>>,
+    S::Error: fmt::Debug,
+{
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made")
+        .block_on(async {
+            for _ in 0..requests {
+                drop(service.call(request()).await.expect("answered"));
+            }
+        });
+}
+
+/// Whether an arm keeps its limit; prints what it costs.
+fn gate(arm: &Arm) -> Result<bool, Failed> {
+    let direct = per_request(arm, "bare")?;
+    let added = per_request(arm, "mesh")? - direct;
+    let passed = arm.limit.is_none_or(|limit| added <= limit);
+    let verdict = match (arm.limit, passed) {
+        (None, _) => String::new(),
+        (Some(limit), true) => format!(", limit {limit}"),
+        (Some(limit), false) => format!(", FAILED: limit {limit}"),
+    };
+    println!(
+        "{:<16} {added:>6.0} instructions added to {direct:.0}{verdict}",
+        arm.name
+    );
+    Ok(passed)
+}
+
+fn per_request(arm: &Arm, over: &str) -> Result<f64, Failed> {
+    let [few, many] = RUNS;
+    let difference = instructions(arm, over, many)? - instructions(arm, over, few)?;
+    Ok(difference as f64 / (many - few) as f64)
+}
+
+fn instructions(arm: &Arm, over: &str, requests: u64) -> Result<i64, Failed> {
+    let own = std::env::current_exe().map_err(|e| Failed(e.to_string()))?;
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(own)
+        .args(["run", arm.name, over, &requests.to_string()])
+        .output()
+        .map_err(|e| {
+            Failed(format!(
+                "valgrind does not start: {e}; apt-get install valgrind"
+            ))
+        })?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let collected = text
+        .lines()
+        .find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
+    collected.ok_or_else(|| Failed(format!("valgrind counted nothing:\n{text}")))
+}
+
+/// Nothing was measured.
+struct Failed(String);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
