@@ -148,6 +148,16 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Ends everything; then the address is free.
+    async fn stop(mut self) {
+        let runtime = self.runtime.take();
+        tokio::task::spawn_blocking(move || drop(runtime))
+            .await
+            .expect("the runtime ends");
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
@@ -264,7 +274,8 @@ spec: {selector: {app: x}, ports: [{name: http, port: 80}]}
     control.reload();
     agent.until(has("second")).await;
 
-    drop((server, control));
+    server.stop().await;
+    drop(control);
     write("third");
     let control = open(dir.path());
     let _server = Server::start(&control, &address.to_string());
