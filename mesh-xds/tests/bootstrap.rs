@@ -145,3 +145,21 @@ fn a_file_that_is_not_there_is_named() {
         Bootstrap::from_envoy_file("no/such.yaml".as_ref(), &NodeOverrides::default()).unwrap_err();
     assert!(error.to_string().starts_with("no/such.yaml: "), "{error}");
 }
+
+#[test]
+fn a_route_to_no_cluster_is_a_warning() {
+    let text = r#"
+static_resources:
+  listeners:
+  - name: l
+    address: {socket_address: {address: 127.0.0.1, port_value: 1}}
+    filter_chains:
+    - filters:
+      - name: t
+        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: s, cluster: gone}
+"#;
+    let warnings = envoy(text).warnings().to_vec();
+    let expected =
+        "static_resources.listeners: there is no cluster \"gone\"; its routes answer 503";
+    assert_eq!(warnings, [expected]);
+}

@@ -58,6 +58,9 @@ pub(super) fn read(text: &str, overrides: &NodeOverrides) -> Result<Bootstrap, I
         if ads.is_none() && p.is_ok() {
             refuse_references(p, &listeners, &clusters);
         }
+        if !ads.as_ref().is_some_and(|target| target.all_clusters) {
+            warn_of_unknown_clusters(p, &listeners, resources);
+        }
         (listeners, clusters)
     });
     let admin = p.field("admin", |p| {
@@ -163,6 +166,31 @@ fn refuse_references(
     for name in &references.endpoints {
         p.error_at("clusters", format!("endpoints {name:?} would come over ads, but dynamic_resources.ads_config is not set"));
     }
+}
+
+/// Envoy refuses such routes in files unless `validate_clusters` is false; here they answer NC.
+fn warn_of_unknown_clusters(
+    p: &mut Problems,
+    listeners: &[Arc<mesh_core::model::ListenerConfig>],
+    resources: &proto::bootstrap::StaticResources,
+) {
+    let references = References::of(&ResourceStore::default(), listeners, &[]);
+    let known: BTreeSet<&str> = resources
+        .clusters
+        .iter()
+        .map(|cluster| cluster.name.as_str())
+        .collect();
+    p.field("listeners", |p| {
+        for name in references
+            .clusters
+            .iter()
+            .filter(|name| !known.contains(&***name))
+        {
+            p.warn(format!(
+                "there is no cluster {name:?}; its routes answer 503"
+            ));
+        }
+    });
 }
 
 fn control_plane_clusters(message: &proto::Bootstrap) -> BTreeSet<&str> {
