@@ -9,6 +9,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 const CLAIM_PORT: u16 = 15_099;
 /// Second bytes of the addresses that are tried, from the first on.
 const SECOND_BYTES: std::ops::Range<u8> = 200..250;
+/// Every pod's admin port, and how many of the first pods are looked for before a block is taken.
+const ADMIN_PORT: u16 = 15_000;
+const LEFT_OVER_PODS: usize = 32;
 /// Last bytes that pods get; below are the control plane's, above the claim's.
 const PODS: std::ops::RangeInclusive<u8> = 10..=250;
 
@@ -37,16 +40,33 @@ impl AddressBlock {
             for third in 0..=255 {
                 match TcpListener::bind((Ipv4Addr::new(127, second, third, 254), CLAIM_PORT)) {
                     Ok(claim) => {
-                        return Ok(AddressBlock {
-                            prefix: [127, second, third],
+                        let prefix = [127, second, third];
+                        let block = AddressBlock {
+                            prefix,
                             _claim: claim,
-                        });
+                        };
+                        match block.is_quiet() {
+                            Ok(()) => return Ok(block),
+                            Err(error) => last = error,
+                        }
                     }
                     Err(error) => last = error,
                 }
             }
         }
         Err(NoFreeBlock(last))
+    }
+
+    /// Whether nobody is left here: a runner that was killed frees its claim before its children have died, and a
+    /// control plane may have been started again by hand.
+    fn is_quiet(&self) -> io::Result<()> {
+        let admins = PODS
+            .take(LEFT_OVER_PODS)
+            .map(|last| SocketAddr::from((self.address(last), ADMIN_PORT)));
+        for address in admins.chain([self.control_plane()]) {
+            TcpListener::bind(address)?;
+        }
+        Ok(())
     }
 
     /// The control plane's address in this block: `127.x.y.1:15010`, istiod's plaintext port.
@@ -84,6 +104,16 @@ mod tests {
         assert_eq!(first.control_plane().ip(), first.address(1));
         // others cannot have it either while the first lives
         assert!(TcpListener::bind((first.address(254), CLAIM_PORT)).is_err());
+    }
+
+    #[test]
+    fn a_block_with_somebody_left_in_it_is_passed_over() {
+        let first = AddressBlock::claim().unwrap();
+        let left = TcpListener::bind(first.control_plane()).unwrap();
+        let prefix = first.prefix;
+        drop(first);
+        assert_ne!(AddressBlock::claim().unwrap().prefix, prefix);
+        drop(left);
     }
 
     #[test]
