@@ -82,7 +82,8 @@ fn a_generated_header_costs_its_value() {
 /// The future is moved by its caller, often into a task: beside the inner future and the body it holds one stream.
 #[test]
 fn the_future_is_small() {
-    const LIMIT: usize = 832;
+    // What has been reached, with a small margin; the design's aim is 608.
+    const LIMIT: usize = 768;
     let mesh = Configuration::RETRIES.mesh();
     let null = Null { waits: false };
     let future = tower_layer::Layer::layer(&mesh.layer(), null).call(request());
