@@ -46,7 +46,7 @@ const ARMS: [Arm; 3] = [
         name: "retries-waiting",
         configuration: Configuration::RETRIES,
         waits: true,
-        limit: Some(12_000.0),
+        limit: Some(13_500.0),
     },
 ];
 
