@@ -46,7 +46,8 @@ const ARMS: [Arm; 3] = [
         name: "retries-waiting",
         configuration: Configuration::RETRIES,
         waits: true,
-        limit: Some(13_500.0),
+        // Shown only: it arms a timer, so how much it does depends on the clock (11,441 and 12,450 were seen).
+        limit: None,
     },
 ];
 
