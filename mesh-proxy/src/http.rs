@@ -6,7 +6,10 @@ use std::{
     future::Future,
     io,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -30,11 +33,12 @@ use tokio::{io::copy_bidirectional, net::TcpStream};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::listener::Shared;
+use crate::{idle::idle, listener::Shared};
 
 type Proxy = LocalReplyService<MeshService<Transport<mesh_tower::RequestBody<Incoming>>>>;
 
-/// Serves HTTP/1.1 and HTTP/2 until the peer closes, or the listener drains and what is in flight has ended.
+/// Serves HTTP/1.1 and HTTP/2 until the peer closes; or until the listener drains, no request has come for
+/// `idle_timeout`, or `max_connection_duration` is over, and what is in flight has ended.
 pub(crate) async fn serve(
     io: PrefixedIo<TcpStream>,
     info: ConnectionInfo,
@@ -43,21 +47,37 @@ pub(crate) async fn serve(
     state: &Shared,
 ) -> io::Result<()> {
     let plane = &state.plane;
+    let requests = Arc::new(AtomicU64::new(0));
     let proxy =
         LocalReplyLayer.layer(plane.service_for_chain(source, Arc::new(info), plane.transport()));
     let service = HttpService {
         proxy: RefCell::new(proxy),
+        requests: Arc::clone(&requests),
     };
     let builder = codec(manager);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
+    let over = async {
+        tokio::select! {
+            () = state.drain_requested() => {}
+            () = idle(&requests, manager.idle_timeout) => {}
+            () = lifetime(manager.max_connection_duration) => {}
+        }
+    };
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = state.drain_requested() => {
+        () = over => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     served.map_err(io::Error::other)
+}
+
+async fn lifetime(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn codec(manager: &ConnectionManagerConfig) -> auto::Builder<TokioExecutor> {
@@ -84,6 +104,8 @@ fn codec(manager: &ConnectionManagerConfig) -> auto::Builder<TokioExecutor> {
 /// The mesh's service as hyper wants it. One per connection, used by one task at a time.
 struct HttpService {
     proxy: RefCell<Proxy>,
+    /// How many requests have come.
+    requests: Arc<AtomicU64>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for HttpService {
@@ -92,6 +114,7 @@ impl hyper::service::Service<Request<Incoming>> for HttpService {
     type Future = Answer;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         // Taken before the mesh sees the request: it belongs to this connection.
         let downstream = request
             .headers()

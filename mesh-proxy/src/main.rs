@@ -4,6 +4,7 @@
 mod args;
 mod connection;
 mod http;
+mod idle;
 mod listener;
 mod node_address;
 mod original_dst;

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use mesh_core::{
@@ -23,7 +23,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::listener::Shared;
+use crate::{idle::idle, listener::Shared};
 
 /// Proxies a connection until either side ends it, nothing passes for `idle_timeout`, or the listener drains.
 pub(crate) async fn proxy(
@@ -71,22 +71,6 @@ pub(crate) async fn proxy(
     };
     drop(in_flight);
     result
-}
-
-/// Ready once nothing has passed for a whole `timeout`; zero: never.
-async fn idle(passed: &AtomicU64, timeout: Duration) {
-    if timeout.is_zero() {
-        return std::future::pending().await;
-    }
-    let mut before = None;
-    loop {
-        let now = passed.load(Ordering::Relaxed);
-        if before == Some(now) {
-            return;
-        }
-        before = Some(now);
-        tokio::time::sleep(timeout).await;
-    }
 }
 
 /// Counts the bytes read.

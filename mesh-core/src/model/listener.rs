@@ -207,8 +207,6 @@ pub struct ConnectionManagerConfig {
     pub strip_host_port: StripHostPort,
     /// `stream_idle_timeout`; default 5 min; zero: none.
     pub stream_idle_timeout: Duration,
-    /// `request_timeout`; zero: none.
-    pub request_timeout: Duration,
     /// `request_headers_timeout`; zero: none.
     pub request_headers_timeout: Duration,
     /// `common_http_protocol_options.idle_timeout`; default 1 h; zero: none.
@@ -217,8 +215,6 @@ pub struct ConnectionManagerConfig {
     pub max_stream_duration: Duration,
     /// `common_http_protocol_options.max_connection_duration`.
     pub max_connection_duration: Option<Duration>,
-    /// `drain_timeout`; default 5 s.
-    pub drain_timeout: Duration,
     /// `max_request_headers_kb`; default 60.
     pub max_request_headers_kb: u32,
     /// `upgrade_configs`: enabled upgrade types, lower case (`websocket`).
@@ -261,12 +257,10 @@ impl ConnectionManagerConfig {
             escaped_slashes: EscapedSlashes::KeepUnchanged,
             strip_host_port: StripHostPort::No,
             stream_idle_timeout: Duration::from_secs(300),
-            request_timeout: Duration::ZERO,
             request_headers_timeout: Duration::ZERO,
             idle_timeout: Duration::from_secs(3600),
             max_stream_duration: Duration::ZERO,
             max_connection_duration: None,
-            drain_timeout: Duration::from_secs(5),
             max_request_headers_kb: 60,
             upgrades: Vec::new(),
             accept_http_10: false,

@@ -188,23 +188,18 @@ fn timeouts(
         value.stream_idle_timeout.as_ref(),
         config.stream_idle_timeout,
     );
-    config.request_timeout = duration_or(
-        p,
-        "request_timeout",
-        value.request_timeout.as_ref(),
-        Duration::ZERO,
-    );
+    let asks = |duration: &prost_types::Duration| duration.seconds != 0 || duration.nanos != 0;
+    if value.request_timeout.as_ref().is_some_and(asks) {
+        p.error_at(
+            "request_timeout",
+            "is not supported yet; leave it out or set 0s",
+        );
+    }
     config.request_headers_timeout = duration_or(
         p,
         "request_headers_timeout",
         value.request_headers_timeout.as_ref(),
         Duration::ZERO,
-    );
-    config.drain_timeout = duration_or(
-        p,
-        "drain_timeout",
-        value.drain_timeout.as_ref(),
-        config.drain_timeout,
     );
     let Some(common) = &value.common_http_protocol_options else {
         return;

@@ -190,14 +190,14 @@ const HTTP: &[Fields] = fields! {
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" {
         "codec_type stat_prefix rds route_config http_filters common_http_protocol_options http_protocol_options
          http2_protocol_options server_name server_header_transformation max_request_headers_kb stream_idle_timeout
-         request_timeout request_headers_timeout drain_timeout use_remote_address xff_num_trusted_hops
+         request_timeout request_headers_timeout use_remote_address xff_num_trusted_hops
          internal_address_config skip_xff_append via generate_request_id preserve_external_request_id
          always_set_request_id_in_response forward_client_cert_details upgrade_configs normalize_path merge_slashes
          path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port proxy_100_continue",
         silent: "request_id_extension set_current_client_cert_details append_local_overload
             add_proxy_protocol_connection_state http1_safe_max_connection_duration flush_access_log_on_new_request
             access_log_flush_interval delayed_close_timeout",
-        warn: "tracing access_log access_log_options drain_timeout_jitter stream_flush_timeout
+        warn: "tracing access_log access_log_options drain_timeout drain_timeout_jitter stream_flush_timeout
             stream_error_on_invalid_http_message represent_ipv4_remote_address_as_ipv4_mapped_ipv6"
     }
     "envoy.extensions.filters.network.http_connection_manager.v3.Rds" {
