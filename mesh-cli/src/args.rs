@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Remove an object of the running mesh
     Delete(DeleteArgs),
+    /// Test a route configuration, as Envoy's router_check_tool does
+    RouteCheck(RouteCheckArgs),
     /// Become a program that ends when the process that started it ends
     #[command(hide = true)]
     RunPod(RunPodArgs),
@@ -133,6 +135,34 @@ pub(crate) struct DeleteArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct RouteCheckArgs {
+    /// RouteConfiguration, YAML or JSON
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config_path: PathBuf,
+    /// Cases (validation.Validation), YAML, JSON or protobuf text (.pb_text)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) test_path: PathBuf,
+    /// Say of each case that fails what differs
+    #[arg(short, long)]
+    pub(crate) details: bool,
+    /// Say nothing of the cases that hold
+    #[arg(long)]
+    pub(crate) only_show_failures: bool,
+    /// Fail if less than this percentage of the routes is covered
+    #[arg(short, long, value_name = "PERCENT", default_value_t = 0.0)]
+    pub(crate) fail_under: f64,
+    /// Count of each route how much of its outcome is asserted, and show the routes without cases
+    #[arg(long)]
+    pub(crate) covall: bool,
+    /// Do not warn of deprecated fields
+    #[arg(long)]
+    pub(crate) disable_deprecation_check: bool,
+    /// Show the names of the routes without cases
+    #[arg(long)]
+    pub(crate) detailed_coverage: bool,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(crate) struct RunPodArgs {
     /// The process to end with
     #[arg(long)]
@@ -197,6 +227,8 @@ mod tests {
             "meshctl demo --for 20s -o json --state f --rps 10",
             "meshctl serve dir --grpc-addr 127.0.0.1:15010",
             "meshctl run-pod --parent=1 -- a -b",
+            "meshctl route-check -c routes.yaml -t cases.json --details --only-show-failures -f 90",
+            "meshctl route-check --config-path a --test-path b -d --covall --detailed-coverage",
         ] {
             let parsed = Args::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {parsed:?}");

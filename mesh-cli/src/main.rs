@@ -3,6 +3,7 @@
 mod args;
 mod demo;
 mod last;
+mod route_check;
 mod run_pod;
 mod serve;
 mod service;
@@ -36,6 +37,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Apply(args) => return verbs::apply(&args),
         Command::Get(args) => return verbs::get(&args),
         Command::Delete(args) => return verbs::delete(&args),
+        Command::RouteCheck(args) => return route_check::run(&args),
         _ => {}
     }
     // Processes that this one starts end with the thread that started them: everything stays on this thread.
@@ -56,9 +58,11 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             log_to_stderr("info");
             runtime.block_on(serve::run(&args))
         }
-        Command::RunPod(_) | Command::Apply(_) | Command::Get(_) | Command::Delete(_) => {
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::RunPod(_)
+        | Command::Apply(_)
+        | Command::Get(_)
+        | Command::Delete(_)
+        | Command::RouteCheck(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, Method, request};
 
+use crate::{matcher::MatchedHeader, metadata::DynamicMetadata};
+
 /// The head of a request, pseudo headers as fields (an `http::HeaderMap` cannot hold them).
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
@@ -49,6 +51,19 @@ impl<'a> RequestHead<'a> {
         }
     }
 
+    /// The value of a matched header; for several lines the first.
+    pub fn value(&self, name: &MatchedHeader) -> Option<&'a [u8]> {
+        let value = match name {
+            MatchedHeader::Method => self.method.as_str(),
+            MatchedHeader::Scheme => self.scheme,
+            MatchedHeader::Authority => self.authority,
+            MatchedHeader::Path => self.path,
+            MatchedHeader::Name(name) => return self.headers.get(name).map(|v| v.as_bytes()),
+            MatchedHeader::Absent(_) => return None,
+        };
+        (!value.is_empty()).then_some(value.as_bytes())
+    }
+
     /// Whether any header is one of `x-envoy-*`, by which a request may ask for other timeouts and retries.
     pub fn has_envoy_headers(&self) -> bool {
         let mut names = self.headers.keys();
@@ -71,6 +86,8 @@ pub struct StreamView<'a> {
     pub random: u64,
     /// The connection it came on.
     pub connection: &'a ConnectionInfo,
+    /// What filters said about it; None: nothing.
+    pub metadata: Option<&'a DynamicMetadata>,
 }
 
 /// What is known of the downstream connection.

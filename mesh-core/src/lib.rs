@@ -11,6 +11,7 @@
 //! * [`filter`]: HTTP filters (fault, cors, grpc_stats) and their chain.
 //! * [`downstream`]: what the connection manager does to a request before the filters and to a response after them.
 //! * [`retry`], [`timeout`]: the router's policies.
+//! * [`matcher`], [`metadata`], [`regex`]: what routes and filters match by.
 //! * [`local_reply`], [`flags`], [`outcome`]: answers that no upstream gave, and how an attempt ended.
 //! * [`stats`]: counters and histograms, and their names.
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod head;
 pub mod listener;
 pub mod local_reply;
 pub mod matcher;
+pub mod metadata;
 pub mod model;
 pub mod outcome;
 pub mod regex;

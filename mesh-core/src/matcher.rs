@@ -92,6 +92,8 @@ pub enum MatchedHeader {
     Path,
     /// Any other.
     Name(HeaderName),
+    /// A pseudo header that no request has (`:status`).
+    Absent(Box<str>),
 }
 
 /// `HeaderMatcher`.
@@ -146,6 +148,7 @@ impl HeaderMatcher {
             MatchedHeader::Authority => self.matches_line(not_empty(head.authority), scratch),
             MatchedHeader::Path => self.matches_line(not_empty(head.path), scratch),
             MatchedHeader::Name(name) => self.matches_map(name, head.headers, scratch),
+            MatchedHeader::Absent(_) => self.matches_line(None, scratch),
         }
     }
 

@@ -6,6 +6,7 @@
 //! * [`decode`]: protobuf to mesh-core's model.
 //! * [`subscriber`]: stream, store and graph joined; what it publishes is complete.
 //! * [`dump`]: what is in force as Envoy's `/config_dump`.
+//! * `route_check` (feature `route-check`): tests of route configurations, as Envoy's `router_check_tool` runs them.
 //! * `agent`, `transport` (feature `agent`; gRPC: feature `grpc`): the task that moves bytes and time.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -21,6 +22,8 @@ mod graph;
 mod nack;
 mod problems;
 mod resource;
+#[cfg(feature = "route-check")]
+pub mod route_check;
 mod store;
 pub mod subscriber;
 #[cfg(feature = "agent")]

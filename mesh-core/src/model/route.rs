@@ -8,8 +8,10 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::{Fraction, Provenance};
 use crate::{
     filter::FilterOverride,
-    matcher::{HeaderMatcher, QueryParameterMatcher},
-    regex::Regex,
+    head::RequestHead,
+    matcher::{HeaderMatcher, MatchedHeader, QueryParameterMatcher},
+    metadata::MetadataMatcher,
+    regex::{Regex, Scratch},
 };
 
 /// `RouteConfiguration`.
@@ -22,6 +24,8 @@ pub struct RouteConfiguration {
     pub virtual_hosts: Vec<VirtualHost>,
     /// Header operations of this level.
     pub headers: HeaderOperations,
+    /// `internal_only_headers`: taken off requests of external peers.
+    pub internal_only_headers: Vec<HeaderName>,
     /// `most_specific_header_mutations_wins`; default false.
     pub most_specific_header_mutations_wins: bool,
     /// `ignore_port_in_host_matching`; default false.
@@ -40,6 +44,8 @@ pub struct VirtualHost {
     pub domains: Vec<String>,
     /// `routes`, in order; first match wins.
     pub routes: Vec<Arc<Route>>,
+    /// `virtual_clusters`, in order.
+    pub virtual_clusters: Vec<VirtualCluster>,
     /// `require_tls`.
     pub require_tls: RequireTls,
     /// Header operations of this level.
@@ -56,6 +62,30 @@ pub struct VirtualHost {
     pub filter_overrides: FilterOverrides,
     /// Where it came from.
     pub provenance: Provenance,
+}
+
+impl VirtualHost {
+    /// The virtual cluster that a request counts for: the first that matches, else `other`. None: there are none.
+    pub fn virtual_cluster(&self, head: &RequestHead<'_>, scratch: &mut Scratch) -> Option<&str> {
+        const CATCH_ALL: &str = "other";
+        let found = self
+            .virtual_clusters
+            .iter()
+            .find(|cluster| cluster.headers.iter().all(|m| m.matches(head, scratch)));
+        match found {
+            Some(cluster) => Some(&cluster.name),
+            None => (!self.virtual_clusters.is_empty()).then_some(CATCH_ALL),
+        }
+    }
+}
+
+/// `VirtualCluster`: a name for some of a virtual host's requests. It changes no answer.
+#[derive(Clone, Debug)]
+pub struct VirtualCluster {
+    /// `name`.
+    pub name: Arc<str>,
+    /// `headers`.
+    pub headers: Vec<HeaderMatcher>,
 }
 
 /// `VirtualHost.TlsRequirementType`.
@@ -110,6 +140,8 @@ pub struct RouteMatch {
     pub grpc: bool,
     /// `runtime_fraction.default_value`.
     pub runtime_fraction: Option<Fraction>,
+    /// `dynamic_metadata`.
+    pub dynamic_metadata: Vec<MetadataMatcher>,
 }
 
 /// The path specifier of a [`RouteMatch`]; matched against the path without query and fragment.
@@ -235,7 +267,7 @@ pub enum ClusterSpecifier {
     /// `weighted_clusters`; the sum of weights is 1..=2^32-1.
     Weighted(Vec<WeightedCluster>),
     /// `cluster_header`: the header names the cluster.
-    ClusterHeader(HeaderName),
+    ClusterHeader(MatchedHeader),
 }
 
 /// `WeightedCluster.ClusterWeight`.

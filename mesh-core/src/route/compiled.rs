@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, request};
 
 use super::{
     ClusterSlots, SelectedCluster,
     path_index::{Candidate, path_matches},
-    redirect,
+    redirect, rewrite,
     select::Selection,
 };
 use crate::{
     filter::{FilterChain, RouteFilters},
-    head::StreamView,
+    head::{RequestHead, StreamView},
     local_reply::LocalReply,
     model::{
         ClusterSpecifier, FilterOverrides, Forward, PathRewrite, RetryPolicy, Route, RouteAction,
@@ -145,6 +145,21 @@ impl CompiledRoute {
         redirect::reply(&self.config, view)
     }
 
+    /// The URI that a redirect leads to (of a direct response: the request's own), whatever the status.
+    pub fn location(&self, head: &RequestHead<'_>) -> Option<String> {
+        redirect::location_of(&self.config, head)
+    }
+
+    /// Rewrites the path as Envoy does before it answers with a redirect: response header operations see it, and
+    /// `x-envoy-original-path`.
+    pub fn rewrite_redirected(&self, parts: &mut request::Parts) -> Result<(), Box<LocalReply>> {
+        let path = parts.uri.path_and_query().map_or("", |p| p.as_str());
+        match redirect::path_after(&self.config, path) {
+            Some(path) => rewrite::set_path(parts, path, false),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn weighted_entry(
         &self,
         selected: Option<&SelectedCluster>,
@@ -197,6 +212,7 @@ fn is_conditional(matcher: &RouteMatch) -> bool {
         || matcher.grpc
         || !matcher.headers.is_empty()
         || !matcher.query_parameters.is_empty()
+        || !matcher.dynamic_metadata.is_empty()
 }
 
 /// All parts of the match but the path.
@@ -214,4 +230,8 @@ fn conditions_hold(matcher: &RouteMatch, view: &StreamView<'_>, scratch: &mut Sc
                 .iter()
                 .all(|m| m.matches(query, scratch))
         })
+        && matcher
+            .dynamic_metadata
+            .iter()
+            .all(|m| m.matches(view.metadata, scratch))
 }

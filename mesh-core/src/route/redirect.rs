@@ -26,6 +26,17 @@ pub(super) fn reply(route: &Route, view: &StreamView<'_>) -> Option<LocalReply> 
     }
 }
 
+/// Where the route's own answer leads to; None: it has none.
+pub(super) fn location_of(route: &Route, head: &RequestHead<'_>) -> Option<String> {
+    match &route.action {
+        RouteAction::Redirect(redirect) => Some(location(redirect, &route.matcher.path, head)),
+        RouteAction::DirectResponse(_) => {
+            Some(location(&Redirect::default(), &route.matcher.path, head))
+        }
+        RouteAction::Forward(_) | RouteAction::NonForwarding => None,
+    }
+}
+
 /// The redirect that [`super::Found::RedirectToHttps`] asks for: 301 to the same host and path.
 pub fn https_redirect(view: &StreamView<'_>) -> LocalReply {
     with_location(StatusCode::MOVED_PERMANENTLY, bytes::Bytes::new(), || {

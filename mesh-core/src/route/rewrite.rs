@@ -78,6 +78,16 @@ pub(super) fn apply(
     let Some(new) = rewritten_path(rewrite, matcher, path) else {
         return Ok(());
     };
+    set_path(parts, new, suppress_envoy_headers)
+}
+
+/// Replaces the path with query; the old one goes to `x-envoy-original-path`.
+pub(super) fn set_path(
+    parts: &mut request::Parts,
+    new: String,
+    suppress_envoy_headers: bool,
+) -> Result<(), Box<LocalReply>> {
+    let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
     if !suppress_envoy_headers && let Ok(old) = HeaderValue::from_str(path) {
         parts.headers.insert(ORIGINAL_PATH, old);
     }

@@ -3,7 +3,9 @@
 use http::HeaderName;
 
 use super::ClusterSlots;
-use crate::{head::StreamView, model::ClusterSpecifier, snapshot::ClusterIndex};
+use crate::{
+    head::StreamView, matcher::MatchedHeader, model::ClusterSpecifier, snapshot::ClusterIndex,
+};
 
 /// The cluster drawn for a stream; retries stay in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub(super) enum Selection {
         /// A header whose value replaces the random number.
         header: Option<HeaderName>,
     },
-    Header(HeaderName),
+    Header(MatchedHeader),
 }
 
 impl Selection {
@@ -79,7 +81,7 @@ impl Selection {
                 })
             }
             Self::Header(name) => {
-                let name = view.head.headers.get(name)?.to_str().ok()?;
+                let name = std::str::from_utf8(view.head.value(name)?).ok()?;
                 Some(SelectedCluster {
                     cluster: by_name(name)?,
                     weighted: None,

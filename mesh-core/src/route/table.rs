@@ -126,6 +126,13 @@ impl RouteTable {
         }
     }
 
+    /// Takes `internal_only_headers` off a request of an external peer (Envoy `cleanInternalHeaders`).
+    pub fn remove_internal_only(&self, headers: &mut HeaderMap) {
+        for name in &self.config.internal_only_headers {
+            headers.remove(name);
+        }
+    }
+
     /// A route by its place, as returned by [`Self::find`] of the same table.
     pub fn route(&self, at: RouteIndex) -> Option<&CompiledRoute> {
         let host = self.hosts.get(at.virtual_host as usize)?;

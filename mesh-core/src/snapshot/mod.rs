@@ -30,6 +30,18 @@ use slots::Slots;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClusterIndex(pub(crate) u32);
 
+impl ClusterIndex {
+    /// The slot at a place: for tables that are compiled outside of a snapshot ([`crate::route::ClusterSlots`]).
+    pub const fn at(place: u32) -> Self {
+        Self(place)
+    }
+
+    /// Its place.
+    pub const fn place(self) -> u32 {
+        self.0
+    }
+}
+
 /// An HTTP chain's place in a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChainIndex(pub(crate) u32);

@@ -51,7 +51,13 @@ impl Stream {
                 );
                 self.seen.enter(chain, parts.version);
                 self.seen.grpc = RequestHead::of(parts).is_grpc();
-                if accepted?.upgrade.is_some() {
+                let accepted = accepted?;
+                if !accepted.internal
+                    && let Some(table) = self.table()
+                {
+                    table.remove_internal_only(&mut parts.headers);
+                }
+                if accepted.upgrade.is_some() {
                     self.limits.tunnel = true;
                     self.limits.complete = None;
                 }
@@ -185,6 +191,7 @@ impl Stream {
             head: RequestHead::of(parts),
             random: self.random,
             connection: self.connection.info(),
+            metadata: None,
         }
     }
 }

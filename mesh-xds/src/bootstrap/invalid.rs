@@ -16,12 +16,12 @@ pub struct InvalidBootstrap {
 
 impl InvalidBootstrap {
     /// About the text as a whole.
-    pub(super) fn whole(message: impl Into<String>) -> Self {
+    pub(crate) fn whole(message: impl Into<String>) -> Self {
         Self::at(None, message)
     }
 
     /// At one place.
-    pub(super) fn at(place: Option<Place>, message: impl Into<String>) -> Self {
+    pub(crate) fn at(place: Option<Place>, message: impl Into<String>) -> Self {
         Self {
             file: None,
             findings: vec![(place, message.into())],
@@ -29,7 +29,7 @@ impl InvalidBootstrap {
     }
 
     /// A syntax error, or a field that the message does not have.
-    pub(super) fn from_yaml(text: &str, error: &serde_saphyr::Error) -> Self {
+    pub(crate) fn from_yaml(text: &str, error: &serde_saphyr::Error) -> Self {
         let error = error.without_snippet();
         let place = error
             .location()
@@ -47,7 +47,7 @@ impl InvalidBootstrap {
     }
 
     /// All errors of a decoder, each at the place that its field path has in the text.
-    pub(super) fn from_problems(text: &str, problems: &Problems) -> Self {
+    pub(crate) fn from_problems(text: &str, problems: &Problems) -> Self {
         let places = Places::of(text);
         let place = |problem: &Problem| places.as_ref().and_then(|places| places.find(&problem.at));
         let findings = problems
@@ -62,7 +62,7 @@ impl InvalidBootstrap {
     }
 
     /// Names the file.
-    pub(super) fn in_file(mut self, name: &str) -> Self {
+    pub(crate) fn in_file(mut self, name: &str) -> Self {
         self.file = Some(name.to_owned());
         self
     }

@@ -146,7 +146,7 @@ impl Bootstrap {
 }
 
 /// Limits and rules for reading YAML: what Envoy's reader takes, without its extensions.
-fn yaml_options() -> serde_saphyr::Options {
+pub(crate) fn yaml_options() -> serde_saphyr::Options {
     let mut options = serde_saphyr::Options::default();
     options.with_snippet = false;
     options

@@ -83,7 +83,7 @@ pub(super) fn headers(
 }
 
 /// `HeaderMatcher`.
-fn header(p: &mut Problems, value: &proto::HeaderMatcher) -> Option<HeaderMatcher> {
+pub(super) fn header(p: &mut Problems, value: &proto::HeaderMatcher) -> Option<HeaderMatcher> {
     let name = p.field("name", |p| matched_header(p, &value.name));
     let exact = |text: &str| StringMatcher::Exact {
         value: text.into(),
@@ -124,13 +124,16 @@ fn header(p: &mut Problems, value: &proto::HeaderMatcher) -> Option<HeaderMatche
     Some(matcher)
 }
 
-fn matched_header(p: &mut Problems, name: &str) -> Option<MatchedHeader> {
+pub(super) fn matched_header(p: &mut Problems, name: &str) -> Option<MatchedHeader> {
     match name.to_ascii_lowercase().as_str() {
         ":method" => Some(MatchedHeader::Method),
         ":scheme" => Some(MatchedHeader::Scheme),
         ":authority" | "host" => Some(MatchedHeader::Authority),
         ":path" => Some(MatchedHeader::Path),
-        other => header_name(p, other).map(MatchedHeader::Name),
+        other => match other.strip_prefix(':') {
+            Some(rest) => header_name(p, rest).map(|_| MatchedHeader::Absent(other.into())),
+            None => header_name(p, other).map(MatchedHeader::Name),
+        },
     }
 }
 

@@ -15,6 +15,7 @@ mod lb_policy;
 mod listener;
 mod matcher;
 mod metadata;
+mod metadata_matcher;
 mod outlier_detection;
 mod retry;
 mod route;
@@ -187,6 +188,24 @@ fn unreadable(any: &Any, message: impl Into<String>) -> Decoded {
         warnings: Vec::new(),
         raw: any.clone(),
     }
+}
+
+/// `RouteConfiguration`, which here needs no name. Fields that are not understood are not looked for.
+#[cfg(feature = "route-check")]
+pub(crate) fn route_configuration(
+    p: &mut Problems,
+    value: &rds::RouteConfiguration,
+) -> Option<RouteConfiguration> {
+    route::route_configuration(p, value)
+}
+
+/// `HeaderMatcher`.
+#[cfg(feature = "route-check")]
+pub(crate) fn header_matcher(
+    p: &mut Problems,
+    value: &rds::HeaderMatcher,
+) -> Option<mesh_core::matcher::HeaderMatcher> {
+    matcher::header(p, value)
 }
 
 /// A listener of a bootstrap.

@@ -3,14 +3,19 @@
 use std::{collections::HashSet, sync::Arc};
 
 use http::HeaderValue;
-use mesh_core::model::{RequireTls, Route, RouteConfiguration, VirtualHost};
+use mesh_core::model::{RequireTls, Route, RouteConfiguration, VirtualCluster, VirtualHost};
 use mesh_proto::envoy::config::route::v3::{
     self as proto, route::Action, virtual_host::TlsRequirementType,
 };
 
 use super::{
-    header_operations::header_operations, http_filter::filter_overrides, metadata,
-    retry::retry_policy, route_action, route_match::route_match, scalar::enumeration,
+    header_operations::header_operations,
+    http_filter::filter_overrides,
+    matcher, metadata,
+    retry::retry_policy,
+    route_action,
+    route_match::route_match,
+    scalar::{enumeration, header_name},
 };
 use crate::problems::Problems;
 
@@ -34,6 +39,11 @@ pub(super) fn route_configuration(
             &value.response_headers_to_add,
             &value.response_headers_to_remove,
         ),
+    );
+    config.internal_only_headers = p.each(
+        "internal_only_headers",
+        &value.internal_only_headers,
+        |p, name| header_name(p, name),
     );
     config.most_specific_header_mutations_wins = value.most_specific_header_mutations_wins;
     config.ignore_port_in_host_matching = value.ignore_port_in_host_matching;
@@ -89,10 +99,22 @@ fn virtual_host(
     );
     host.filter_overrides = filter_overrides(p, &value.typed_per_filter_config);
     host.provenance = metadata::provenance(value.metadata.as_ref());
+    host.virtual_clusters = p.each("virtual_clusters", &value.virtual_clusters, virtual_cluster);
     host.routes = p.each("routes", &value.routes, |p, value| {
         route(p, value, body_limit).map(Arc::new)
     });
     Some(host)
+}
+
+fn virtual_cluster(p: &mut Problems, value: &proto::VirtualCluster) -> Option<VirtualCluster> {
+    let name = p.require_text("name", &value.name)?;
+    if value.headers.is_empty() {
+        p.error_at("headers", "must not be empty");
+    }
+    Some(VirtualCluster {
+        name: name.into(),
+        headers: matcher::headers(p, "headers", &value.headers),
+    })
 }
 
 /// A domain, lower case; unique within the configuration. A `*` that is neither first nor last is a letter, as in

@@ -121,7 +121,7 @@ fn cluster_specifier(p: &mut Problems, value: Option<&Cluster>) -> Option<Cluste
             Some(ClusterSpecifier::Cluster(name.into()))
         }
         Some(Cluster::ClusterHeader(name)) => p
-            .field("cluster_header", |p| header_name(p, name))
+            .field("cluster_header", |p| matcher::matched_header(p, name))
             .map(ClusterSpecifier::ClusterHeader),
         Some(Cluster::WeightedClusters(weighted)) => p.field("weighted_clusters", |p| {
             let clusters = p.each("clusters", &weighted.clusters, weighted_cluster);

@@ -3,7 +3,7 @@
 use mesh_core::model::{PathMatcher, RouteMatch};
 use mesh_proto::envoy::config::route::v3::{self as proto, route_match::PathSpecifier};
 
-use super::{matcher, scalar::runtime_fraction};
+use super::{matcher, metadata_matcher::metadata, scalar::runtime_fraction};
 use crate::problems::Problems;
 
 /// `RouteMatch`.
@@ -21,6 +21,7 @@ pub(super) fn route_match(p: &mut Problems, value: &proto::RouteMatch) -> Option
     if let Some(fraction) = &value.runtime_fraction {
         matched.runtime_fraction = p.field("runtime_fraction", |p| runtime_fraction(p, fraction));
     }
+    matched.dynamic_metadata = p.each("dynamic_metadata", &value.dynamic_metadata, metadata);
     matched.path = path?;
     Some(matched)
 }

@@ -107,8 +107,8 @@ const CORE: &[Fields] = fields! {
     "envoy.config.core.v3.CidrRange" { "address_prefix prefix_len", silent: "", warn: "" }
     "envoy.config.core.v3.HeaderValueOption" { "header append append_action keep_empty_value", silent: "", warn: "" }
     "envoy.config.core.v3.HeaderValue" { "key value raw_value", silent: "", warn: "" }
-    "envoy.config.core.v3.RuntimeFractionalPercent" { "default_value", silent: "", warn: "runtime_key" }
-    "envoy.config.core.v3.RuntimeDouble" { "default_value", silent: "", warn: "runtime_key" }
+    "envoy.config.core.v3.RuntimeFractionalPercent" { "default_value", silent: "runtime_key", warn: "" }
+    "envoy.config.core.v3.RuntimeDouble" { "default_value", silent: "runtime_key", warn: "" }
     "envoy.config.core.v3.DataSource" { "inline_string inline_bytes", silent: "", warn: "" }
     "envoy.config.core.v3.Locality" { "region zone sub_zone", silent: "", warn: "" }
     "envoy.config.core.v3.ConfigSource" { "ads self", silent: "initial_fetch_timeout resource_api_version", warn: "" }
@@ -141,6 +141,16 @@ const CORE: &[Fields] = fields! {
     "envoy.type.matcher.v3.StringMatcher" {
         "exact prefix suffix safe_regex contains ignore_case", silent: "", warn: ""
     }
+    "envoy.type.matcher.v3.MetadataMatcher" { "filter path value invert", silent: "", warn: "" }
+    "envoy.type.matcher.v3.MetadataMatcher.PathSegment" { "key", silent: "", warn: "" }
+    "envoy.type.matcher.v3.ValueMatcher" {
+        "null_match double_match string_match bool_match present_match list_match or_match", silent: "", warn: ""
+    }
+    "envoy.type.matcher.v3.ValueMatcher.NullMatch" { "", silent: "", warn: "" }
+    "envoy.type.matcher.v3.DoubleMatcher" { "range exact", silent: "", warn: "" }
+    "envoy.type.matcher.v3.ListMatcher" { "one_of", silent: "", warn: "" }
+    "envoy.type.matcher.v3.OrMatcher" { "value_matchers", silent: "", warn: "" }
+    "envoy.type.v3.DoubleRange" { "start end", silent: "", warn: "" }
     "envoy.type.matcher.v3.RegexMatcher" { "regex", silent: "google_re2", warn: "" }
     "envoy.type.matcher.v3.RegexMatchAndSubstitute" { "pattern substitution", silent: "", warn: "" }
 };
@@ -247,17 +257,18 @@ const ROUTE: &[Fields] = fields! {
     "envoy.config.route.v3.RouteConfiguration" {
         "name virtual_hosts response_headers_to_add response_headers_to_remove request_headers_to_add
          request_headers_to_remove most_specific_header_mutations_wins max_direct_response_body_size_bytes
-         ignore_port_in_host_matching",
+         ignore_port_in_host_matching internal_only_headers",
         silent: "typed_per_filter_config validate_clusters metadata",
         warn: "request_mirror_policies"
     }
     "envoy.config.route.v3.VirtualHost" {
         "name domains routes require_tls request_headers_to_add request_headers_to_remove response_headers_to_add
          response_headers_to_remove include_request_attempt_count include_attempt_count_in_response retry_policy
-         per_request_buffer_limit_bytes request_body_buffer_limit",
+         per_request_buffer_limit_bytes request_body_buffer_limit virtual_clusters",
         silent: "typed_per_filter_config metadata rate_limits",
-        warn: "virtual_clusters hedge_policy include_is_timeout_retry_header request_mirror_policies"
+        warn: "hedge_policy include_is_timeout_retry_header request_mirror_policies"
     }
+    "envoy.config.route.v3.VirtualCluster" { "headers name", silent: "", warn: "" }
     "envoy.config.route.v3.Route" {
         "name match route redirect direct_response non_forwarding_action decorator request_headers_to_add
          request_headers_to_remove response_headers_to_add response_headers_to_remove
@@ -268,7 +279,7 @@ const ROUTE: &[Fields] = fields! {
     "envoy.config.route.v3.Decorator" { "operation", silent: "", warn: "propagate" }
     "envoy.config.route.v3.RouteMatch" {
         "prefix path safe_regex connect_matcher path_separated_prefix case_sensitive runtime_fraction headers
-         query_parameters grpc",
+         query_parameters grpc dynamic_metadata",
         silent: "", warn: ""
     }
     "envoy.config.route.v3.RouteMatch.ConnectMatcher" { "", silent: "", warn: "" }
@@ -290,7 +301,7 @@ const ROUTE: &[Fields] = fields! {
         "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset", silent: "", warn: ""
     }
     "envoy.config.route.v3.RouteAction.UpgradeConfig" { "upgrade_type enabled", silent: "", warn: "" }
-    "envoy.config.route.v3.WeightedCluster" { "clusters header_name", silent: "total_weight", warn: "runtime_key_prefix" }
+    "envoy.config.route.v3.WeightedCluster" { "clusters header_name", silent: "total_weight runtime_key_prefix", warn: "" }
     "envoy.config.route.v3.WeightedCluster.ClusterWeight" {
         "name weight request_headers_to_add request_headers_to_remove response_headers_to_add
          response_headers_to_remove host_rewrite_literal",

@@ -149,6 +149,7 @@ fn request_header<'a>(cx: &FormatContext<'a>, name: &MatchedHeader) -> Option<&'
         MatchedHeader::Authority => head.authority,
         MatchedHeader::Path => head.path,
         MatchedHeader::Name(name) => return head.headers.get(name).map(HeaderValue::as_bytes),
+        MatchedHeader::Absent(_) => return None,
     };
     (!value.is_empty()).then_some(value.as_bytes())
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     filter::{FaultConfig, FilterKind, FilterOverride, HttpFilterConfig},
     local_reply::LocalReply,
+    matcher::MatchedHeader,
     regex::Regex,
 };
 
@@ -316,7 +317,7 @@ fn draws_by_weight() {
 #[test]
 fn a_header_names_the_cluster() {
     let name = HeaderName::from_static("x-cluster");
-    let forward = Forward::to(ClusterSpecifier::ClusterHeader(name));
+    let forward = Forward::to(ClusterSpecifier::ClusterHeader(MatchedHeader::Name(name)));
     let drawn = |headers: &[&str]| select(forward.clone(), &get("http://h/", headers), 0);
     let known = SelectedCluster {
         cluster: ClusterIndex(7),

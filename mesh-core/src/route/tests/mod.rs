@@ -102,6 +102,7 @@ fn view<'a>(
         head: RequestHead::of(parts),
         random,
         connection,
+        metadata: None,
     }
 }
 

@@ -42,6 +42,7 @@ fn routed(snapshot: &Snapshot, listener: usize) -> Option<ClusterIndex> {
         },
         random: 0,
         connection: &ConnectionInfo::default(),
+        metadata: None,
     };
     let table = snapshot.chain(*chain)?.routes()?;
     let Found::Route(at) = table.find(&view, &mut Default::default()) else {

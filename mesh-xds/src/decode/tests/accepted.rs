@@ -116,7 +116,7 @@ fn route_actions() {
         panic!("{header:?}")
     };
     assert!(
-        matches!(&forward.cluster, ClusterSpecifier::ClusterHeader(name) if name == "x-cluster")
+        matches!(&forward.cluster, ClusterSpecifier::ClusterHeader(mesh_core::matcher::MatchedHeader::Name(name)) if name == "x-cluster")
     );
     assert_eq!(forward.priority, RoutingPriority::High);
 }
