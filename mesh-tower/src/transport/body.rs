@@ -94,7 +94,8 @@ impl Body for PooledBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Empty => SizeHint::with_exact(0),
+            // Exactly 0 would make hyper's HTTP/2 add a `content-length: 0` that nobody sent.
+            Kind::Empty => SizeHint::default(),
             Kind::Boxed { body, .. } => body.size_hint(),
         }
     }
