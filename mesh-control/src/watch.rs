@@ -164,8 +164,14 @@ fn stamps(dir: &Path) -> Stamps {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::task::Poll;
 
     use super::*;
+
+    /// Polls once.
+    async fn is_done(mut future: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+        std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await
+    }
 
     /// On other systems closing a file is no event.
     #[cfg(target_os = "linux")]
@@ -175,18 +181,22 @@ mod tests {
         let path = dir.path().join("a.yaml");
         std::fs::write(&path, "old: text").unwrap();
         let mut watch = Watch::new(dir.path().to_owned());
-        // emptied, and written only once the watch has heard of it
+        // emptied, and written only once the watch has heard of it and waited for a while
         let mut file = std::fs::File::create(&path).unwrap();
-        let read = async {
-            watch.changed().await;
-            std::fs::read_to_string(&path).unwrap()
-        };
-        let write = async {
-            tokio::time::sleep(3 * DEBOUNCE).await;
-            file.write_all(b"new: text").unwrap();
-            drop(file);
-        };
-        let (text, ()) = tokio::join!(read, write);
+        while watch.open.is_empty() {
+            let event = watch.events.recv().await.unwrap();
+            watch.note(&event);
+        }
+        tokio::time::pause();
+        let mut settled = std::pin::pin!(watch.settle());
+        assert!(!is_done(settled.as_mut()).await);
+        tokio::time::advance(2 * DEBOUNCE).await;
+        assert!(!is_done(settled.as_mut()).await, "the file is still open");
+        tokio::time::resume();
+        file.write_all(b"new: text").unwrap();
+        drop(file);
+        settled.await;
+        let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "new: text");
     }
 
