@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Delete(DeleteArgs),
     /// Test a route configuration, as Envoy's router_check_tool does
     RouteCheck(RouteCheckArgs),
+    /// Say what becomes of a request in a folder's mesh, and why
+    Explain(ExplainArgs),
     /// Become a program that ends when the process that started it ends
     #[command(hide = true)]
     RunPod(RunPodArgs),
@@ -163,6 +165,46 @@ pub(crate) struct RouteCheckArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct ExplainArgs {
+    /// Folder of YAML
+    pub(crate) dir: PathBuf,
+    /// Method
+    pub(crate) method: http::Method,
+    /// URL as the caller writes it
+    pub(crate) url: http::Uri,
+    /// Request header; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Who calls: a pod or Deployment. Without it, a pod without labels in the namespace default
+    #[arg(long, value_name = "WORKLOAD[.NAMESPACE]")]
+    pub(crate) from: Option<String>,
+    /// Print JSON
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<ExplainOutput>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainOutput {
+    Json,
+}
+
+/// `name: value`, as curl takes it.
+fn header(text: &str) -> Result<(http::HeaderName, http::HeaderValue), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or_else(|| "write a header as name: value".to_owned())?;
+    let name = name
+        .trim()
+        .parse()
+        .map_err(|_| format!("{:?} is no header name", name.trim()))?;
+    let value = value
+        .trim()
+        .parse()
+        .map_err(|_| "the value has characters that no header may have".to_owned())?;
+    Ok((name, value))
+}
+
+#[derive(Debug, ClapArgs)]
 pub(crate) struct RunPodArgs {
     /// The process to end with
     #[arg(long)]
@@ -226,6 +268,7 @@ mod tests {
             "meshctl delete vs reviews --dir x",
             "meshctl demo --for 20s -o json --state f --rps 10",
             "meshctl serve dir --grpc-addr 127.0.0.1:15010",
+            "meshctl explain dir --from productpage-v1.default GET http://reviews:9080/ -H end-user:jason -o json",
             "meshctl run-pod --parent=1 -- a -b",
             "meshctl route-check -c routes.yaml -t cases.json --details --only-show-failures -f 90",
             "meshctl route-check --config-path a --test-path b -d --covall --detailed-coverage",

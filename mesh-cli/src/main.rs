@@ -2,6 +2,7 @@
 
 mod args;
 mod demo;
+mod explain;
 mod last;
 mod route_check;
 mod run_pod;
@@ -57,6 +58,10 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Serve(args) => {
             log_to_stderr("info");
             runtime.block_on(serve::run(&args))
+        }
+        Command::Explain(args) => {
+            log_to_stderr("error");
+            runtime.block_on(explain::run(args))
         }
         Command::RunPod(_)
         | Command::Apply(_)

@@ -25,6 +25,7 @@ mod server;
 mod store;
 mod translate;
 mod watch;
+mod workload;
 pub mod yaml;
 
 pub use config::Config;
@@ -33,3 +34,4 @@ pub use folder::{Changes, Folder, Validated, validate_documents};
 pub use problem::{Problem, Severity};
 pub use server::{ClientStatus, Refused, Responses, TypeStatus};
 pub use store::{Action, Applied, Store, Stored, table};
+pub use workload::Workload;

@@ -13,6 +13,7 @@
 //! * [`retry`], [`timeout`]: the router's policies.
 //! * [`matcher`], [`metadata`], [`regex`]: what routes and filters match by.
 //! * [`local_reply`], [`flags`], [`outcome`]: answers that no upstream gave, and how an attempt ended.
+//! * [`explain`]: what becomes of a request, and why.
 //! * [`stats`]: counters and histograms, and their names.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -21,6 +22,7 @@
 
 pub mod cluster;
 pub mod downstream;
+pub mod explain;
 pub mod filter;
 pub mod flags;
 pub mod grpc;

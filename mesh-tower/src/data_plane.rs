@@ -11,12 +11,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use mesh_core::{head::ConnectionInfo, snapshot::Snapshot, stats::Stats};
+use http::request;
+use mesh_core::{explain::Explanation, head::ConnectionInfo, snapshot::Snapshot, stats::Stats};
 use tokio::sync::watch;
 
 use crate::{
-    layer::MeshLayer, server::ServerLayer, service::MeshService, stages::ChainSource,
-    stream::Connection, transport::Transport,
+    entropy::ThreadEntropy, layer::MeshLayer, server::ServerLayer, service::MeshService,
+    stages::ChainSource, stream::Connection, transport::Transport,
 };
 
 /// The data plane of one mesh: shared by everything made from it; cloning is one reference count.
@@ -118,6 +119,12 @@ impl DataPlane {
     ) -> MeshService<S> {
         let connection = Connection::Accepted(connection);
         MeshService::of_chain(self.clone(), source, connection, inner)
+    }
+
+    /// What becomes of a call of the application in this process, and why; nothing is sent, counted or drawn. Not for
+    /// the hot path: it allocates, and grows with the routes of the virtual host.
+    pub fn explain(&self, parts: request::Parts) -> Explanation {
+        self.snapshot().explain(parts, &mut ThreadEntropy)
     }
 
     /// A handle that does not keep the data plane alive.

@@ -14,6 +14,8 @@ use crate::{
 pub struct MeshBuilder {
     source: Option<(String, Configuration)>,
     on_quit: Option<Arc<dyn Fn() + Send + Sync>>,
+    #[cfg(feature = "control")]
+    pod: Option<crate::Pod>,
 }
 
 enum Configuration {
@@ -45,12 +47,21 @@ impl MeshBuilder {
         self
     }
 
-    /// A folder of Istio and Kubernetes YAML, read by the embedded control plane (feature `control`). The node is taken
-    /// from POD_NAME, POD_NAMESPACE and INSTANCE_IP.
+    /// A folder of Istio and Kubernetes YAML, read by the embedded control plane (feature `control`). Who this program is
+    /// in it, the environment says, or `pod`.
     #[must_use]
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
         self.source = Some((folder.display().to_string(), Configuration::Folder(folder)));
+        self
+    }
+
+    /// Who this program is in a [`folder`](Self::folder). Default: what the environment says. A bootstrap has a node of
+    /// its own and does not ask.
+    #[cfg(feature = "control")]
+    #[must_use]
+    pub fn pod(mut self, pod: crate::Pod) -> Self {
+        self.pod = Some(pod);
         self
     }
 
@@ -99,7 +110,8 @@ impl MeshBuilder {
                             origin,
                             reason: e.to_string(),
                         })?;
-                let bootstrap = Bootstrap::in_process(crate::node::from_env());
+                let pod = self.pod.unwrap_or_default();
+                let bootstrap = Bootstrap::in_process(pod.node());
                 control::start(bootstrap, Some(plane), self.on_quit)
             }
             #[cfg(not(feature = "control"))]

@@ -32,6 +32,8 @@ pub use builder::MeshBuilder;
 pub use client::Client;
 pub use error::BuildError;
 pub use mesh::Mesh;
+#[cfg(feature = "control")]
+pub use node::Pod;
 
 pub use mesh_core as core;
 pub use mesh_tower as tower;

@@ -2,7 +2,8 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use mesh_core::stats::Stats;
+use http::Request;
+use mesh_core::{explain::Explanation, stats::Stats};
 use mesh_tower::{
     DataPlane, MeshLayer,
     server::{MeshListener, ServerLayer},
@@ -91,6 +92,18 @@ impl Mesh {
     /// `axum::serve(mesh.listener(addr).await?, mesh.server_layer(9080).into_make_service(app))`.
     pub fn server_layer(&self, port: u16) -> ServerLayer {
         self.plane.server_layer(port)
+    }
+
+    /// What becomes of a request, and why: virtual host, route, cluster, endpoints and policies with the YAML that they
+    /// came from, and for each earlier route the conditions that ruled it out. Displays as text. Nothing is sent,
+    /// counted or drawn; where chance decides, all outcomes are listed. Not for the hot path.
+    pub fn explain<B>(&self, request: &Request<B>) -> Explanation {
+        let mut parts = Request::new(()).into_parts().0;
+        parts.method.clone_from(request.method());
+        parts.uri.clone_from(request.uri());
+        parts.version = request.version();
+        parts.headers.clone_from(request.headers());
+        self.plane.explain(parts)
     }
 
     /// All statistics.

@@ -71,10 +71,10 @@ fn random_case(random: &mut Random) -> Case {
         _ => &["200", "200", "404", "500"],
     };
     Case {
-        method: *random.one(&["GET", "GET", "OPTIONS", "HEAD"]),
+        method: random.one::<&str>(&["GET", "GET", "OPTIONS", "HEAD"]),
         headers,
-        script: *random.one(scripts),
-        ..Case::get(9080, *random.one(HOSTS), path)
+        script: random.one::<&str>(scripts),
+        ..Case::get(9080, random.one::<&str>(HOSTS), path)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod compiled;
 mod domain;
+mod explain;
 mod format;
 mod headers;
 mod path_index;
@@ -17,6 +18,8 @@ mod table;
 mod tests;
 
 pub use compiled::CompiledRoute;
+pub(crate) use explain::describe;
+pub use explain::{PassedOver, RouteSearch};
 pub use format::{FormatContext, HeaderFormat, InvalidFormat};
 pub use redirect::https_redirect;
 pub use rewrite::{auto_host, rewrite_host};

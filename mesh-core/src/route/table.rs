@@ -99,7 +99,7 @@ impl RouteTable {
 
     /// The route for a stream. No allocation; flat in the number of virtual hosts, and of exact and prefix routes.
     pub fn find(&self, view: &StreamView<'_>, scratch: &mut Scratch) -> Found {
-        let Some(virtual_host) = self.domains.find(view.head.authority, scratch) else {
+        let Some(virtual_host) = self.virtual_host_of(view, scratch) else {
             return Found::NoRoute;
         };
         let Some(host) = self.hosts.get(virtual_host as usize) else {
@@ -131,6 +131,15 @@ impl RouteTable {
         for name in &self.config.internal_only_headers {
             headers.remove(name);
         }
+    }
+
+    /// The place of the virtual host for a stream.
+    pub(super) fn virtual_host_of(
+        &self,
+        view: &StreamView<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<u32> {
+        self.domains.find(view.head.authority, scratch)
     }
 
     /// A route by its place, as returned by [`Self::find`] of the same table.

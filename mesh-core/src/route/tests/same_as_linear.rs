@@ -60,6 +60,12 @@ proptest! {
                 path_matches(m, &path, false, &mut scratch) && (m.headers.is_empty() || with_header)
             });
             prop_assert_eq!(place(&table, &parts), expected.map(|at| u32::try_from(at).unwrap()), "{}", path);
+            // and why, for each that comes before
+            let connection = ConnectionInfo::default();
+            let search = table.explain(&view(&parts, &connection, 0), &mut scratch);
+            prop_assert_eq!(search.found, find(&table, &parts));
+            prop_assert_eq!(search.passed_over.len(), expected.unwrap_or(matchers.len()));
+            prop_assert!(search.passed_over.iter().all(|passed| !passed.unmet.is_empty()));
         }
     }
 

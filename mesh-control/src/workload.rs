@@ -1,0 +1,112 @@
+//! Who a folder's workloads are, to ask for their configuration by name.
+
+use std::collections::BTreeMap;
+
+use crate::config::Config;
+use crate::yaml::{Node, Value};
+
+/// A workload of the folder, as its proxy would introduce itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Workload {
+    /// The pod's name, or the Deployment's if no pod of it is known.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The pod's address; 127.0.0.1 if no pod is known.
+    pub address: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// A Gateway selects it.
+    pub is_gateway: bool,
+}
+
+/// The label and value by which Istio's own gateway is selected, and its name.
+const INGRESS: [(&str, &str); 2] = [("app", "istio-ingressgateway"), ("istio", "ingressgateway")];
+
+impl Config {
+    /// The workload of this name: a pod, a pod of the Deployment, the Deployment itself, or `istio-ingressgateway`, which
+    /// the local runner starts where a Gateway asks for it.
+    pub fn workload(&self, namespace: &str, name: &str) -> Option<Workload> {
+        let pods = self
+            .pods
+            .iter()
+            .filter(|p| p.metadata.namespace == namespace);
+        let pod = pods
+            .clone()
+            .find(|p| p.metadata.name == name)
+            .or_else(|| pods.clone().find(|p| p.workload == name));
+        if let Some(pod) = pod {
+            let labels = pod.metadata.labels.clone();
+            return Some(self.introduce(&pod.metadata.name, namespace, &pod.ip, labels));
+        }
+        let deployment = self.others().find(|o| {
+            o.kind == "Deployment" && o.metadata.namespace == namespace && o.metadata.name == name
+        });
+        if let Some(deployment) = deployment {
+            let labels = template_labels(&deployment.document);
+            return Some(self.introduce(name, namespace, "", labels));
+        }
+        let is_ingress = name == INGRESS[0].1;
+        is_ingress.then(|| {
+            let labels = INGRESS.map(|(k, v)| (k.to_owned(), v.to_owned()));
+            self.introduce(name, namespace, "", labels.into())
+        })
+    }
+
+    /// Names of all workloads as [`workload`](Self::workload) takes them, `NAME.NAMESPACE`, sorted.
+    pub fn workloads(&self) -> Vec<String> {
+        let pods = self.pods.iter().map(|p| (&p.workload, &p.metadata));
+        let deployments = self
+            .others()
+            .filter(|o| o.kind == "Deployment")
+            .map(|o| (&o.metadata.name, &o.metadata));
+        let mut names: Vec<String> = pods
+            .chain(deployments)
+            .map(|(name, metadata)| format!("{name}.{}", metadata.namespace))
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn introduce(
+        &self,
+        name: &str,
+        namespace: &str,
+        address: &str,
+        labels: BTreeMap<String, String>,
+    ) -> Workload {
+        let is_gateway = self.gateways.iter().any(|gateway| {
+            !gateway.selector.is_empty()
+                && gateway
+                    .selector
+                    .iter()
+                    .all(|(key, value)| labels.get(key) == Some(value))
+        });
+        Workload {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            address: match address {
+                "" => "127.0.0.1".to_owned(),
+                address => address.to_owned(),
+            },
+            labels,
+            is_gateway,
+        }
+    }
+}
+
+/// `spec.template.metadata.labels`.
+fn template_labels(deployment: &Node) -> BTreeMap<String, String> {
+    let labels = ["spec", "template", "metadata", "labels"]
+        .into_iter()
+        .try_fold(deployment, |node, name| node.get(name));
+    match labels.map(|node| &node.value) {
+        Some(Value::Map(entries)) => entries
+            .iter()
+            .filter_map(|entry| Some((entry.key.clone(), entry.value.as_str()?.to_owned())))
+            .collect(),
+        _ => BTreeMap::new(),
+    }
+}
