@@ -26,6 +26,7 @@ pub mod explain;
 pub mod filter;
 pub mod flags;
 pub mod grpc;
+mod hash;
 pub mod head;
 pub mod listener;
 pub mod local_reply;

@@ -49,7 +49,14 @@ pub async fn send(to: SocketAddr, request: Request<Full<Bytes>>) -> io::Result<A
 }
 
 async fn exchange(to: SocketAddr, request: Request<Full<Bytes>>) -> io::Result<Answer> {
-    let stream = TcpStream::connect(to).await?;
+    send_over(TcpStream::connect(to).await?, request).await
+}
+
+/// Sends a request on a connection that is there.
+///
+/// # Errors
+/// The connection failed.
+pub async fn send_over(stream: TcpStream, request: Request<Full<Bytes>>) -> io::Result<Answer> {
     stream.set_nodelay(true)?;
     let io = TokioIo::new(stream);
     let response = if request.version() == Version::HTTP_2 {

@@ -16,12 +16,12 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
 /// The header that names a case: requests of one case are its attempts.
 pub const CASE: &str = "x-case";
 /// The header with the script: one word per attempt, the last repeats. `503`: that status; `reset`: the connection is
-/// closed without an answer; `d200`: status 200 after 200 ms.
+/// closed without an answer; `d200`: status 200 after 200 ms; `hold`: status 200 once [`Upstream::release`] is called.
 pub const SCRIPT: &str = "x-script";
 
 /// One request as the upstream saw it.
@@ -43,6 +43,7 @@ pub struct Seen {
 pub struct Upstream {
     address: SocketAddr,
     seen: Arc<Mutex<HashMap<String, Vec<Seen>>>>,
+    release: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -65,10 +66,17 @@ impl Upstream {
             .local_addr()
             .expect("a bound socket has an address");
         let seen = Arc::new(Mutex::new(HashMap::new()));
-        let task = tokio::spawn(serve(listener, name.into(), Arc::clone(&seen)));
+        let release = Arc::new(Notify::new());
+        let own = Own {
+            name: name.into(),
+            seen: Arc::clone(&seen),
+            release: Arc::clone(&release),
+        };
+        let task = tokio::spawn(serve(listener, own));
         Self {
             address,
             seen,
+            release,
             task,
         }
     }
@@ -76,6 +84,11 @@ impl Upstream {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Answers all requests that are held now.
+    pub fn release(&self) {
+        self.release.notify_waiters();
     }
 
     /// Takes what was seen of a case, in order.
@@ -88,16 +101,21 @@ impl Upstream {
     }
 }
 
-type Memory = Arc<Mutex<HashMap<String, Vec<Seen>>>>;
+/// What one upstream's connections share.
+#[derive(Clone)]
+struct Own {
+    name: Arc<str>,
+    seen: Arc<Mutex<HashMap<String, Vec<Seen>>>>,
+    release: Arc<Notify>,
+}
 
-async fn serve(listener: TcpListener, name: Arc<str>, seen: Memory) {
+async fn serve(listener: TcpListener, own: Own) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (name, seen) = (Arc::clone(&name), Arc::clone(&seen));
+        let own = own.clone();
         // The test's process survives a failing setsockopt; the figures would not.
         let _ = stream.set_nodelay(true);
         tokio::spawn(async move {
-            let service =
-                service_fn(move |request| answer(request, Arc::clone(&name), Arc::clone(&seen)));
+            let service = service_fn(move |request| answer(request, own.clone()));
             // A script's reset, or a proxy that goes away.
             let _ = auto::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(stream), service)
@@ -118,11 +136,12 @@ impl std::fmt::Display for Reset {
 
 impl std::error::Error for Reset {}
 
-async fn answer(
-    request: Request<Incoming>,
-    name: Arc<str>,
-    memory: Memory,
-) -> Result<Response<Full<Bytes>>, Reset> {
+async fn answer(request: Request<Incoming>, own: Own) -> Result<Response<Full<Bytes>>, Reset> {
+    let Own {
+        name,
+        seen: memory,
+        release,
+    } = own;
     let (parts, body) = request.into_parts();
     let body = body
         .collect()
@@ -138,6 +157,10 @@ async fn answer(
             .to_owned()
     };
     let (case, script) = (text(CASE), text(SCRIPT));
+    // From before the request is seen, so that no release is missed.
+    let released = release.notified();
+    tokio::pin!(released);
+    released.as_mut().enable();
     let attempt = {
         let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
         let of_case = memory.entry(case).or_default();
@@ -157,6 +180,9 @@ async fn answer(
         .unwrap_or("200");
     if word == "reset" {
         return Err(Reset);
+    }
+    if word == "hold" {
+        released.await;
     }
     let status = match word.strip_prefix('d') {
         Some(status) => {

@@ -87,9 +87,12 @@ pub(crate) struct Retry {
 }
 
 /// What response stages read of a request that has left; only made where configuration asks for it.
+#[derive(Default)]
 pub(crate) struct Kept {
     pub(crate) head: Option<(Method, Uri, HeaderMap)>,
     pub(crate) request_id: Option<HeaderValue>,
+    /// What hash policies made up: `set-cookie`.
+    pub(crate) cookies: Vec<HeaderValue>,
 }
 
 /// The downstream connection.

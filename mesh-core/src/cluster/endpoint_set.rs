@@ -67,7 +67,7 @@ impl EndpointSet {
             let (hosts, groups) = by_priority.entry(group.priority).or_default();
             let locality = Arc::new(group.locality.clone());
             let slot = groups.slot(&group.locality);
-            slot.weight = group.weight;
+            slot.weight = group.weight.or(slot.weight);
             for config in &group.endpoints {
                 if !seen.insert(config.address) {
                     continue;

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     endpoint::Endpoint,
     endpoint_set::{EndpointSet, LocalityGroup, Priority},
+    hashed::HashedLoad,
     lb::{Cursors, Edf, Hosts, Seeds, Sharded},
     priority::{Availability, Membership, Share, is_degraded, is_excluded, is_healthy},
 };
@@ -28,6 +29,8 @@ pub(super) struct LoadState {
     sources: Vec<Source>,
     /// Which source takes all of the load; none if there are several or none.
     sole: Option<usize>,
+    /// Instead of sources where the policy hashes.
+    hashed: Option<HashedLoad>,
     /// Round-robin indices of all sources that there ever were.
     cursors: HashMap<SourceKey, Arc<Cursors>>,
     pub(super) membership: Membership,
@@ -67,8 +70,9 @@ struct Localities {
     hosts: Vec<Hosts>,
 }
 
+/// Which endpoints of a priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+pub(super) enum Kind {
     All,
     Healthy,
     Degraded,
@@ -89,10 +93,14 @@ impl LoadState {
         let mut state = Self {
             sources: Vec::new(),
             sole: None,
+            hashed: HashedLoad::build(set.priorities(), &shares, rules),
             cursors: previous.map(|p| p.cursors.clone()).unwrap_or_default(),
             membership: Membership::of(&priorities),
             is_reduced: set.endpoints().iter().any(|e| e.live().is_withheld()),
         };
+        if state.hashed.is_some() {
+            return state;
+        }
         let mut bound = 0;
         for kind in [Kind::Healthy, Kind::Degraded] {
             for (priority, share) in set.priorities().iter().zip(&shares) {
@@ -120,6 +128,11 @@ impl LoadState {
             }
         }
         state
+    }
+
+    /// The tables of a policy that hashes.
+    pub(super) fn hashed(&self) -> Option<&HashedLoad> {
+        self.hashed.as_ref()
     }
 
     /// One pick; None: nothing is eligible.
@@ -311,7 +324,7 @@ impl Localities {
 }
 
 impl Kind {
-    fn of(self, endpoints: &[Arc<Endpoint>]) -> Vec<Arc<Endpoint>> {
+    pub(super) fn of(self, endpoints: &[Arc<Endpoint>]) -> Vec<Arc<Endpoint>> {
         let fits = |endpoint: &&Arc<Endpoint>| match self {
             Self::All => true,
             Self::Healthy => is_healthy(endpoint),

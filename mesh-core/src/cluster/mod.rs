@@ -6,6 +6,7 @@
 mod breaker;
 mod endpoint;
 mod endpoint_set;
+mod hashed;
 mod labels;
 mod lb;
 mod live;
@@ -22,13 +23,15 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use crate::{
     Entropy,
     model::{
-        ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, OutlierDetection, RoutingPriority,
+        ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, HashPolicy, OutlierDetection,
+        RoutingPriority,
     },
     outcome::Outcome,
     stats::{BreakerStats, ClusterStats, RequestMetrics, Stats},
 };
 use endpoint::Metrics;
 use endpoint_set::EndpointSet;
+use hashed::is_hashing;
 use labels::Labels;
 use live::{Balancer, ClusterLive};
 use load::{LoadState, Picked, Priorities};
@@ -60,6 +63,9 @@ pub struct PickContext<'a> {
     pub previous_priorities: Option<u32>,
     /// Where the connection wanted to go: what [`crate::model::ClusterDiscovery::OriginalDst`] picks.
     pub original_destination: Option<SocketAddr>,
+    /// The request's hash ([`crate::route::request_hash`]), if the cluster asks for one
+    /// ([`Cluster::picks_by_hash`]). None: a policy that hashes picks at random.
+    pub hash: Option<u64>,
     /// Which shard of pickers with state to use: the proxy's worker, or the caller's core.
     pub shard: usize,
 }
@@ -72,6 +78,7 @@ impl PickContext<'_> {
             reselect: 0,
             previous_priorities: None,
             original_destination,
+            hash: None,
             shard: 0,
         }
     }
@@ -154,6 +161,9 @@ impl Cluster {
         if matches!(self.config.discovery, ClusterDiscovery::OriginalDst) {
             return self.pick_original_destination(cx);
         }
+        if self.picks_by_hash() {
+            return self.pick_by_hash(cx, entropy);
+        }
         match self.balancer.steady() {
             Some(load) => self.pick_from(load, cx, entropy),
             None => self.pick_from_changed(cx, entropy),
@@ -167,6 +177,51 @@ impl Cluster {
         destination
             .map(|address| self.live.original_destinations.endpoint(address))
             .ok_or(PickError::NoOriginalDestination)
+    }
+
+    /// Whether [`PickContext::hash`] counts: ring hash and maglev.
+    pub fn picks_by_hash(&self) -> bool {
+        is_hashing(&self.config.lb_policy)
+    }
+
+    /// The policies that make the hash of a request to this cluster: its own, else those of the route.
+    pub fn hash_policies<'p>(&'p self, of_route: &'p [HashPolicy]) -> &'p [HashPolicy] {
+        self.config.hash_policies.as_deref().unwrap_or(of_route)
+    }
+
+    #[inline(never)]
+    fn pick_by_hash(
+        &self,
+        cx: &PickContext<'_>,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Arc<Endpoint>, PickError> {
+        let hash = cx.hash.unwrap_or_else(|| entropy.next_u64());
+        let [default, high] = &self.live.breakers;
+        let active = || default.active_requests() + high.active_requests();
+        let mut reselect = cx.reselect;
+        if self.balancer.is_large() {
+            reselect = reselect.max(PASS_OVER as u32);
+        }
+        self.balancer.read(|load| {
+            let mut attempt = 0;
+            loop {
+                let picked = load.hashed().and_then(|h| h.pick(hash, attempt, active));
+                let Some(Picked { endpoint, panic }) = picked else {
+                    self.stats.upstream_cx_none_healthy.inc();
+                    return Err(PickError::NoHealthyUpstream);
+                };
+                if panic && attempt == 0 {
+                    self.stats.lb_healthy_panic.inc();
+                }
+                let lags = !panic && self.balancer.is_large() && endpoint.is_ejected();
+                let tried =
+                    attempt < cx.reselect && cx.previous.iter().any(|e| e.is_same(endpoint));
+                if attempt >= reselect || !(lags || tried) {
+                    return Ok(Arc::clone(endpoint));
+                }
+                attempt += 1;
+            }
+        })
     }
 
     #[inline(never)]

@@ -13,5 +13,6 @@ mod response;
 mod tests;
 mod upgrade;
 
+pub use forwarded::client_address;
 pub use request::{Accepted, on_request};
 pub use response::on_response;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ClusterLoadAssignment, Provenance};
+use super::{ClusterLoadAssignment, HashPolicy, Maglev, Provenance, RingHash};
 
 /// `Cluster`.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct ClusterConfig {
     pub discovery: ClusterDiscovery,
     /// `lb_policy` or `load_balancing_policy`.
     pub lb_policy: LbPolicy,
+    /// `consistent_hashing_lb_config.hash_policy` of a typed policy: instead of the routes'; None: the routes' count.
+    pub hash_policies: Option<Box<[HashPolicy]>>,
     /// `connect_timeout`; default 5 s.
     pub connect_timeout: Duration,
     /// `circuit_breakers.thresholds`, DEFAULT.
@@ -47,6 +49,7 @@ impl ClusterConfig {
             name,
             discovery,
             lb_policy: LbPolicy::RoundRobin,
+            hash_policies: None,
             connect_timeout: Duration::from_secs(5),
             breaker_default: BreakerThresholds::default(),
             breaker_high: BreakerThresholds::default(),
@@ -69,6 +72,7 @@ impl PartialEq for ClusterConfig {
             stat_name,
             discovery,
             lb_policy,
+            hash_policies,
             connect_timeout,
             breaker_default,
             breaker_high,
@@ -84,6 +88,7 @@ impl PartialEq for ClusterConfig {
             && *stat_name == other.stat_name
             && *discovery == other.discovery
             && *lb_policy == other.lb_policy
+            && *hash_policies == other.hash_policies
             && *connect_timeout == other.connect_timeout
             && *breaker_default == other.breaker_default
             && *breaker_high == other.breaker_high
@@ -125,6 +130,10 @@ pub enum LbPolicy {
     },
     /// `RANDOM`.
     Random,
+    /// `RING_HASH` with `ring_hash_lb_config`.
+    RingHash(RingHash),
+    /// `MAGLEV` with `maglev_lb_config`.
+    Maglev(Maglev),
     /// `CLUSTER_PROVIDED`: only with [`ClusterDiscovery::OriginalDst`].
     ClusterProvided,
 }

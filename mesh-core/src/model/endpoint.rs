@@ -54,6 +54,8 @@ pub struct EndpointConfig {
     pub weight: u32,
     /// `metadata.filter_metadata["istio"].workload`: `workload;namespace;canonical-name;canonical-revision;cluster`.
     pub workload: Option<Arc<str>>,
+    /// `metadata.filter_metadata["envoy.lb"].hash_key`: what ring hash and maglev know it by, instead of its address.
+    pub hash_key: Option<Arc<str>>,
 }
 
 impl EndpointConfig {
@@ -65,6 +67,7 @@ impl EndpointConfig {
             health: EndpointHealth::Healthy,
             weight: 1,
             workload: None,
+            hash_key: None,
         }
     }
 }

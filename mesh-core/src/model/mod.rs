@@ -6,11 +6,13 @@
 
 mod cluster;
 mod endpoint;
+mod hash_policy;
 mod listener;
 mod route;
 
 pub use cluster::*;
 pub use endpoint::*;
+pub use hash_policy::*;
 pub use listener::*;
 pub use route::*;
 

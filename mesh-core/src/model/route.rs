@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Fraction, Provenance};
+use super::{Fraction, HashPolicy, Provenance};
 use crate::{
     filter::FilterOverride,
     head::RequestHead,
@@ -213,6 +213,8 @@ pub struct Forward {
     pub priority: RoutingPriority,
     /// `upgrade_configs`: upgrade type (lower case) to enabled; None: the connection manager's.
     pub upgrades: Vec<(Box<str>, bool)>,
+    /// `hash_policy`, in order: what ring hash and maglev choose by.
+    pub hash_policies: Box<[HashPolicy]>,
 }
 
 impl Forward {
@@ -233,6 +235,7 @@ impl Forward {
             retry_policy: None,
             priority: RoutingPriority::Default,
             upgrades: Vec::new(),
+            hash_policies: Box::default(),
         }
     }
 }

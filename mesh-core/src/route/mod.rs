@@ -2,12 +2,14 @@
 //!
 //! * [`RouteTable`]: look-up (`domain`, `path_index`) and the order of header operations.
 //! * `select`: which cluster; `rewrite`: path and host; `redirect`: routes that answer by themselves.
+//! * [`request_hash`]: what a route's hash policies make of a request.
 //! * [`HeaderFormat`]: header values with substitution operators.
 
 mod compiled;
 mod domain;
 mod explain;
 mod format;
+mod hash_policy;
 mod headers;
 mod path_index;
 mod redirect;
@@ -21,6 +23,7 @@ pub use compiled::CompiledRoute;
 pub(crate) use explain::describe;
 pub use explain::{PassedOver, RouteSearch};
 pub use format::{FormatContext, HeaderFormat, InvalidFormat};
+pub use hash_policy::{HashContext, request_hash};
 pub use redirect::https_redirect;
 pub use rewrite::{auto_host, rewrite_host};
 pub use select::SelectedCluster;

@@ -5,6 +5,7 @@
 
 mod carry_over;
 mod ejection;
+mod hashing;
 mod merge_window;
 mod picking;
 mod priorities;

@@ -43,7 +43,10 @@ impl Stream {
                 Arc::clone(&application.cluster),
                 Arc::clone(&application.endpoint),
             )),
-            None => self.pick_endpoint(),
+            None => {
+                let hash = self.request_hash(parts);
+                self.pick_endpoint(hash)
+            }
         };
         let (cluster, endpoint) = match picked {
             Ok(picked) => picked,
@@ -74,7 +77,10 @@ impl Stream {
         }))
     }
 
-    fn pick_endpoint(&self) -> Result<(Arc<Cluster>, Arc<Endpoint>), Option<PickError>> {
+    fn pick_endpoint(
+        &self,
+        hash: Option<u64>,
+    ) -> Result<(Arc<Cluster>, Arc<Endpoint>), Option<PickError>> {
         let cluster = self.seen.cluster.as_ref().ok_or(None)?;
         let destination = self.original_destination.as_deref().copied().or_else(|| {
             let info = self.connection.info();
@@ -82,6 +88,7 @@ impl Stream {
         });
         let mut cx = PickContext::first(destination);
         cx.shard = shard();
+        cx.hash = hash;
         let policy = self.retry_policy();
         if let (Some(retry), Some(policy)) = (&self.retry, policy)
             && !retry.previous.is_empty()

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod entry;
+mod hash;
 mod head;
 mod outcome;
 mod reply;

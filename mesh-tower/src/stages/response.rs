@@ -1,6 +1,10 @@
 //! The upstream's response on its way up: router's headers, header operations, filters, Downstream stage.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header::CONNECTION, response};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
+    header::{CONNECTION, SET_COOKIE},
+    response,
+};
 use mesh_core::{downstream, outcome::Outcome};
 
 use super::router::ATTEMPT_COUNT;
@@ -36,6 +40,9 @@ impl Stream {
         self.limits.update(self.progress.as_deref());
         if self.table().is_some() {
             self.router_headers(&mut parts.headers, now);
+            for cookie in self.kept.iter().flat_map(|kept| &kept.cookies) {
+                parts.headers.append(SET_COOKIE, cookie.clone());
+            }
         }
         if let (Some(at), Some(table)) = (self.route, self.table()) {
             let cx = self.format_context();

@@ -202,7 +202,11 @@ impl Stream {
             false => None,
         };
         if head.is_some() || request_id.is_some() {
-            self.kept = Some(Box::new(Kept { head, request_id }));
+            self.kept = Some(Box::new(Kept {
+                head,
+                request_id,
+                cookies: Vec::new(),
+            }));
         }
     }
 

@@ -47,6 +47,7 @@ pub(super) fn cluster(p: &mut Problems, value: &proto::Cluster) -> Option<Cluste
     if let Some(policy) = lb_policy(p, value) {
         config.lb_policy = policy.policy;
         config.locality_weighted |= policy.locality_weighted;
+        config.hash_policies = policy.hash_policies;
     }
     let provided = config.lb_policy == LbPolicy::ClusterProvided;
     if known && provided != matches!(config.discovery, ClusterDiscovery::OriginalDst) {

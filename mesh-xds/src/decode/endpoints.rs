@@ -53,8 +53,11 @@ fn locality(p: &mut Problems, value: &proto::LocalityLbEndpoints) -> Option<Loca
         name.sub_zone = place.sub_zone.as_str().into();
         locality.locality = name;
     }
-    locality.weight = value.load_balancing_weight;
-    if locality.weight == Some(0) {
+    // Envoy knows weights by the locality: without one there is none.
+    locality.weight = value
+        .load_balancing_weight
+        .filter(|_| value.locality.is_some());
+    if value.load_balancing_weight == Some(0) {
         p.error_at("load_balancing_weight", "must not be 0");
     }
     if value.priority > MAX_PRIORITY {
@@ -112,6 +115,7 @@ fn endpoint(p: &mut Problems, value: &proto::LbEndpoint) -> Option<EndpointConfi
     if endpoint.weight == 0 {
         p.error_at("load_balancing_weight", "must not be 0");
     }
+    endpoint.hash_key = metadata::hash_key(value.metadata.as_ref());
     endpoint.workload = metadata::workload(value.metadata.as_ref());
     Some(endpoint)
 }

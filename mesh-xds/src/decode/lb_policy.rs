@@ -1,10 +1,12 @@
 //! Load balancing: `lb_policy`, or `load_balancing_policy`, which wins.
 
-use mesh_core::model::LbPolicy;
+use mesh_core::model::{HashPolicy, LbPolicy};
 use mesh_proto::envoy::{
     config::cluster::v3::{
         self as proto,
-        cluster::{LbConfig, LbPolicy as Policy, LeastRequestLbConfig},
+        cluster::{
+            ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy as Policy, LeastRequestLbConfig,
+        },
     },
     extensions::load_balancing_policies::{
         cluster_provided::v3::ClusterProvided, common::v3::LocalityLbConfig,
@@ -16,6 +18,7 @@ use prost_types::Any;
 
 use super::{
     any::{short_name, unpack_checked},
+    consistent_hashing::{legacy_maglev, legacy_ring_hash, typed_maglev, typed_ring_hash},
     scalar::enumeration,
 };
 use crate::problems::Problems;
@@ -24,6 +27,8 @@ use crate::problems::Problems;
 pub(super) struct Chosen {
     pub(super) policy: LbPolicy,
     pub(super) locality_weighted: bool,
+    /// Instead of the routes'.
+    pub(super) hash_policies: Option<Box<[HashPolicy]>>,
 }
 
 impl From<LbPolicy> for Chosen {
@@ -31,16 +36,32 @@ impl From<LbPolicy> for Chosen {
         Self {
             policy,
             locality_weighted: false,
+            hash_policies: None,
         }
+    }
+}
+
+impl Chosen {
+    fn weighted(mut self, config: Option<&LocalityLbConfig>) -> Self {
+        let specifier = config.and_then(|config| config.locality_config_specifier.as_ref());
+        self.locality_weighted = matches!(
+            specifier,
+            Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
+        );
+        self
     }
 }
 
 /// The cluster's policy; None: it is wrong.
 pub(super) fn lb_policy(p: &mut Problems, value: &proto::Cluster) -> Option<Chosen> {
     if let Some(policy) = &value.load_balancing_policy {
+        not_twice(p, value);
         return p.field("load_balancing_policy", |p| first_supported(p, policy));
     }
+    hostnames_of_dns(p, value);
     let kind = enumeration::<Policy>(p, "lb_policy", value.lb_policy)?;
+    let common = value.common_lb_config.as_ref();
+    let hashing = common.and_then(|common| common.consistent_hashing_lb_config.as_ref());
     let policy = match kind {
         Policy::RoundRobin => LbPolicy::RoundRobin,
         Policy::LeastRequest => {
@@ -54,12 +75,19 @@ pub(super) fn lb_policy(p: &mut Problems, value: &proto::Cluster) -> Option<Chos
         }
         Policy::Random => LbPolicy::Random,
         Policy::ClusterProvided => LbPolicy::ClusterProvided,
-        Policy::RingHash | Policy::Maglev => {
-            p.error_at(
-                "lb_policy",
-                format!("{} is not supported yet", kind.as_str_name()),
-            );
-            return None;
+        Policy::RingHash => {
+            let config = match &value.lb_config {
+                Some(LbConfig::RingHashLbConfig(config)) => Some(config),
+                _ => None,
+            };
+            legacy_ring_hash(p, config, hashing)?
+        }
+        Policy::Maglev => {
+            let config = match &value.lb_config {
+                Some(LbConfig::MaglevLbConfig(config)) => Some(config),
+                _ => None,
+            };
+            legacy_maglev(p, config, hashing)
         }
         Policy::LoadBalancingPolicyConfig => {
             p.error_at(
@@ -70,6 +98,37 @@ pub(super) fn lb_policy(p: &mut Problems, value: &proto::Cluster) -> Option<Chos
         }
     };
     Some(policy.into())
+}
+
+/// Envoy hashes hostnames only of `STRICT_DNS` (`cluster_factory_impl.cc`); of a typed policy it does not ask.
+fn hostnames_of_dns(p: &mut Problems, value: &proto::Cluster) {
+    let common = value.common_lb_config.as_ref();
+    let hashing = common.and_then(|common| common.consistent_hashing_lb_config.as_ref());
+    if hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing)
+        && value.cluster_discovery_type
+            != Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into()))
+    {
+        p.field("common_lb_config", |p| {
+            p.field("consistent_hashing_lb_config", |p| {
+                p.error_at("use_hostname_for_hashing", "goes only with type STRICT_DNS");
+            });
+        });
+    }
+}
+
+/// What `load_balancing_policy` says must not be said by the older fields too (Envoy `configureLbPolicies`).
+fn not_twice(p: &mut Problems, value: &proto::Cluster) {
+    let Some(common) = &value.common_lb_config else {
+        return;
+    };
+    let localities = common.locality_config_specifier.is_some();
+    if localities || common.consistent_hashing_lb_config.is_some() {
+        p.error_at(
+            "common_lb_config",
+            "load_balancing_policy cannot be combined with zone_aware_lb_config, \
+             locality_weighted_lb_config or consistent_hashing_lb_config",
+        );
+    }
 }
 
 fn legacy_least_request(p: &mut Problems, config: Option<&LeastRequestLbConfig>) -> LbPolicy {
@@ -142,15 +201,13 @@ enum Known {
 fn policy(p: &mut Problems, config: &Any) -> Known {
     Known::Policy(match short_name(&config.type_url) {
         "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" => {
-            unpack_checked::<RoundRobin>(p, config).map(|config| Chosen {
-                policy: LbPolicy::RoundRobin,
-                locality_weighted: is_weighted(config.locality_lb_config.as_ref()),
+            unpack_checked::<RoundRobin>(p, config).map(|config| {
+                Chosen::from(LbPolicy::RoundRobin).weighted(config.locality_lb_config.as_ref())
             })
         }
         "envoy.extensions.load_balancing_policies.random.v3.Random" => {
-            unpack_checked::<Random>(p, config).map(|config| Chosen {
-                policy: LbPolicy::Random,
-                locality_weighted: is_weighted(config.locality_lb_config.as_ref()),
+            unpack_checked::<Random>(p, config).map(|config| {
+                Chosen::from(LbPolicy::Random).weighted(config.locality_lb_config.as_ref())
             })
         }
         "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest" => {
@@ -159,11 +216,15 @@ fn policy(p: &mut Problems, config: &Any) -> Known {
                     .active_request_bias
                     .as_ref()
                     .map(|bias| bias.default_value);
-                Chosen {
-                    policy: least_request(p, config.choice_count, bias),
-                    locality_weighted: is_weighted(config.locality_lb_config.as_ref()),
-                }
+                Chosen::from(least_request(p, config.choice_count, bias))
+                    .weighted(config.locality_lb_config.as_ref())
             })
+        }
+        "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash" => {
+            unpack_checked(p, config).and_then(|config| typed_ring_hash(p, &config))
+        }
+        "envoy.extensions.load_balancing_policies.maglev.v3.Maglev" => {
+            unpack_checked(p, config).map(|config| typed_maglev(p, &config))
         }
         "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided" => {
             unpack_checked::<ClusterProvided>(p, config).map(|_| LbPolicy::ClusterProvided.into())
@@ -183,12 +244,4 @@ fn policy(p: &mut Problems, config: &Any) -> Known {
         }
         _ => return Known::No,
     })
-}
-
-fn is_weighted(config: Option<&LocalityLbConfig>) -> bool {
-    let specifier = config.and_then(|config| config.locality_config_specifier.as_ref());
-    matches!(
-        specifier,
-        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
-    )
 }

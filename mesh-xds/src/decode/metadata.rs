@@ -65,6 +65,11 @@ pub(super) fn workload(metadata: Option<&Metadata>) -> Option<Arc<str>> {
     text(metadata, "istio", "workload").map(Arc::from)
 }
 
+/// `envoy.lb.hash_key` of an endpoint.
+pub(super) fn hash_key(metadata: Option<&Metadata>) -> Option<Arc<str>> {
+    text(metadata, "envoy.lb", "hash_key").map(Arc::from)
+}
+
 /// `envoy.transport_socket_match.tlsMode` of an endpoint.
 pub(super) fn tls_mode(metadata: Option<&Metadata>) -> Option<&str> {
     text(metadata, "envoy.transport_socket_match", "tlsMode")

@@ -5,9 +5,11 @@
 
 mod any;
 mod cluster;
+mod consistent_hashing;
 mod endpoints;
 mod extension;
 mod filter_chain;
+mod hash_policy;
 mod header_operations;
 mod http_connection_manager;
 mod http_filter;

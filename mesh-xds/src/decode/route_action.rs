@@ -25,6 +25,7 @@ use mesh_proto::envoy::{
 };
 
 use super::{
+    hash_policy::hash_policies,
     header_operations::header_operations,
     http_connection_manager::must_be_unique,
     http_filter::filter_overrides,
@@ -103,6 +104,7 @@ pub(super) fn forward(p: &mut Problems, value: &proto::RouteAction) -> Option<Ro
         ))
     });
     must_be_unique(p, &forward.upgrades);
+    forward.hash_policies = hash_policies(p, "hash_policy", &value.hash_policy);
     Some(RouteAction::Forward(Box::new(forward)))
 }
 

@@ -293,10 +293,20 @@ const ROUTE: &[Fields] = fields! {
     "envoy.config.route.v3.RouteAction" {
         "cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite
          host_rewrite_literal auto_host_rewrite host_rewrite_header append_x_forwarded_host timeout idle_timeout
-         retry_policy priority max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration",
-        silent: "rate_limits include_vh_rate_limits hash_policy early_data_policy",
+         retry_policy priority max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration
+         hash_policy",
+        silent: "rate_limits include_vh_rate_limits early_data_policy",
         warn: "request_mirror_policies hedge_policy flush_timeout"
     }
+    "envoy.config.route.v3.RouteAction.HashPolicy" {
+        "header cookie connection_properties query_parameter filter_state terminal", silent: "", warn: ""
+    }
+    "envoy.config.route.v3.RouteAction.HashPolicy.Header" { "header_name regex_rewrite", silent: "", warn: "" }
+    "envoy.config.route.v3.RouteAction.HashPolicy.Cookie" { "name ttl path attributes", silent: "", warn: "" }
+    "envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute" { "name value", silent: "", warn: "" }
+    "envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties" { "source_ip", silent: "", warn: "" }
+    "envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter" { "name", silent: "", warn: "" }
+    "envoy.config.route.v3.RouteAction.HashPolicy.FilterState" { "key", silent: "", warn: "" }
     "envoy.config.route.v3.RouteAction.MaxStreamDuration" {
         "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset", silent: "", warn: ""
     }
@@ -333,6 +343,7 @@ const CLUSTER: &[Fields] = fields! {
     "envoy.config.cluster.v3.Cluster" {
         "name alt_stat_name type eds_cluster_config connect_timeout lb_policy circuit_breakers
          outlier_detection common_lb_config load_balancing_policy least_request_lb_config round_robin_lb_config
+         ring_hash_lb_config maglev_lb_config
          original_dst_lb_config max_requests_per_connection common_http_protocol_options http2_protocol_options",
         silent: "metadata cluster_type load_assignment transport_socket transport_socket_matches filters
             typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl
@@ -350,12 +361,19 @@ const CLUSTER: &[Fields] = fields! {
     "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig" { "", silent: "", warn: "slow_start_config" }
     "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig" { "", silent: "", warn: "" }
     "envoy.config.cluster.v3.Cluster.CommonLbConfig" {
-        "healthy_panic_threshold update_merge_window locality_weighted_lb_config",
-        silent: "zone_aware_lb_config consistent_hashing_lb_config ignore_new_hosts_until_first_hc
+        "healthy_panic_threshold update_merge_window locality_weighted_lb_config consistent_hashing_lb_config",
+        silent: "zone_aware_lb_config ignore_new_hosts_until_first_hc
             override_host_status",
         warn: "close_connections_on_host_set_change"
     }
     "envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig" { "", silent: "", warn: "" }
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig" {
+        "use_hostname_for_hashing hash_balance_factor", silent: "", warn: ""
+    }
+    "envoy.config.cluster.v3.Cluster.RingHashLbConfig" {
+        "minimum_ring_size hash_function maximum_ring_size", silent: "", warn: ""
+    }
+    "envoy.config.cluster.v3.Cluster.MaglevLbConfig" { "table_size", silent: "", warn: "" }
     "envoy.config.cluster.v3.CircuitBreakers" { "thresholds", silent: "", warn: "" }
     "envoy.config.cluster.v3.CircuitBreakers.Thresholds" {
         "priority max_connections max_pending_requests max_requests max_retries retry_budget track_remaining",
@@ -383,6 +401,17 @@ const CLUSTER: &[Fields] = fields! {
     "envoy.extensions.load_balancing_policies.random.v3.Random" { "locality_lb_config", silent: "", warn: "" }
     "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest" {
         "choice_count active_request_bias locality_lb_config", silent: "", warn: "slow_start_config"
+    }
+    "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash" {
+        "hash_function minimum_ring_size maximum_ring_size use_hostname_for_hashing hash_balance_factor
+         consistent_hashing_lb_config locality_weighted_lb_config",
+        silent: "", warn: ""
+    }
+    "envoy.extensions.load_balancing_policies.maglev.v3.Maglev" {
+        "table_size consistent_hashing_lb_config locality_weighted_lb_config", silent: "", warn: ""
+    }
+    "envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig" {
+        "use_hostname_for_hashing hash_balance_factor hash_policy", silent: "", warn: ""
     }
     "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided" { "", silent: "", warn: "" }
     "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality" {

@@ -133,8 +133,8 @@ fn a_refused_resource_is_shown_beside_the_one_in_force() {
     let dump = dump(
         &[cluster("{name: a}")],
         &[
-            cluster("{name: a, lb_policy: MAGLEV}"),
-            cluster("{name: b, lb_policy: MAGLEV}"),
+            cluster("{name: a, lb_policy: LOAD_BALANCING_POLICY_CONFIG}"),
+            cluster("{name: b, lb_policy: LOAD_BALANCING_POLICY_CONFIG}"),
         ],
     );
     let clusters = section(&dump, "ClustersConfigDump");
@@ -153,12 +153,12 @@ fn a_refused_resource_is_shown_beside_the_one_in_force() {
     assert_eq!(a["cluster"]["name"], "a");
     assert_eq!(
         a["error_state"]["details"],
-        "lb_policy: MAGLEV is not supported yet"
+        "load_balancing_policy: must be set because lb_policy is LOAD_BALANCING_POLICY_CONFIG"
     );
     assert_eq!(a["error_state"]["version_info"], "2");
     assert_eq!(
         b["error_state"]["failed_configuration"]["lb_policy"],
-        "MAGLEV"
+        "LOAD_BALANCING_POLICY_CONFIG"
     );
     assert!(b.get("cluster").is_none());
 }

@@ -147,7 +147,7 @@ pub(super) fn cluster(name: &str) -> Any {
 fn bad_cluster(name: &str) -> Any {
     any(
         "envoy.config.cluster.v3.Cluster",
-        &format!("{{name: {name}, type: EDS, lb_policy: MAGLEV}}"),
+        &format!("{{name: {name}, type: EDS, lb_policy: LOAD_BALANCING_POLICY_CONFIG}}"),
     )
 }
 
@@ -273,7 +273,7 @@ fn a_refused_resource_keeps_its_last_good_version() {
     assert_eq!((&*nack.version_info, &*nack.response_nonce), ("1", "5"));
     assert_eq!(
         nack.error_detail.unwrap().message,
-        "a: eds_cluster_config: must be set because type is EDS; lb_policy: MAGLEV is not supported yet"
+        "a: eds_cluster_config: must be set because type is EDS; load_balancing_policy: must be set because lb_policy is LOAD_BALANCING_POLICY_CONFIG"
     );
     test.respond(Endpoints, "2", &[endpoints("a", 1), endpoints("b", 2)]);
     let (config, _) = test.published().unwrap();

@@ -3,11 +3,16 @@
 //! State (an index, a schedule) is kept per shard, as Envoy keeps it per worker. A shard that is busy is passed over,
 //! never waited for.
 
+mod bounded;
+mod consistent;
 mod edf;
 mod least_request;
+mod maglev;
 mod random;
+mod ring;
 mod round_robin;
 
+pub(super) use consistent::{ConsistentHosts, WeightedHosts};
 pub(super) use edf::Edf;
 pub(super) use round_robin::Cursors;
 
@@ -63,7 +68,11 @@ impl Hosts {
             .windows(2)
             .any(|pair| pair[0].weight() != pair[1].weight());
         let policy = match policy {
-            LbPolicy::Random | LbPolicy::ClusterProvided => Policy::Random,
+            // Those that hash have no use for this.
+            LbPolicy::RingHash(_)
+            | LbPolicy::Maglev(_)
+            | LbPolicy::Random
+            | LbPolicy::ClusterProvided => Policy::Random,
             LbPolicy::RoundRobin if weights_differ => weighted(None),
             LbPolicy::RoundRobin => Policy::RoundRobin(cursors()),
             LbPolicy::LeastRequest {

@@ -261,7 +261,7 @@ fn load_balancing_policies_by_extension() {
             "{{typed_extension_config: {{name: x, typed_config: {{'@type': type.googleapis.com/envoy.extensions.load_balancing_policies.{name}{fields}}}}}}}"
         )
     };
-    let unknown = extension("maglev.v3.Maglev", "");
+    let unknown = extension("pick_first.v3.PickFirst", "");
     let random = extension("random.v3.Random", "");
     assert_eq!(
         policy(&format!("{unknown}, {random}")).lb_policy,

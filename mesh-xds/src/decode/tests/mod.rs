@@ -1,6 +1,7 @@
 //! Decoding, from YAML as authors write it.
 
 mod accepted;
+mod balancing;
 mod ignored;
 mod refused;
 

@@ -71,9 +71,9 @@ fn clusters() {
         ),
         (
             CLUSTER,
-            "{name: a, type: EDS, eds_cluster_config: {eds_config: {path: /x}}, connect_timeout: 0s, lb_policy: RING_HASH}",
+            "{name: a, type: EDS, eds_cluster_config: {eds_config: {path: /x}}, connect_timeout: 0s}",
             "eds_cluster_config.eds_config.path: not supported yet; eds_cluster_config.eds_config: only ads is supported; \
-             lb_policy: RING_HASH is not supported yet; connect_timeout: must be greater than 0s",
+             connect_timeout: must be greater than 0s",
         ),
         (
             CLUSTER,
@@ -116,8 +116,8 @@ fn clusters() {
         ),
         (
             CLUSTER,
-            r#"{name: a, load_balancing_policy: {policies: [{typed_extension_config: {name: m, typed_config: {"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.maglev.v3.Maglev}}}]}}"#,
-            "load_balancing_policy.policies: none is supported yet, found [envoy.extensions.load_balancing_policies.maglev.v3.Maglev]",
+            r#"{name: a, load_balancing_policy: {policies: [{typed_extension_config: {name: m, typed_config: {"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.pick_first.v3.PickFirst}}}]}}"#,
+            "load_balancing_policy.policies: none is supported yet, found [envoy.extensions.load_balancing_policies.pick_first.v3.PickFirst]",
         ),
         (
             CLUSTER,

@@ -1,0 +1,133 @@
+//! Load balancing: what is accepted and what is refused.
+
+use std::sync::Arc;
+
+use mesh_core::model::*;
+
+use super::{super::Resource, *};
+
+fn routes(yaml: &str) -> Arc<RouteConfiguration> {
+    match decode(ROUTES, yaml).resource {
+        Ok(Resource::Route(routes)) => routes,
+        other => panic!("{other:?}\n{yaml}"),
+    }
+}
+
+fn cluster(yaml: &str) -> Arc<ClusterConfig> {
+    match decode(CLUSTER, yaml).resource {
+        Ok(Resource::Cluster(cluster)) => cluster,
+        other => panic!("{other:?}\n{yaml}"),
+    }
+}
+
+#[test]
+fn consistent_hashing_in_both_forms() {
+    let legacy = cluster(
+        "{name: a, type: STRICT_DNS, lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 7, \
+         maximum_ring_size: 9, hash_function: MURMUR_HASH_2}, common_lb_config: {consistent_hashing_lb_config: \
+         {use_hostname_for_hashing: true, hash_balance_factor: 120}}}",
+    );
+    let typed = cluster(
+        "{name: a, load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: \
+         {'@type': type.googleapis.com/envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash, \
+         minimum_ring_size: 7, maximum_ring_size: 9, hash_function: MURMUR_HASH_2, consistent_hashing_lb_config: \
+         {use_hostname_for_hashing: true, hash_balance_factor: 120, hash_policy: [{query_parameter: {name: q}}]}, \
+         locality_weighted_lb_config: {}}}}]}}",
+    );
+    let LbPolicy::RingHash(ring) = legacy.lb_policy else {
+        panic!("{legacy:?}")
+    };
+    assert_eq!((ring.minimum_ring_size, ring.maximum_ring_size), (7, 9));
+    assert_eq!(ring.hash_function, HashFunction::MurmurHash2);
+    assert!(ring.hashing.use_hostname && ring.hashing.balance_factor == 120);
+    assert_eq!(typed.lb_policy, legacy.lb_policy);
+    assert!(typed.locality_weighted && !legacy.locality_weighted);
+    assert_eq!(legacy.hash_policies, None);
+    assert_eq!(typed.hash_policies.as_deref().map(<[_]>::len), Some(1));
+
+    let maglev = cluster("{name: a, lb_policy: MAGLEV, maglev_lb_config: {table_size: 251}}");
+    assert!(matches!(maglev.lb_policy, LbPolicy::Maglev(maglev) if maglev.table_size == 251));
+}
+
+#[test]
+fn hash_policies() {
+    let routes = routes(
+        "
+name: r
+virtual_hosts:
+- name: v
+  domains: ['*']
+  routes:
+  - match: {prefix: /}
+    route:
+      cluster: c
+      hash_policy:
+      - header: {header_name: X-A, regex_rewrite: {pattern: {regex: a}, substitution: b}}
+        terminal: true
+      - cookie: {name: s, ttl: 90.5s, path: /p, attributes: [{name: A, value: b}, {name: Secure}]}
+      - cookie: {name: t, ttl: 0s}
+      - cookie: {name: u}
+      - connection_properties: {source_ip: true}
+      - connection_properties: {}
+      - query_parameter: {name: q}
+      - filter_state: {key: f}",
+    );
+    let RouteAction::Forward(forward) = &routes.virtual_hosts[0].routes[0].action else {
+        panic!("{routes:?}")
+    };
+    let policies = &forward.hash_policies;
+    assert_eq!(policies.len(), 7, "one does nothing");
+    assert!(policies[0].terminal && !policies[1].terminal);
+    let cookies: Vec<_> = policies
+        .iter()
+        .filter_map(|policy| match &policy.source {
+            HashSource::Cookie(cookie) => {
+                let made_up = cookie.made_up.as_ref();
+                Some((
+                    &*cookie.name,
+                    made_up.map(|m| m.attributes.to_str().unwrap()),
+                ))
+            }
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        ("s", Some("; Max-Age=90; Path=/p; A=b; Secure; HttpOnly")),
+        ("t", Some("; HttpOnly")),
+        ("u", None),
+    ];
+    assert_eq!(cookies, expected);
+}
+
+#[test]
+fn wrong_hashing_is_refused() {
+    let cases = [
+        (
+            "type: STATIC, lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 8388609, maximum_ring_size: 5}, \
+             common_lb_config: {consistent_hashing_lb_config: {use_hostname_for_hashing: true, hash_balance_factor: 99}}",
+            "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing: goes only with type STRICT_DNS; \
+             common_lb_config.consistent_hashing_lb_config.hash_balance_factor: 99 is less than 100; \
+             ring_hash_lb_config.minimum_ring_size: 8388609 is greater than 8388608; \
+             ring_hash_lb_config.minimum_ring_size: ring hash: minimum_ring_size (1024) > maximum_ring_size (5)",
+        ),
+        (
+            "lb_policy: MAGLEV, maglev_lb_config: {table_size: 65536}",
+            "maglev_lb_config.table_size: The table size of maglev must be prime number",
+        ),
+        (
+            "common_lb_config: {locality_weighted_lb_config: {}}, load_balancing_policy: {policies: [{typed_extension_config: \
+             {name: x, typed_config: {'@type': type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}",
+            "common_lb_config: load_balancing_policy cannot be combined with zone_aware_lb_config, \
+             locality_weighted_lb_config or consistent_hashing_lb_config",
+        ),
+    ];
+    for (fields, expected) in cases {
+        let yaml = format!("{{name: a, {fields}}}");
+        assert_eq!(errors(CLUSTER, &yaml), expected, "{yaml}");
+    }
+    let route = with_action(
+        "cluster: c, hash_policy: [{}, {header: {}}, {cookie: {}}, {query_parameter: {}}, {filter_state: {}}]",
+    );
+    let found = errors(ROUTES, &route);
+    assert_eq!(found.matches("hash_policy[").count(), 5, "{found}");
+}
