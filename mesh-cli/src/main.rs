@@ -4,6 +4,7 @@ mod args;
 mod demo;
 mod explain;
 mod last;
+mod refused;
 mod route_check;
 mod run_pod;
 mod serve;

@@ -1,11 +1,14 @@
 //! `meshctl serve`: the embedded control plane as a server.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use mesh_control::{ControlPlane, Options};
 use tokio::net::TcpListener;
 
 use crate::args::ServeArgs;
+use crate::refused::refused;
 use crate::{Error, last};
 
 pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Error> {
@@ -23,8 +26,25 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Error> {
     tokio::select! {
         served = control_plane.serve(listener, ended) => served?,
         () = control_plane.run() => {}
+        () = warn_of_refused(&control_plane) => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Logs once what our own data plane would refuse, now and after each change. Beside the clients, who come first.
+async fn warn_of_refused(control_plane: &ControlPlane) {
+    let mut known = BTreeSet::new();
+    loop {
+        let config = control_plane.config();
+        let judged = Arc::clone(&config);
+        let now = tokio::task::spawn_blocking(move || refused(&judged)).await;
+        let now = now.unwrap_or_default();
+        for line in now.difference(&known) {
+            tracing::warn!("this mesh's data plane refuses {line}");
+        }
+        known = now;
+        control_plane.changed_from(&config).await;
+    }
 }
 
 /// Resolves at SIGTERM or Ctrl-C.

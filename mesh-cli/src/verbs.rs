@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use mesh_control::model::{Kind, ObjectId, kinds};
-use mesh_control::{Action, Applied, Store, table};
+use mesh_control::{Action, Applied, ControlPlane, Options, Store, table};
 
 use crate::args::{ApplyArgs, DeleteArgs, GetArgs, GetOutput, Place};
+use crate::refused::refused;
 use crate::{Error, last};
 
 pub(crate) fn apply(args: &ApplyArgs) -> Result<ExitCode, Error> {
@@ -28,6 +29,11 @@ pub(crate) fn apply(args: &ApplyArgs) -> Result<ExitCode, Error> {
                 code = ExitCode::FAILURE;
             }
             report(&one);
+        }
+    }
+    if let Ok(control) = ControlPlane::open(store.dir(), Options::default()) {
+        for line in refused(&control.config()) {
+            eprintln!("warning: this mesh's data plane refuses {line}");
         }
     }
     Ok(code)

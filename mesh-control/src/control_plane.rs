@@ -120,6 +120,13 @@ impl ControlPlane {
         self.source.config.borrow().clone()
     }
 
+    /// Waits until other objects are in force than these.
+    pub async fn changed_from(&self, config: &Arc<Config>) {
+        let mut configs = self.source.config.subscribe();
+        // The sender lives as long as this handle.
+        let _ = configs.wait_for(|now| !Arc::ptr_eq(now, config)).await;
+    }
+
     /// The folder's path.
     pub fn dir(&self) -> PathBuf {
         Path::to_owned(self.folder().dir())

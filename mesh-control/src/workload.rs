@@ -1,8 +1,16 @@
 //! Who a folder's workloads are, to ask for their configuration by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use mesh_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
+use mesh_proto::envoy::config::listener::v3::Listener;
+use mesh_proto::envoy::extensions::filters::network::http_connection_manager::v3 as http;
+use prost_types::Any;
 
 use crate::config::Config;
+use crate::model::DOMAIN;
+use crate::translate::{Node as XdsNode, NodeKind, Translator};
 use crate::yaml::{Node, Value};
 
 /// A workload of the folder, as its proxy would introduce itself.
@@ -23,6 +31,84 @@ pub struct Workload {
 
 /// The label and value by which Istio's own gateway is selected, and its name.
 const INGRESS: [(&str, &str); 2] = [("app", "istio-ingressgateway"), ("istio", "ingressgateway")];
+
+impl Workload {
+    /// Everything that this workload's proxy would be sent: clusters, their endpoints, listeners, and the routes that
+    /// these ask for.
+    pub fn resources(&self, config: &Arc<Config>) -> Vec<Any> {
+        let translator = Translator::new(Arc::clone(config), Arc::new(self.node()));
+        let (clusters, listeners) = (translator.clusters(), translator.listeners());
+        let eds = Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
+        let endpoints = clusters
+            .iter()
+            .filter(|cluster| cluster.cluster_discovery_type == eds)
+            .filter_map(|cluster| translator.endpoints(&cluster.name));
+        let endpoints: Vec<Any> = endpoints.map(|e| any(&e)).collect();
+        let names: BTreeSet<String> = listeners.iter().flat_map(route_names).collect();
+        let routes = names.iter().map(|name| any(&translator.route(name)));
+        clusters
+            .iter()
+            .map(any)
+            .chain(listeners.iter().map(any))
+            .chain(endpoints)
+            .chain(routes)
+            .collect()
+    }
+
+    fn node(&self) -> XdsNode {
+        let Self {
+            name,
+            namespace,
+            address,
+            labels,
+            is_gateway,
+        } = self;
+        let (kind, word) = match is_gateway {
+            true => (NodeKind::Router, "router"),
+            false => (NodeKind::Sidecar, "sidecar"),
+        };
+        let dns_domain = format!("{namespace}.svc.{DOMAIN}");
+        XdsNode {
+            id: format!("{word}~{address}~{name}.{namespace}~{dns_domain}"),
+            kind,
+            ip: address.clone(),
+            namespace: namespace.clone(),
+            dns_domain,
+            labels: labels.clone(),
+            cluster_id: "Kubernetes".to_owned(),
+            mesh_id: DOMAIN.to_owned(),
+            bind_instance_ip: false,
+        }
+    }
+}
+
+fn any<M: prost::Message + prost::Name>(message: &M) -> Any {
+    Any {
+        type_url: M::type_url(),
+        value: message.encode_to_vec(),
+    }
+}
+
+/// Names of the route configurations that a listener asks for.
+fn route_names(listener: &Listener) -> Vec<String> {
+    let chains = listener.filter_chains.iter();
+    let filters = chains
+        .chain(&listener.default_filter_chain)
+        .flat_map(|chain| &chain.filters);
+    let name = |filter: &mesh_proto::envoy::config::listener::v3::Filter| {
+        use http::http_connection_manager::RouteSpecifier;
+        use mesh_proto::envoy::config::listener::v3::filter::ConfigType;
+        let Some(ConfigType::TypedConfig(any)) = &filter.config_type else {
+            return None;
+        };
+        let manager: http::HttpConnectionManager = any.to_msg().ok()?;
+        match manager.route_specifier {
+            Some(RouteSpecifier::Rds(rds)) => Some(rds.route_config_name),
+            _ => None,
+        }
+    };
+    filters.filter_map(name).collect()
+}
 
 impl Config {
     /// The workload of this name: a pod, a pod of the Deployment, the Deployment itself, or `istio-ingressgateway`, which
@@ -52,6 +138,11 @@ impl Config {
             let labels = INGRESS.map(|(k, v)| (k.to_owned(), v.to_owned()));
             self.introduce(name, namespace, "", labels.into())
         })
+    }
+
+    /// A workload of no labels in the default namespace.
+    pub fn anybody(&self) -> Workload {
+        self.introduce("anybody", "default", "", BTreeMap::new())
     }
 
     /// Names of all workloads as [`workload`](Self::workload) takes them, `NAME.NAMESPACE`, sorted.

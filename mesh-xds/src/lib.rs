@@ -32,6 +32,6 @@ pub mod transport;
 #[cfg(feature = "agent")]
 pub use agent::{Agent, AgentHandle, Publish};
 pub use bootstrap::Bootstrap;
-pub use decode::{Decoded, Resource, decode_resource};
+pub use decode::{Decoded, Resource, decode_resource, origin};
 pub use problems::{Problem, Problems};
 pub use resource::ResourceKind;

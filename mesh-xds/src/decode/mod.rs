@@ -18,6 +18,7 @@ mod listener;
 mod matcher;
 mod metadata;
 mod metadata_matcher;
+mod origin;
 mod outlier_detection;
 mod retry;
 mod route;
@@ -32,6 +33,7 @@ mod upstream_http;
 #[cfg(test)]
 mod tests;
 
+pub use origin::origin;
 pub(crate) use scalar::{duration, socket_address};
 
 use std::sync::Arc;
