@@ -76,6 +76,66 @@ impl<'a> RequestHead<'a> {
     }
 }
 
+/// What the names of a request's headers tell: one look at each is cheaper than one look-up for each question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Names(u8);
+
+impl Names {
+    /// Any of `x-envoy-*`, by which a request may ask for other timeouts and retries.
+    pub const ENVOY: Self = Self(1);
+    /// `content-type`.
+    pub const CONTENT_TYPE: Self = Self(1 << 1);
+    /// `host`.
+    pub const HOST: Self = Self(1 << 2);
+    /// `upgrade`.
+    pub const UPGRADE: Self = Self(1 << 3);
+    /// `x-forwarded-proto`.
+    pub const FORWARDED_PROTO: Self = Self(1 << 4);
+    /// A header that belongs to the connection or that a peer must not say: what the Downstream stage sanitises.
+    pub const OF_CONNECTION: Self = Self(1 << 5);
+
+    /// Looks at all names.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut names = 0;
+        for name in headers.keys() {
+            names |= Self::of_name(name.as_str().as_bytes());
+        }
+        Self(names)
+    }
+
+    /// Whether there is (one of) the header.
+    #[inline]
+    pub const fn has(self, name: Self) -> bool {
+        self.0 & name.0 != 0
+    }
+
+    #[inline]
+    fn of_name(name: &[u8]) -> u8 {
+        // By length first: most names are done with one jump.
+        let sanitised = |is: bool| if is { Self::OF_CONNECTION.0 } else { 0 };
+        let name_is = match name.len() {
+            2 => sanitised(name == b"te"),
+            4 if name == b"host" => Self::HOST.0,
+            6 => sanitised(name == b"expect"),
+            7 if name == b"upgrade" => Self::UPGRADE.0 | Self::OF_CONNECTION.0,
+            7 => sanitised(name == b"referer"),
+            10 => sanitised(name == b"connection" || name == b"keep-alive"),
+            12 if name == b"content-type" => Self::CONTENT_TYPE.0,
+            16 => sanitised(name == b"proxy-connection"),
+            17 if name == b"x-forwarded-proto" => Self::FORWARDED_PROTO.0,
+            17 => sanitised(name == b"transfer-encoding"),
+            23 => sanitised(name == b"x-forwarded-client-cert"),
+            _ => 0,
+        };
+        match name {
+            [b'x', b'-', b'e', b'n', b'v', b'o', b'y', b'-', ..] => {
+                Self::ENVOY.0 | sanitised(name == b"x-envoy-internal")
+            }
+            _ => name_is,
+        }
+    }
+}
+
 /// What a stream is, to those who match it.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamView<'a> {

@@ -21,6 +21,9 @@ static BASE: LazyLock<Instant> = LazyLock::new(|| {
 pub(crate) struct Moment(NonZeroU64);
 
 impl Moment {
+    /// Not read yet: before every other.
+    pub(crate) const UNSET: Self = Self(NonZeroU64::MIN);
+
     /// Now, by tokio's clock, so that paused time works.
     pub(crate) fn now() -> Self {
         Self::at(tokio::time::Instant::now().into_std())
@@ -61,21 +64,35 @@ impl Moment {
 }
 
 /// The `date` header for now, made once per second and thread.
-pub(crate) fn with_date<T>(f: impl FnOnce(&HeaderValue) -> T) -> T {
-    thread_local! {
-        static DATE: RefCell<(u64, HeaderValue)> =
-            const { RefCell::new((0, HeaderValue::from_static(""))) };
+pub(crate) fn with_date<T>(now: Moment, f: impl FnOnce(&HeaderValue) -> T) -> T {
+    /// A date, from when it holds, and until when.
+    struct Date {
+        from: Moment,
+        until: Moment,
+        value: HeaderValue,
     }
-    DATE.with_borrow_mut(|(second, value)| {
-        let now = SystemTime::now();
-        let at = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        if *second != at {
-            *second = at;
-            if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
-                *value = date;
+    thread_local! {
+        static DATE: RefCell<Date> = const {
+            RefCell::new(Date {
+                from: Moment::UNSET,
+                until: Moment::UNSET,
+                value: HeaderValue::from_static(""),
+            })
+        };
+    }
+    DATE.with_borrow_mut(|date| {
+        if now < date.from || now >= date.until {
+            let wall = SystemTime::now();
+            let into_second = wall
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.subsec_nanos());
+            let rest = Duration::from_secs(1) - Duration::from_nanos(u64::from(into_second));
+            (date.from, date.until) = (now, now.after(rest));
+            if let Ok(value) = HeaderValue::try_from(httpdate::fmt_http_date(wall)) {
+                date.value = value;
             }
         }
-        f(value)
+        f(&date.value)
     })
 }
 
@@ -94,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_date_is_an_http_date() {
-        let date = with_date(|d| d.to_str().expect("text").to_owned());
+        let date = with_date(Moment::now(), |d| d.to_str().expect("text").to_owned());
         assert!(httpdate::parse_http_date(&date).is_ok(), "{date}");
     }
 }

@@ -82,7 +82,7 @@ impl Context {
             .filter(|(name, _)| PROPAGATED.contains(name))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let deadline = deadline_of(parts, now, true);
+        let deadline = deadline_of(parts, now);
         if headers.is_empty() && deadline.is_none() {
             return Self(None);
         }
@@ -109,8 +109,8 @@ impl Context {
 }
 
 /// Gives a request of the current task what the task's context says; returns the caller's deadline.
-pub(crate) fn propagate(parts: &mut request::Parts, now: Moment, isolated: bool) -> Option<Moment> {
-    let own = deadline_of(parts, now, false);
+pub(crate) fn propagate(parts: &mut request::Parts, isolated: bool) -> Option<Moment> {
+    let own = own_deadline(parts);
     if isolated {
         return own;
     }
@@ -143,11 +143,14 @@ fn fill(headers: &mut HeaderMap, inherited: &[(HeaderName, HeaderValue)]) {
     }
 }
 
-fn deadline_of(parts: &request::Parts, now: Moment, grpc: bool) -> Option<Moment> {
-    let own = parts.extensions.get::<Deadline>().map(|d| Moment::at(d.0));
-    let timeout = (grpc && mesh_core::grpc::is_grpc_content_type(&parts.headers))
+fn own_deadline(parts: &request::Parts) -> Option<Moment> {
+    parts.extensions.get::<Deadline>().map(|d| Moment::at(d.0))
+}
+
+fn deadline_of(parts: &request::Parts, now: Moment) -> Option<Moment> {
+    let timeout = mesh_core::grpc::is_grpc_content_type(&parts.headers)
         .then(|| parts.headers.get("grpc-timeout"))
         .flatten()
         .and_then(|value| mesh_core::timeout::parse_grpc_timeout(value.as_bytes()));
-    earlier(own, timeout.map(|t| now.after(t)))
+    earlier(own_deadline(parts), timeout.map(|t| now.after(t)))
 }

@@ -184,7 +184,14 @@ where
             return Poll::Ready(match result {
                 Ok((mut parts, body, now)) => {
                     stream.deliver(&mut parts, now);
-                    let body = MeshBody::upstream(body, stream.tail(), now);
+                    let tail = match !stream.seen.tunnel && body.is_end_stream() {
+                        true => {
+                            stream.seen.finish_at(now);
+                            None
+                        }
+                        false => Some(stream.tail()),
+                    };
+                    let body = MeshBody::upstream(body, tail);
                     Ok(Response::from_parts(parts, body))
                 }
                 Err((reply, source)) => answer(stream, *reply, source),
@@ -212,6 +219,11 @@ impl Stream {
         is_ready: &mut dyn FnMut(&mut Context<'_>) -> Poll<Result<(), TransportError>>,
     ) -> Poll<Leave> {
         let now = Moment::now();
+        if self.limits.started == Moment::UNSET {
+            // A future does nothing before it is polled: it may have waited long.
+            self.limits.begin(now, self.is_empty);
+            self.seen.started = now;
+        }
         loop {
             let leave = ready!(self.poll_stages(parts, now, cx, is_ready));
             // The address of a host outside is looked for first.

@@ -12,15 +12,21 @@ use http::{
 /// A request's head as bytes. Extensions are cloned beside it; a request without any pays nothing for them.
 #[derive(Debug)]
 pub(crate) struct HeadCopy {
-    flat: Vec<u8>,
+    /// Always as long as its memory, so that writing is a copy and nothing else.
+    flat: Box<[u8]>,
+    /// How much of it is the head.
+    used: u32,
     version: Version,
     extensions: Extensions,
 }
 
 /// Marks a piece that is not there.
-const ABSENT: u32 = u32::MAX;
+const ABSENT: u64 = u64::MAX;
 /// Set in the length of a value that must not be logged.
-const SENSITIVE: u32 = 1 << 31;
+const SENSITIVE: u64 = 1 << 63;
+
+/// Enough for most heads.
+const FIRST_SIZE: usize = 1024;
 
 /// How many are kept per thread for reuse.
 const KEPT: usize = 64;
@@ -28,38 +34,22 @@ const KEPT: usize = 64;
 const KEPT_SIZE: usize = 16 * 1024;
 
 thread_local! {
-    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl HeadCopy {
     pub(crate) fn of(parts: &request::Parts) -> Self {
-        let pieces = [
-            Some(parts.method.as_str()),
-            parts.uri.scheme_str(),
-            parts.uri.authority().map(Authority::as_str),
-            parts.uri.path_and_query().map(PathAndQuery::as_str),
-        ];
         let mut flat = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
-        for piece in pieces {
-            match piece {
-                Some(text) => {
-                    flat.extend_from_slice(&length(text.as_bytes()).to_le_bytes());
-                    flat.extend_from_slice(text.as_bytes());
-                }
-                None => flat.extend_from_slice(&ABSENT.to_le_bytes()),
+        let used = loop {
+            if let Some(used) = write(parts, &mut flat) {
+                break used;
             }
-        }
-        for (name, value) in &parts.headers {
-            let mark = if value.is_sensitive() { SENSITIVE } else { 0 };
-            let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-            let lengths = u64::from(length(name)) | u64::from(length(value) | mark) << 32;
-            flat.reserve(8 + name.len() + value.len());
-            flat.extend_from_slice(&lengths.to_le_bytes());
-            flat.extend_from_slice(name);
-            flat.extend_from_slice(value);
-        }
+            flat = vec![0; (flat.len() * 2).max(FIRST_SIZE)].into();
+        };
         Self {
             flat,
+            // A head beyond 4 GiB is not one: cut short it fails to decode, and is not retried.
+            used: u32::try_from(used).unwrap_or(0),
             version: parts.version,
             extensions: parts.extensions.clone(),
         }
@@ -67,7 +57,7 @@ impl HeadCopy {
 
     /// The head again. None cannot happen for a head that was valid; it means that no retry is made.
     pub(crate) fn decode(&self) -> Option<request::Parts> {
-        let mut flat = Bytes::copy_from_slice(&self.flat);
+        let mut flat = Bytes::copy_from_slice(self.flat.get(..self.used as usize)?);
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = Method::from_bytes(&piece(&mut flat)??).ok()?;
         let mut uri = http::uri::Parts::default();
@@ -97,11 +87,10 @@ impl HeadCopy {
 
 impl Drop for HeadCopy {
     fn drop(&mut self) {
-        let mut flat = std::mem::take(&mut self.flat);
-        if flat.capacity() > KEPT_SIZE {
+        let flat = std::mem::take(&mut self.flat);
+        if flat.len() > KEPT_SIZE {
             return;
         }
-        flat.clear();
         // The thread may be ending: then it is dropped.
         let _ = POOL.try_with(|pool| {
             if let Ok(mut pool) = pool.try_borrow_mut()
@@ -113,23 +102,49 @@ impl Drop for HeadCopy {
     }
 }
 
-/// A head beyond 2 GiB is not one; cut short it fails to decode, and is not retried.
-fn length(piece: &[u8]) -> u32 {
-    u32::try_from(piece.len())
-        .unwrap_or(SENSITIVE)
-        .min(SENSITIVE - 1)
+/// Writes a head; None: there is not enough room.
+fn write(parts: &request::Parts, flat: &mut [u8]) -> Option<usize> {
+    let pieces = [
+        Some(parts.method.as_str()),
+        parts.uri.scheme_str(),
+        parts.uri.authority().map(Authority::as_str),
+        parts.uri.path_and_query().map(PathAndQuery::as_str),
+    ];
+    let mut at = 0;
+    for piece in pieces {
+        let length = piece.map_or(ABSENT, |text| text.len() as u64);
+        at = put(flat, at, &length.to_le_bytes())?;
+        at = put(flat, at, piece.unwrap_or_default().as_bytes())?;
+    }
+    for (name, value) in &parts.headers {
+        let mark = if value.is_sensitive() { SENSITIVE } else { 0 };
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+        at = put(flat, at, &(name.len() as u64).to_le_bytes())?;
+        at = put(flat, at, &(value.len() as u64 | mark).to_le_bytes())?;
+        at = put(flat, at, name)?;
+        at = put(flat, at, value)?;
+    }
+    Some(at)
+}
+
+/// Writes bytes; returns where they end.
+#[inline]
+fn put(flat: &mut [u8], at: usize, bytes: &[u8]) -> Option<usize> {
+    let room = flat.get_mut(at..)?.get_mut(..bytes.len())?;
+    room.copy_from_slice(bytes);
+    Some(at + bytes.len())
 }
 
 /// The next number; None: broken.
-fn number(flat: &mut Bytes) -> Option<u32> {
-    let number = u32::from_le_bytes(*flat.first_chunk::<4>()?);
-    let _ = flat.split_to(4);
+fn number(flat: &mut Bytes) -> Option<u64> {
+    let number = u64::from_le_bytes(*flat.first_chunk::<8>()?);
+    let _ = flat.split_to(8);
     Some(number)
 }
 
 /// The next piece of this length; None: broken.
-fn take(flat: &mut Bytes, length: u32) -> Option<Bytes> {
-    let length = length as usize;
+fn take(flat: &mut Bytes, length: u64) -> Option<Bytes> {
+    let length = usize::try_from(length).ok()?;
     (length <= flat.len()).then(|| flat.split_to(length))
 }
 

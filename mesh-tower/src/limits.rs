@@ -71,8 +71,8 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Without any limit but the caller's.
-    pub(crate) fn new(started: Moment, caller: Option<Moment>) -> Self {
+    /// Without any limit but the caller's, and not begun.
+    pub(crate) fn new(caller: Option<Moment>) -> Self {
         Self {
             route: Length::NONE,
             per_try: Length::NONE,
@@ -81,13 +81,20 @@ impl Limits {
             idle: Length::NONE,
             alternative_response: false,
             tunnel: false,
-            started,
-            active: started,
+            started: Moment::UNSET,
+            active: Moment::UNSET,
             caller,
             routed: None,
             complete: None,
             ready: None,
         }
+    }
+
+    /// The stream's first moment. `complete`: its request is complete.
+    pub(crate) fn begin(&mut self, now: Moment, complete: bool) {
+        self.started = now;
+        self.active = now;
+        self.complete = complete.then_some(now);
     }
 
     /// The connection manager's, until the route is known.
@@ -108,6 +115,14 @@ impl Limits {
 
     /// What the request's `x-envoy-expected-rq-timeout-ms` says for an attempt made now.
     pub(crate) fn expected(&self, now: Moment) -> Option<Duration> {
+        if self.routed == Some(now) {
+            // The first attempt, nearly always.
+            let expected = self.per_try.get().or(self.route.get())?;
+            return Some(match self.route.get() {
+                None => expected,
+                Some(global) => expected.min(global).max(Duration::from_millis(1)),
+            });
+        }
         let mut timeouts = Timeouts::default();
         timeouts.global = self.route.get();
         timeouts.per_try = self.per_try.get();
@@ -190,7 +205,8 @@ mod tests {
         let mut timeouts = Timeouts::default();
         timeouts.global = Some(ms(100));
         timeouts.per_try = Some(ms(40));
-        let mut limits = Limits::new(start, None);
+        let mut limits = Limits::new(None);
+        limits.begin(start, false);
         limits.of_route(&timeouts);
         limits
     }
@@ -229,7 +245,8 @@ mod tests {
     #[test]
     fn the_callers_deadline_holds_from_the_start() {
         let start = Moment::now();
-        let limits = Limits::new(start, Some(start.after(ms(1))));
+        let mut limits = Limits::new(Some(start.after(ms(1))));
+        limits.begin(start, false);
         assert_eq!(
             limits.earliest(false),
             Some((start.after(ms(1)), Expired::Caller))

@@ -9,6 +9,7 @@ use mesh_core::{
     flags::{ResponseFlag, ResponseFlags},
     listener::HttpChain,
     model::TrafficDirection,
+    stats::Sample,
 };
 
 use crate::clock::Moment;
@@ -25,7 +26,8 @@ pub(crate) struct Observed {
     pub(crate) in_flight: Option<InFlight>,
     pub(crate) states: FilterStates,
     pub(crate) flags: ResponseFlags,
-    started: Moment,
+    /// The stream's first moment.
+    pub(crate) started: Moment,
     pub(crate) status: Option<StatusCode>,
     pub(crate) grpc: bool,
     pub(crate) grpc_status: Option<u32>,
@@ -35,14 +37,14 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
-    pub(crate) fn new(started: Moment) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             chain: None,
             cluster: None,
             in_flight: None,
             states: FilterStates::default(),
             flags: ResponseFlags::NONE,
-            started,
+            started: Moment::UNSET,
             status: None,
             grpc: false,
             grpc_status: None,
@@ -52,8 +54,8 @@ impl Observed {
     }
 
     /// What is left where a stream was moved away: nothing is counted for it.
-    pub(crate) fn over(started: Moment) -> Self {
-        let mut over = Self::new(started);
+    pub(crate) fn over() -> Self {
+        let mut over = Self::new();
         over.is_over = true;
         over
     }
@@ -85,14 +87,16 @@ impl Observed {
         }
         self.is_over = true;
         self.record(now);
-        if let Some(chain) = &self.chain {
+        if let Some(chain) = &self.chain
+            && !chain.filters().is_empty()
+        {
             chain.filters().on_complete(&mut self.states);
         }
         self.in_flight = None;
     }
 
     fn record(&self, now: Moment) {
-        let duration = now.since(self.started);
+        let duration = Sample::from(now.since(self.started));
         if let Some(metrics) = self.metrics() {
             let code = self.status.map_or(0, |s| s.as_u16());
             metrics.record(code, self.grpc_status, self.flags, duration);

@@ -131,23 +131,20 @@ where
     S: Service<Dispatch<RequestBody<B>>> + Clone,
     B: Body,
 {
-    let now = Moment::now();
     let (mut parts, body) = request.into_parts();
     let downstream_version = parts.version;
     let isolated = !matches!(entry, Entry::Outbound { isolated: false });
-    let inherited = context::propagate(&mut parts, now, isolated);
+    let inherited = context::propagate(&mut parts, isolated);
     let caller = context::earlier(deadline, inherited);
     let entered = entry.enter(plane, &parts);
     let is_empty = body.is_end_stream();
-    let mut limits = Limits::new(now, caller);
-    limits.complete = is_empty.then_some(now);
     let stream = Stream {
         snapshot: entered.snapshot,
         target: entered.target,
         connection: entered.connection,
         application: entered.application,
-        seen: Observed::new(now),
-        limits,
+        seen: Observed::new(),
+        limits: Limits::new(caller),
         timer: Default::default(),
         progress: None,
         random: ThreadEntropy.next_u64(),
@@ -163,6 +160,7 @@ where
         attempts: 0,
         sent: false,
         is_empty,
+        asks: false,
         answers_operation: false,
         is_head: parts.method == Method::HEAD,
         downstream_version,

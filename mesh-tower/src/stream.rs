@@ -57,6 +57,8 @@ pub(crate) struct Stream {
     pub(crate) sent: bool,
     /// The request came without a body.
     pub(crate) is_empty: bool,
+    /// The request has headers `x-envoy-*`, by which it may ask for other timeouts and retries.
+    pub(crate) asks: bool,
     /// The response names the route's operation.
     pub(crate) answers_operation: bool,
     /// HEAD: replies say how long their body would be, and have none.
@@ -82,8 +84,10 @@ pub(crate) struct Retry {
     pub(crate) head: HeadCopy,
     /// The breaker's, from back-off to the next decision or the end.
     pub(crate) permit: Option<Permit>,
-    /// Endpoints tried, if the policy avoids them.
-    pub(crate) previous: Vec<Arc<Endpoint>>,
+    /// Endpoints tried, if the policy avoids them; None: this is the first attempt.
+    // Boxed, though a vector already: nearly no request has any, and every request carries the place.
+    #[allow(clippy::box_collection)]
+    pub(crate) previous: Option<Box<Vec<Arc<Endpoint>>>>,
 }
 
 /// What response stages read of a request that has left; only made where configuration asks for it.
@@ -187,10 +191,9 @@ impl Stream {
 
     /// What lives on after the response's head.
     pub(crate) fn tail(&mut self) -> Tail {
-        let started = self.limits.started;
         Tail {
-            seen: std::mem::replace(&mut self.seen, Observed::over(started)),
-            limits: std::mem::replace(&mut self.limits, Limits::new(started, None)),
+            seen: std::mem::replace(&mut self.seen, Observed::over()),
+            limits: std::mem::replace(&mut self.limits, Limits::new(None)),
             progress: self.progress.take(),
             timer: std::mem::take(&mut self.timer),
         }

@@ -13,7 +13,7 @@ use http::{
 use super::{forwarded, path, request_id, upgrade};
 use crate::{
     Entropy,
-    head::ConnectionInfo,
+    head::{ConnectionInfo, Names},
     local_reply::LocalReply,
     model::{ConnectionManagerConfig, StripHostPort, TrafficDirection},
 };
@@ -26,6 +26,8 @@ pub struct Accepted {
     pub internal: bool,
     /// The request asks for an upgrade (lower case) or is CONNECT, and the manager allows it.
     pub upgrade: Option<Box<str>>,
+    /// What the request's names tell.
+    pub names: Names,
 }
 
 /// Checks and rewrites a request's head: missing host, path normalisation, sanitising, x-forwarded-*, request id.
@@ -50,16 +52,25 @@ pub fn on_request(
     if !connection.in_process && parts.version < Version::HTTP_2 {
         request_line(manager, parts, connection)?;
     }
-    let authority = authority(parts, connection)?;
+    let names = Names::of(&parts.headers);
+    let authority = authority(parts, connection, names)?;
     let path = path(manager, parts)?;
     let authority = stripped(authority, manager, connection, parts);
-    let asked = upgrade::asked_for(parts);
-    let internal = if connection.in_process {
-        set_forwarded_proto(&mut parts.headers, connection);
-        true
+    let asked = match names.has(Names::UPGRADE) {
+        true => upgrade::asked_for(parts),
+        false => None,
+    };
+    let (internal, names) = if connection.in_process {
+        if !names.has(Names::FORWARDED_PROTO) {
+            parts.headers.insert(forwarded::PROTO, proto(connection));
+        }
+        (true, names)
     } else {
-        sanitise(manager, parts, asked.is_some())?;
-        forward(manager, &mut parts.headers, connection)
+        if names.has(Names::OF_CONNECTION) {
+            sanitise(manager, parts, asked.is_some())?;
+        }
+        let internal = forward(manager, &mut parts.headers, connection);
+        (internal, Names::of(&parts.headers))
     };
     let edge = !internal && manager.use_remote_address;
     if manager.generate_request_id {
@@ -78,7 +89,11 @@ pub fn on_request(
         None if parts.method == Method::CONNECT && allowed("connect") => Some("connect".into()),
         None => None,
     };
-    Ok(Accepted { internal, upgrade })
+    Ok(Accepted {
+        internal,
+        upgrade,
+        names,
+    })
 }
 
 /// What Envoy's HTTP/1 codec refuses.
@@ -125,12 +140,12 @@ fn refused(status: StatusCode, body: &'static str, details: &'static str) -> Box
 fn authority(
     parts: &mut request::Parts,
     connection: &ConnectionInfo,
+    names: Names,
 ) -> Result<Option<Authority>, Box<LocalReply>> {
     // Nearly all calls of the application have none.
-    let host = if parts.headers.contains_key(HOST) {
-        parts.headers.remove(HOST)
-    } else {
-        None
+    let host = match names.has(Names::HOST) {
+        true => parts.headers.remove(HOST),
+        false => None,
     };
     let has_authority = parts.uri.authority().is_some();
     match host {
@@ -149,11 +164,13 @@ fn path(
     manager: &ConnectionManagerConfig,
     parts: &request::Parts,
 ) -> Result<Option<PathAndQuery>, Box<LocalReply>> {
-    let came = parts.uri.path_and_query().map_or("", |path| path.as_str());
-    if parts.method == Method::CONNECT || came.is_empty() {
+    let Some(came) = parts.uri.path_and_query() else {
+        return Ok(None);
+    };
+    if parts.method == Method::CONNECT {
         return Ok(None);
     }
-    if !came.starts_with('/') {
+    if !came.as_str().starts_with('/') {
         let mut reply = refused(StatusCode::NOT_FOUND, "", "absolute_path_rejected");
         reply.closes_connection = false;
         return Err(reply);

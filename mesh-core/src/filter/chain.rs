@@ -57,21 +57,32 @@ const INLINE: usize = 4;
 #[derive(Debug, Default)]
 pub struct FilterStates {
     slots: [u64; INLINE],
-    more: Vec<u64>,
+    more: Option<Box<MoreStates>>,
+}
+
+/// What few streams need: every stream carries only the place.
+#[derive(Debug, Default)]
+struct MoreStates {
+    slots: Vec<u64>,
     /// The allowed `origin` of a CORS request, for its response.
     origin: Option<HeaderValue>,
 }
 
 impl FilterStates {
+    fn origin(&self) -> Option<&HeaderValue> {
+        self.more.as_ref()?.origin.as_ref()
+    }
+
     fn slot(&mut self, at: usize) -> &mut u64 {
         if at < INLINE {
             return &mut self.slots[at];
         }
         let at = at - INLINE;
-        if self.more.len() <= at {
-            self.more.resize(at + 1, 0);
+        let more = &mut self.more.get_or_insert_default().slots;
+        if more.len() <= at {
+            more.resize(at + 1, 0);
         }
-        &mut self.more[at]
+        &mut more[at]
     }
 }
 
@@ -118,6 +129,12 @@ impl FilterChain {
             filters: filters.iter().filter_map(compile).collect(),
             stats,
         }
+    }
+
+    /// Whether no filter is there that could do anything.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.filters.is_empty()
     }
 
     /// Merges per-route configuration by position in the chain. `levels`: from the most to the least specific
@@ -192,7 +209,12 @@ impl FilterChain {
                     fault::on_request_head(fault, &self.stats.fault, cx, states.slot(at))
                 }
                 (Kind::Cors, Some(FilterOverride::Cors(policy))) => {
-                    cors::on_request_head(policy, &self.stats.cors, cx, &mut states.origin)
+                    let mut origin = None;
+                    let verdict = cors::on_request_head(policy, &self.stats.cors, cx, &mut origin);
+                    if origin.is_some() {
+                        states.more.get_or_insert_default().origin = origin;
+                    }
+                    verdict
                 }
                 (Kind::Cors, _) => FilterVerdict::Continue,
                 (Kind::Custom(filter), _) => filter.on_request_head(cx, config, states.slot(at)),
@@ -241,7 +263,7 @@ impl FilterChain {
         for (at, filter, config) in self.enabled(0, route).rev() {
             match (&filter.kind, config) {
                 (Kind::Cors, Some(FilterOverride::Cors(policy))) => {
-                    cors::on_response_head(policy, states.origin.as_ref(), headers);
+                    cors::on_response_head(policy, states.origin(), headers);
                 }
                 (Kind::Custom(filter), _) => {
                     filter.on_response_head(status, headers, config, states.slot(at));

@@ -32,6 +32,8 @@ pub struct CompiledRoute {
     /// By place in `weighted_clusters`; empty if no entry has overrides.
     weighted_filters: Box<[RouteFilters]>,
     response_reads_request: bool,
+    changes_request_headers: bool,
+    changes_response: bool,
     /// The match asks for more than a path.
     conditional: bool,
 }
@@ -72,6 +74,16 @@ impl CompiledRoute {
                 .chain(operations)
                 .flat_map(|operations| &operations.response.add)
                 .any(|addition| addition.value.reads_request()),
+            changes_request_headers: weighted
+                .iter()
+                .map(|entry| &entry.headers)
+                .chain(operations)
+                .any(|operations| !operations.request.is_empty()),
+            changes_response: weighted
+                .iter()
+                .map(|entry| &entry.headers)
+                .chain(operations)
+                .any(|operations| !operations.response.is_empty()),
             conditional: is_conditional(&route.matcher),
             config: route.clone(),
         }
@@ -128,6 +140,26 @@ impl CompiledRoute {
     /// response comes.
     pub fn response_reads_request(&self) -> bool {
         self.response_reads_request
+    }
+
+    /// Whether header operations of any level may change a request on this route.
+    pub fn changes_request_headers(&self) -> bool {
+        self.changes_request_headers
+    }
+
+    /// Whether [`super::RouteTable::finalize_request`] may do anything: header operations, rewrites.
+    pub fn changes_request(&self) -> bool {
+        let rewrites = |forward: &Forward| {
+            forward.host_rewrite.is_some()
+                || forward.path_rewrite.is_some()
+                || matches!(forward.cluster, ClusterSpecifier::Weighted(_))
+        };
+        self.changes_request_headers || self.forward().is_some_and(rewrites)
+    }
+
+    /// Whether [`super::RouteTable::finalize_response`] may do anything.
+    pub fn changes_response(&self) -> bool {
+        self.changes_response
     }
 
     /// Draws the cluster: the stream's random number modulo the sum of weights. None: `cluster_header` names no

@@ -222,19 +222,6 @@ impl RouteTable {
         }
     }
 
-    /// Whether header operations of any level may change a request on this route.
-    pub fn changes_request_headers(
-        &self,
-        at: RouteIndex,
-        selected: Option<&SelectedCluster>,
-    ) -> bool {
-        self.route(at).is_some_and(|route| {
-            let entry = route.weighted_entry(selected);
-            entry.is_some_and(|entry| !entry.headers.request.is_empty())
-                || self.levels(at, route).iter().any(|l| !l.request.is_empty())
-        })
-    }
-
     /// The levels below the weighted cluster in the order of application: a later one wins.
     fn levels<'t>(&'t self, at: RouteIndex, route: &'t CompiledRoute) -> [&'t HeaderOperations; 3] {
         let config = &self.config.headers;

@@ -166,6 +166,15 @@ impl OutboundIndex {
     }
 
     pub(super) fn find(&self, host: &str, port: u16) -> Outbound {
+        // Names are kept in lower case: what is found as it is has no capitals.
+        if let Some(outcome) = self.ports.get(&port).and_then(|port| port.hosts.get(host)) {
+            return *outcome;
+        }
+        self.find_unusual(host, port)
+    }
+
+    #[inline(never)]
+    fn find_unusual(&self, host: &str, port: u16) -> Outbound {
         let mut lower = [0; MAX_HOST];
         self.named(lower_case(host, &mut lower), port)
             .or_else(|| self.captured.get(&port).copied())

@@ -188,12 +188,27 @@ struct Buckets {
     sum_micros: AtomicU64,
 }
 
+/// A duration as histograms count it: its bucket is found once for all that count it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    micros: u64,
+    bucket: usize,
+}
+
+impl From<Duration> for Sample {
+    #[inline]
+    fn from(duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+        Self { micros, bucket }
+    }
+}
+
 impl Histogram {
     /// Counts one duration.
     #[inline]
-    pub fn record(&self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+    pub fn record(&self, sample: impl Into<Sample>) {
+        let Sample { micros, bucket } = sample.into();
         let mine = &self.shards[shard()].get_or_init(Box::default).0;
         mine.counts[bucket].fetch_add(1, Relaxed);
         mine.sum_micros.fetch_add(micros, Relaxed);

@@ -14,7 +14,7 @@ pub use envoy::{
     BreakerStats, ClusterStats, CorsStats, FaultStats, ListenerStats, ManagerStats, OutlierStats,
     ResponseClasses, ResponseCodes, ServerStats,
 };
-pub use metric::{Counter, Gauge, GaugeGuard, Histogram, HistogramValues};
+pub use metric::{Counter, Gauge, GaugeGuard, Histogram, HistogramValues, Sample};
 pub use request::{RequestLabels, RequestMetrics};
 
 use std::{

@@ -1,8 +1,8 @@
 //! Istio's standard metrics of requests.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use super::{Histogram, sparse::Sparse};
+use super::{Histogram, Sample, sparse::Sparse};
 use crate::flags::ResponseFlags;
 
 /// How many combinations of code, flags and grpc status one set of labels tells apart: the upstream chooses codes, so
@@ -73,7 +73,7 @@ impl RequestMetrics {
         code: u16,
         grpc_status: Option<u32>,
         flags: ResponseFlags,
-        duration: Duration,
+        duration: impl Into<Sample>,
     ) {
         let combination = Combination {
             code,
@@ -106,6 +106,8 @@ impl RequestMetrics {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::flags::ResponseFlag;
 

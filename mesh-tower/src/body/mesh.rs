@@ -64,14 +64,11 @@ impl<RB> MeshBody<RB> {
 }
 
 impl<RB: Body> MeshBody<RB> {
-    pub(crate) fn upstream(body: RB, mut tail: Tail, now: Moment) -> Self {
-        let over = !tail.seen.tunnel && body.is_end_stream();
-        if over {
-            tail.seen.finish_at(now);
-        }
+    /// `tail`: what ends with the body; None: the stream is over already.
+    pub(crate) fn upstream(body: RB, tail: Option<Tail>) -> Self {
         Self {
             kind: Answer::Upstream { body },
-            tail: (!over).then_some(tail),
+            tail,
         }
     }
 }

@@ -90,10 +90,9 @@ impl Stream {
         cx.shard = shard();
         cx.hash = hash;
         let policy = self.retry_policy();
-        if let (Some(retry), Some(policy)) = (&self.retry, policy)
-            && !retry.previous.is_empty()
-        {
-            cx.previous = &retry.previous;
+        let previous = self.retry.as_ref().and_then(|r| r.previous.as_ref());
+        if let (Some(previous), Some(policy)) = (previous, policy) {
+            cx.previous = previous;
             cx.previous_priorities = policy.previous_priorities;
             if policy.previous_hosts {
                 cx.reselect = policy.host_selection_retry_max_attempts;

@@ -1,11 +1,14 @@
 //! From the first byte to the router: Downstream stage, route, filters.
 
+use std::sync::Arc;
+
 use http::{StatusCode, request};
 use mesh_core::{
     downstream,
     filter::{ChainVerdict, FilterContext},
     flags::ResponseFlag,
-    head::{RequestHead, StreamView},
+    grpc::is_grpc_content_type,
+    head::{Names, RequestHead, StreamView},
     local_reply::LocalReply,
     model::TrafficDirection,
     route::Found,
@@ -50,7 +53,10 @@ impl Stream {
                     &mut ThreadEntropy,
                 );
                 self.seen.enter(chain, parts.version);
-                self.seen.grpc = RequestHead::of(parts).is_grpc();
+                let names = accepted.as_ref().map_or(Names::CONTENT_TYPE, |a| a.names);
+                self.seen.grpc =
+                    names.has(Names::CONTENT_TYPE) && is_grpc_content_type(&parts.headers);
+                self.asks = names.has(Names::ENVOY);
                 let accepted = accepted?;
                 if !accepted.internal
                     && let Some(table) = self.table()
@@ -64,7 +70,7 @@ impl Stream {
                 Ok(true)
             }
             Target::Cluster(at) => {
-                self.seen.grpc = RequestHead::of(parts).is_grpc();
+                self.seen.grpc = is_grpc_content_type(&parts.headers);
                 absolute(parts);
                 let Some(cluster) = self.snapshot.cluster(at).cloned() else {
                     return Err(Box::new(mesh_core::route::cluster_not_found(
@@ -75,12 +81,12 @@ impl Stream {
                 Ok(false)
             }
             Target::Pass => {
-                self.seen.grpc = RequestHead::of(parts).is_grpc();
+                self.seen.grpc = is_grpc_content_type(&parts.headers);
                 absolute(parts);
                 Ok(false)
             }
             Target::None => {
-                self.seen.grpc = RequestHead::of(parts).is_grpc();
+                self.seen.grpc = is_grpc_content_type(&parts.headers);
                 Err(no_route("route_not_found"))
             }
         }
@@ -143,8 +149,9 @@ impl Stream {
 
     /// Runs the filters from the start or on from the one that held the request.
     fn filter(&mut self, parts: &mut request::Parts, now: Moment, from: Option<usize>) -> Step {
-        let Some(chain) = self.seen.chain.clone() else {
-            return self.decide_route(parts, now);
+        let chain = match &self.seen.chain {
+            Some(chain) if !chain.filters().is_empty() => Arc::clone(chain),
+            _ => return self.decide_route(parts, now),
         };
         let route = self
             .route
@@ -171,7 +178,11 @@ impl Stream {
             }
         });
         match verdict {
-            ChainVerdict::Continue => self.decide_route(parts, now),
+            ChainVerdict::Continue => {
+                // A filter may have asked.
+                self.asks = RequestHead::of(parts).has_envoy_headers();
+                self.decide_route(parts, now)
+            }
             ChainVerdict::Delay { at, duration } => {
                 self.position = Position::Filter(u32::try_from(at).unwrap_or(u32::MAX));
                 self.until = Some(now.after(duration));

@@ -73,7 +73,8 @@ impl Stream {
                 if let Some(retry) = &mut self.retry {
                     retry.permit = Some(permit);
                     if avoids && let Some(load) = &load {
-                        retry.previous.push(load.endpoint().clone());
+                        let previous = retry.previous.get_or_insert_default();
+                        previous.push(load.endpoint().clone());
                     }
                 }
                 self.until = Some(now.after(after));
@@ -108,27 +109,24 @@ impl Stream {
         headers: Option<&HeaderMap>,
         can_replay: bool,
     ) -> Option<RetryDecision> {
-        let mut retry = self.retry.take()?;
+        let retry = self.retry.as_mut()?;
         // The breaker's permit of the attempt that ended is free for the next.
         retry.permit = None;
-        let decision = if !can_replay {
+        if !can_replay {
             if let Some(cluster) = &self.seen.cluster {
                 cluster.stats().retry_or_shadow_abandoned.inc();
             }
-            None
-        } else if matches!(outcome, Outcome::RouteTimeout) {
-            None
-        } else {
-            let policy = self.retry_policy();
-            let entropy = &mut ThreadEntropy;
-            Some(
-                retry
-                    .state
-                    .decide(policy, outcome, headers, self.sent, entropy),
-            )
-        };
-        self.retry = Some(retry);
-        decision
+            return None;
+        }
+        if matches!(outcome, Outcome::RouteTimeout) {
+            return None;
+        }
+        let chain = self.seen.chain.as_ref();
+        let route = chain.and_then(|chain| chain.routes()?.route(self.route?));
+        let policy = route.and_then(|route| route.retry_policy());
+        let (policy, entropy) = (policy.map(|p| &**p), &mut ThreadEntropy);
+        let sent = self.sent;
+        Some(retry.state.decide(policy, outcome, headers, sent, entropy))
     }
 
     pub(super) fn retry_policy(&self) -> Option<&RetryPolicy> {
@@ -140,6 +138,9 @@ impl Stream {
         let (Some(cluster), Some(load)) = (&self.seen.cluster, &self.seen.in_flight) else {
             return;
         };
+        if cluster.config().outlier_detection.is_none() {
+            return;
+        }
         match outcome {
             Outcome::Reset(ResetReason::Overflow) => return,
             // A timeout while no connection was there says nothing of the endpoint.

@@ -6,6 +6,7 @@ use mesh_core::{local_reply::LocalReply, route::FormatContext};
 
 use super::router::ATTEMPT_COUNT;
 use crate::{
+    clock::Moment,
     error::BoxError,
     mesh_error::{ErrorKind, MeshError, kind_of},
     numbers::number,
@@ -43,7 +44,7 @@ impl Stream {
                 headers.insert(ATTEMPT_COUNT, number(u64::from(self.attempts)));
             }
         }
-        self.pass_up(status, &mut headers, false);
+        self.pass_up(status, &mut headers, false, Moment::now());
         if closes && !self.connection.info().in_process {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -38,25 +38,27 @@ impl Stream {
             || (self.limits.tunnel && parts.status.is_success());
         self.seen.tunnel = upgraded;
         self.limits.update(self.progress.as_deref());
-        if self.table().is_some() {
+        if let Some(table) = self.table() {
             self.router_headers(&mut parts.headers, now);
             for cookie in self.kept.iter().flat_map(|kept| &kept.cookies) {
                 parts.headers.append(SET_COOKIE, cookie.clone());
             }
-        }
-        if let (Some(at), Some(table)) = (self.route, self.table()) {
-            let cx = self.format_context();
-            table.finalize_response(at, self.selected.as_ref(), &mut parts.headers, &cx);
-            let counts = table
-                .virtual_host(at)
-                .is_some_and(|v| v.include_attempt_count_in_response);
-            if counts {
-                parts
-                    .headers
-                    .insert(ATTEMPT_COUNT, number(u64::from(self.attempts)));
+            let at = self.route;
+            if let Some((at, route)) = at.and_then(|at| Some((at, table.route(at)?))) {
+                if route.changes_response() {
+                    let cx = self.format_context();
+                    table.finalize_response(at, self.selected.as_ref(), &mut parts.headers, &cx);
+                }
+                let counts = table
+                    .virtual_host(at)
+                    .is_some_and(|v| v.include_attempt_count_in_response);
+                if counts {
+                    let attempts = number(u64::from(self.attempts));
+                    parts.headers.insert(ATTEMPT_COUNT, attempts);
+                }
             }
         }
-        self.pass_up(parts.status, &mut parts.headers, upgraded);
+        self.pass_up(parts.status, &mut parts.headers, upgraded, now);
         self.seen.status = Some(parts.status);
         if self.seen.grpc {
             self.seen.grpc_status = mesh_core::grpc::status_in(&parts.headers);
@@ -74,19 +76,26 @@ impl Stream {
     }
 
     /// Filters, then the Downstream stage.
-    pub(super) fn pass_up(&mut self, status: StatusCode, headers: &mut HeaderMap, upgraded: bool) {
+    pub(super) fn pass_up(
+        &mut self,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+        upgraded: bool,
+        now: Moment,
+    ) {
         let Some(chain) = &self.seen.chain else {
             return;
         };
-        let route = self
-            .route
-            .and_then(|at| chain.routes()?.route(at))
-            .map(|compiled| compiled.filters_for(self.selected.as_ref()));
-        chain
-            .filters()
-            .on_response_head(&mut self.seen.states, route, status, headers);
+        let filters = chain.filters();
+        if !filters.is_empty() {
+            let route = self
+                .route
+                .and_then(|at| chain.routes()?.route(at))
+                .map(|compiled| compiled.filters_for(self.selected.as_ref()));
+            filters.on_response_head(&mut self.seen.states, route, status, headers);
+        }
         let request_id = self.kept.as_ref().and_then(|k| k.request_id.as_ref());
-        with_date(|date| {
+        with_date(now, |date| {
             downstream::on_response(chain.manager(), status, headers, date, request_id, upgraded);
         });
         if self.answers_operation

@@ -85,7 +85,7 @@ impl Stream {
                 if self.application.is_none() {
                     return Step::Reply(no_route("non_forwarding_action"));
                 }
-                return match self.finalize(parts, chain, at) {
+                return match self.finalize(parts, chain, at, route) {
                     Ok(()) => {
                         self.position = Position::Attempt;
                         Step::Attempt
@@ -96,7 +96,7 @@ impl Stream {
         };
         counter.inc();
         let reply = route.reply(&self.view(parts));
-        self.keep(parts, chain, at);
+        self.keep(parts, chain, route);
         Step::Reply(reply.map_or_else(|| no_route("route_not_found"), Box::new))
     }
 
@@ -114,7 +114,7 @@ impl Stream {
             let cluster = self.selected.and_then(|s| self.snapshot.cluster(s.cluster));
             let Some(cluster) = cluster else {
                 chain.stats().no_cluster.inc();
-                self.keep(parts, chain, at);
+                self.keep(parts, chain, route);
                 return Err(Box::new(cluster_not_found(
                     forward.cluster_not_found_response_code,
                 )));
@@ -128,8 +128,7 @@ impl Stream {
         });
         let head = RequestHead::of(parts);
         // Most requests ask for nothing of their own: then nobody looks for what.
-        let mut asks = head.has_envoy_headers();
-        let timeouts = match asks {
+        let timeouts = match self.asks {
             true => Timeouts::of(forward, manager, per_try, per_try_idle, &head),
             false => Timeouts::configured(forward, manager, per_try, per_try_idle, &head),
         };
@@ -139,11 +138,9 @@ impl Stream {
         if virtual_host.is_some_and(|v| v.include_request_attempt_count) {
             parts.headers.insert(ATTEMPT_COUNT, number(1));
         }
-        self.finalize(parts, chain, at)?;
+        self.finalize(parts, chain, at, route)?;
         // Header operations may ask too.
-        asks |= chain
-            .routes()
-            .is_some_and(|t| t.changes_request_headers(at, self.selected.as_ref()));
+        let asks = self.asks || route.changes_request_headers();
         let policy = policy.map(|p| &**p);
         // The application is not called twice.
         let retry = match (&self.application, asks) {
@@ -161,7 +158,7 @@ impl Stream {
             state,
             head: HeadCopy::of(parts),
             permit: None,
-            previous: Vec::new(),
+            previous: None,
         });
         Ok(())
     }
@@ -172,31 +169,30 @@ impl Stream {
         parts: &mut request::Parts,
         chain: &HttpChain,
         at: RouteIndex,
+        route: &CompiledRoute,
     ) -> Result<(), Box<LocalReply>> {
-        if let Some(table) = chain.routes() {
+        if route.changes_request()
+            && let Some(table) = chain.routes()
+        {
             let mut cx = FormatContext::without_request(self.connection.info());
             cx.upstream_cluster = self.seen.cluster.as_ref().map(|c| &*c.config().name);
-            cx.route_name = table.route(at).map_or("", |r| &r.config().name);
+            cx.route_name = &route.config().name;
             let suppress = chain.manager().suppress_envoy_headers;
             table.finalize_request(at, self.selected.as_ref(), parts, &cx, suppress)?;
         }
-        self.keep(parts, chain, at);
+        self.keep(parts, chain, route);
         Ok(())
     }
 
     /// Keeps what the response's stages will read of the request; nothing with most configurations.
-    fn keep(&mut self, parts: &request::Parts, chain: &HttpChain, at: RouteIndex) {
-        let head = chain
-            .routes()
-            .and_then(|table| table.route(at))
-            .is_some_and(|route| route.response_reads_request())
-            .then(|| {
-                (
-                    parts.method.clone(),
-                    parts.uri.clone(),
-                    parts.headers.clone(),
-                )
-            });
+    fn keep(&mut self, parts: &request::Parts, chain: &HttpChain, route: &CompiledRoute) {
+        let head = route.response_reads_request().then(|| {
+            (
+                parts.method.clone(),
+                parts.uri.clone(),
+                parts.headers.clone(),
+            )
+        });
         let request_id = match chain.manager().always_set_request_id_in_response {
             true => parts.headers.get(REQUEST_ID).cloned(),
             false => None,
