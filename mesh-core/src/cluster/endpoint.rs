@@ -7,6 +7,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use super::outlier::HostMonitor;
@@ -43,6 +44,8 @@ pub(super) struct Live {
     /// The ejection is in force in load balancing (it may lag by the update merge window).
     withheld: AtomicBool,
     total: AtomicU64,
+    /// Since when it counts as healthy, for slow start (Envoy `lastHcPassTime`).
+    healthy_since: OnceLock<Instant>,
     pub(super) monitor: HostMonitor,
     attachment: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -58,6 +61,15 @@ impl Live {
 
     pub(super) fn is_withheld(&self) -> bool {
         self.withheld.load(Relaxed)
+    }
+
+    pub(super) fn healthy_since(&self) -> Option<Instant> {
+        self.healthy_since.get().copied()
+    }
+
+    /// It is healthy at this time; the first time counts.
+    pub(super) fn is_healthy_at(&self, now: Instant) {
+        self.healthy_since.get_or_init(|| now);
     }
 
     /// Makes load balancing see what outlier detection has decided.

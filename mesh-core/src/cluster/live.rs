@@ -78,8 +78,8 @@ impl Balancer {
     }
 
     /// Renews the load state after a change of health.
-    fn renew(&self, balancing: &Balancing) -> Membership {
-        let load = self.read(|load| LoadState::build(&self.set, balancing, Some(load)));
+    fn renew(&self, balancing: &Balancing, now: Instant) -> Membership {
+        let load = self.read(|load| LoadState::build(&self.set, balancing, Some(load), Some(now)));
         let membership = load.membership;
         // The same endpoints are eligible as at the start only if none is and none was ejected.
         let as_at_start = !self.initial.is_reduced && !load.is_reduced;
@@ -169,6 +169,7 @@ impl ClusterLive {
                 policy: config.lb_policy,
                 panic_threshold: config.healthy_panic_threshold.clamp(0.0, 100.0).round() as u32,
                 locality_weighted: config.locality_weighted,
+                slow_start: config.slow_start,
                 seeds,
             },
             merge_window: config.update_merge_window,
@@ -179,14 +180,19 @@ impl ClusterLive {
     }
 
     /// A balancer over the endpoints. `previous`: the one before it; its round-robin indices go on.
-    pub(super) fn balancer(&self, set: EndpointSet, previous: Option<&Balancer>) -> Arc<Balancer> {
+    pub(super) fn balancer(
+        &self,
+        set: EndpointSet,
+        previous: Option<&Balancer>,
+        now: Option<Instant>,
+    ) -> Arc<Balancer> {
         let mut control = self.control();
         // New endpoints end the merging of what waits: all of it is in force with them.
         for endpoint in set.endpoints() {
             endpoint.live().publish_ejection();
         }
         let build =
-            |previous: Option<&LoadState>| LoadState::build(&set, &self.balancing, previous);
+            |previous: Option<&LoadState>| LoadState::build(&set, &self.balancing, previous, now);
         let load = match previous {
             Some(previous) => previous.read(|previous| build(Some(previous))),
             None => build(None),
@@ -330,7 +336,7 @@ impl ClusterLive {
             }
         }
         if !due.is_empty() {
-            self.publish(control, balancer, |priority| due.contains(&priority));
+            self.publish(control, balancer, now, |priority| due.contains(&priority));
         }
         let waiting = control.merges.values().any(|merge| merge.due.is_some());
         self.waiting.store(waiting, Relaxed);
@@ -348,7 +354,7 @@ impl ClusterLive {
         if at_once && balancer.is_large() {
             merge.due = Some(now);
         } else if at_once {
-            self.publish(control, balancer, |changed| changed == priority);
+            self.publish(control, balancer, now, |changed| changed == priority);
             return;
         }
         self.waiting.store(true, Relaxed);
@@ -359,6 +365,7 @@ impl ClusterLive {
         &self,
         control: &mut Control,
         balancer: &Balancer,
+        now: Instant,
         is_changed: impl Fn(u32) -> bool,
     ) {
         self.for_each_host(balancer, |host| {
@@ -370,7 +377,7 @@ impl ClusterLive {
             let Some(balancer) = balancer.upgrade() else {
                 return false;
             };
-            self.show_membership(balancer.renew(&self.balancing));
+            self.show_membership(balancer.renew(&self.balancing, now));
             true
         });
     }

@@ -1,15 +1,19 @@
 //! What pickers read: eligible endpoints by priority, each with its part of the load.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use super::{
+    PickContext,
     endpoint::Endpoint,
     endpoint_set::{EndpointSet, LocalityGroup, Priority},
     hashed::HashedLoad,
     lb::{Cursors, Edf, Hosts, Seeds, Sharded},
     priority::{Availability, Membership, Share, is_degraded, is_excluded, is_healthy},
 };
-use crate::{Entropy, model::LbPolicy};
+use crate::{
+    Entropy,
+    model::{LbPolicy, SlowStart},
+};
 
 /// What of a cluster's configuration load balancing reads.
 #[derive(Debug)]
@@ -18,6 +22,7 @@ pub(super) struct Balancing {
     /// In percent, rounded.
     pub(super) panic_threshold: u32,
     pub(super) locality_weighted: bool,
+    pub(super) slow_start: Option<SlowStart>,
     pub(super) seeds: Seeds,
 }
 
@@ -86,8 +91,19 @@ struct SourceKey {
 }
 
 impl LoadState {
-    /// The state for what is healthy now. `previous`: whose round-robin indices go on.
-    pub(super) fn build(set: &EndpointSet, rules: &Balancing, previous: Option<&Self>) -> Self {
+    /// The state for what is healthy now. `previous`: whose round-robin indices go on. `now`: when slow start begins for
+    /// endpoints that are healthy for the first time.
+    pub(super) fn build(
+        set: &EndpointSet,
+        rules: &Balancing,
+        previous: Option<&Self>,
+        now: Option<Instant>,
+    ) -> Self {
+        if let (Some(_), Some(now)) = (rules.slow_start, now) {
+            let endpoints = set.endpoints().iter();
+            let healthy = endpoints.filter(|endpoint| is_healthy(endpoint));
+            healthy.for_each(|endpoint| endpoint.live().is_healthy_at(now));
+        }
         let priorities: Vec<_> = set.priorities().iter().map(Availability::of).collect();
         let shares = Share::of(&priorities, set.overprovisioning(), rules.panic_threshold);
         let mut state = Self {
@@ -117,7 +133,7 @@ impl LoadState {
                     state.sole = Some(state.sources.len());
                 }
                 let kind = if share.panic { Kind::All } else { kind };
-                let hosts = state.candidates(priority, kind, set.overprovisioning(), rules);
+                let hosts = state.candidates(priority, kind, set.overprovisioning(), rules, now);
                 state.sources.push(Source {
                     priority: priority.number,
                     health,
@@ -137,7 +153,11 @@ impl LoadState {
 
     /// One pick; None: nothing is eligible.
     #[inline(always)]
-    pub(super) fn pick(&self, shard: usize, entropy: &mut dyn Entropy) -> Option<Picked<'_>> {
+    pub(super) fn pick(
+        &self,
+        cx: &PickContext<'_>,
+        entropy: &mut dyn Entropy,
+    ) -> Option<Picked<'_>> {
         let (source, random) = match self.sole {
             Some(sole) => (self.sources.get(sole)?, None),
             None => {
@@ -147,7 +167,7 @@ impl LoadState {
                 (source, Some(random))
             }
         };
-        source.pick(shard, random, entropy)
+        source.pick(cx, random, entropy)
     }
 
     /// One pick without these priorities: their load goes to the others by health.
@@ -155,7 +175,7 @@ impl LoadState {
     pub(super) fn pick_without(
         &self,
         excluded: Priorities,
-        shard: usize,
+        cx: &PickContext<'_>,
         entropy: &mut dyn Entropy,
     ) -> Option<Picked<'_>> {
         let health = |source: &Source| match excluded.contains(source.priority) {
@@ -164,7 +184,7 @@ impl LoadState {
         };
         let available = self.available_without(excluded);
         if excluded == Priorities::default() || available == 0 {
-            return self.pick(shard, entropy);
+            return self.pick(cx, entropy);
         }
         let mut loads = vec![0; self.sources.len()];
         let mut left = 100;
@@ -184,7 +204,7 @@ impl LoadState {
             number = number.saturating_sub(load);
             found
         })?;
-        source.pick(shard, Some(random), entropy)
+        source.pick(cx, Some(random), entropy)
     }
 
     /// The priorities that `previous_priorities` excludes after these attempts: every `frequency` attempts, those of
@@ -223,6 +243,7 @@ impl LoadState {
         kind: Kind,
         overprovisioning: u32,
         rules: &Balancing,
+        now: Option<Instant>,
     ) -> Candidates {
         let key = |locality| SourceKey {
             priority: priority.number,
@@ -235,7 +256,7 @@ impl LoadState {
             for (at, group) in priority.localities.iter().enumerate() {
                 let eligible = kind.of(&group.endpoints);
                 weights.push(locality_weight(group, eligible.len(), overprovisioning));
-                localities.push(self.hosts(eligible, key(Some(at)), rules));
+                localities.push(self.hosts(eligible, key(Some(at)), rules, now));
             }
             // Without any weighted locality Envoy picks among all of the priority.
             if weights.iter().any(|weight| *weight > 0.0) {
@@ -250,15 +271,21 @@ impl LoadState {
                 });
             }
         }
-        Candidates::All(self.hosts(kind.of(&priority.endpoints), key(None), rules))
+        Candidates::All(self.hosts(kind.of(&priority.endpoints), key(None), rules, now))
     }
 
-    fn hosts(&mut self, endpoints: Vec<Arc<Endpoint>>, key: SourceKey, rules: &Balancing) -> Hosts {
+    fn hosts(
+        &mut self,
+        endpoints: Vec<Arc<Endpoint>>,
+        key: SourceKey,
+        rules: &Balancing,
+        now: Option<Instant>,
+    ) -> Hosts {
         let cursors = || {
             let cursors = self.cursors.entry(key);
             Arc::clone(cursors.or_insert_with(|| Arc::new(Cursors::new(&rules.seeds))))
         };
-        Hosts::new(endpoints, rules.policy, cursors, &rules.seeds)
+        Hosts::new(endpoints, rules, now, cursors)
     }
 }
 
@@ -280,12 +307,12 @@ impl Source {
     #[inline(always)]
     fn pick(
         &self,
-        shard: usize,
+        cx: &PickContext<'_>,
         random: Option<u64>,
         entropy: &mut dyn Entropy,
     ) -> Option<Picked<'_>> {
         Some(Picked {
-            endpoint: self.hosts.pick(shard, random, entropy)?,
+            endpoint: self.hosts.pick(cx, random, entropy)?,
             panic: self.panic,
         })
     }
@@ -295,13 +322,13 @@ impl Candidates {
     #[inline(always)]
     fn pick(
         &self,
-        shard: usize,
+        cx: &PickContext<'_>,
         random: Option<u64>,
         entropy: &mut dyn Entropy,
     ) -> Option<&Arc<Endpoint>> {
         match self {
-            Self::All(hosts) => hosts.pick(shard, random, entropy),
-            Self::ByLocality(localities) => localities.pick(shard, random, entropy),
+            Self::All(hosts) => hosts.pick(cx, random, entropy),
+            Self::ByLocality(localities) => localities.pick(cx, random, entropy),
         }
     }
 }
@@ -310,16 +337,16 @@ impl Localities {
     #[inline(never)]
     fn pick(
         &self,
-        shard: usize,
+        cx: &PickContext<'_>,
         random: Option<u64>,
         entropy: &mut dyn Entropy,
     ) -> Option<&Arc<Endpoint>> {
         let weight = |at: u32| self.weights.get(at as usize).copied().unwrap_or_default();
-        let chosen = match self.schedule.with(shard, |edf| edf.pick(weight)) {
+        let chosen = match self.schedule.with(cx.shard, |edf| edf.pick(weight)) {
             Some(chosen) => chosen? as usize,
             None => by_weight(&self.weights, entropy)?,
         };
-        self.hosts.get(chosen)?.pick(shard, random, entropy)
+        self.hosts.get(chosen)?.pick(cx, random, entropy)
     }
 }
 

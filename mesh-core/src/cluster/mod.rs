@@ -66,6 +66,8 @@ pub struct PickContext<'a> {
     /// The request's hash ([`crate::route::request_hash`]), if the cluster asks for one
     /// ([`Cluster::picks_by_hash`]). None: a policy that hashes picks at random.
     pub hash: Option<u64>,
+    /// The time, if the cluster asks for it ([`Cluster::picks_by_time`]).
+    pub now: Option<Instant>,
     /// Which shard of pickers with state to use: the proxy's worker, or the caller's core.
     pub shard: usize,
 }
@@ -79,6 +81,7 @@ impl PickContext<'_> {
             previous_priorities: None,
             original_destination,
             hash: None,
+            now: None,
             shard: 0,
         }
     }
@@ -106,6 +109,18 @@ impl Cluster {
         stats: &Stats,
         entropy: &mut dyn Entropy,
     ) -> Self {
+        Self::build_at(config, assignment, previous, stats, entropy, None)
+    }
+
+    /// [`Self::build`] at a time that is known: slow start begins then for endpoints that are new.
+    pub fn build_at(
+        config: Arc<ClusterConfig>,
+        assignment: Option<Arc<ClusterLoadAssignment>>,
+        previous: Option<&Cluster>,
+        stats: &Stats,
+        entropy: &mut dyn Entropy,
+        now: Option<Instant>,
+    ) -> Self {
         let previous = previous
             .filter(|previous| Arc::ptr_eq(&previous.config, &config) || previous.config == config);
         let counters = stats.cluster(&config.stat_name);
@@ -124,7 +139,7 @@ impl Cluster {
             EndpointSet::of(&assignment, before.map(|before| &before.set), &mut labels)
         });
         Self {
-            balancer: live.balancer(set, before),
+            balancer: live.balancer(set, before, now),
             metrics: labels.cluster(),
             live,
             stats: counters,
@@ -184,6 +199,11 @@ impl Cluster {
         is_hashing(&self.config.lb_policy)
     }
 
+    /// Whether [`PickContext::now`] counts: slow start.
+    pub fn picks_by_time(&self) -> bool {
+        self.config.slow_start.is_some()
+    }
+
     /// The policies that make the hash of a request to this cluster: its own, else those of the route.
     pub fn hash_policies<'p>(&'p self, of_route: &'p [HashPolicy]) -> &'p [HashPolicy] {
         self.config.hash_policies.as_deref().unwrap_or(of_route)
@@ -240,7 +260,7 @@ impl Cluster {
         cx: &PickContext<'_>,
         entropy: &mut dyn Entropy,
     ) -> Result<Arc<Endpoint>, PickError> {
-        match load.pick(cx.shard, entropy) {
+        match load.pick(cx, entropy) {
             Some(picked)
                 if cx.previous.is_empty() && !picked.panic && !self.balancer.is_large() =>
             {
@@ -265,7 +285,7 @@ impl Cluster {
             frequency => load.tried_priorities(cx.previous, frequency),
         };
         if excluded != Priorities::default() {
-            picked = load.pick_without(excluded, cx.shard, entropy);
+            picked = load.pick_without(excluded, cx, entropy);
         }
         let mut reselect = cx.reselect;
         let mut pass_over = match self.balancer.is_large() {
@@ -287,7 +307,7 @@ impl Cluster {
             } else {
                 return Ok(Arc::clone(endpoint));
             }
-            picked = load.pick_without(excluded, cx.shard, entropy);
+            picked = load.pick_without(excluded, cx, entropy);
         }
     }
 

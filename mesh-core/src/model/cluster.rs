@@ -18,6 +18,8 @@ pub struct ClusterConfig {
     pub lb_policy: LbPolicy,
     /// `consistent_hashing_lb_config.hash_policy` of a typed policy: instead of the routes'; None: the routes' count.
     pub hash_policies: Option<Box<[HashPolicy]>>,
+    /// `slow_start_config` of round robin or least request.
+    pub slow_start: Option<SlowStart>,
     /// `connect_timeout`; default 5 s.
     pub connect_timeout: Duration,
     /// `circuit_breakers.thresholds`, DEFAULT.
@@ -50,6 +52,7 @@ impl ClusterConfig {
             discovery,
             lb_policy: LbPolicy::RoundRobin,
             hash_policies: None,
+            slow_start: None,
             connect_timeout: Duration::from_secs(5),
             breaker_default: BreakerThresholds::default(),
             breaker_high: BreakerThresholds::default(),
@@ -73,6 +76,7 @@ impl PartialEq for ClusterConfig {
             discovery,
             lb_policy,
             hash_policies,
+            slow_start,
             connect_timeout,
             breaker_default,
             breaker_high,
@@ -89,6 +93,7 @@ impl PartialEq for ClusterConfig {
             && *discovery == other.discovery
             && *lb_policy == other.lb_policy
             && *hash_policies == other.hash_policies
+            && *slow_start == other.slow_start
             && *connect_timeout == other.connect_timeout
             && *breaker_default == other.breaker_default
             && *breaker_high == other.breaker_high
@@ -136,6 +141,43 @@ pub enum LbPolicy {
     Maglev(Maglev),
     /// `CLUSTER_PROVIDED`: only with [`ClusterDiscovery::OriginalDst`].
     ClusterProvided,
+}
+
+/// `SlowStartConfig`: a new endpoint's weight grows over a while.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SlowStart {
+    /// `slow_start_window`.
+    pub window: Duration,
+    /// `aggression.default_value`; default 1.0, which grows linearly; higher ones grow faster at first.
+    pub aggression: f64,
+    /// `min_weight_percent`, percent; default 10.
+    pub min_weight_percent: f64,
+}
+
+impl SlowStart {
+    /// Grows linearly from 10 %.
+    pub fn new(window: Duration) -> Self {
+        Self {
+            window,
+            aggression: 1.0,
+            min_weight_percent: 10.0,
+        }
+    }
+
+    /// The part of its weight that an endpoint has which has been healthy for so long.
+    pub(crate) fn factor(&self, healthy_for: Duration) -> f64 {
+        let [healthy, window] = [healthy_for, self.window].map(|time| time.as_millis() as f64);
+        if healthy >= window {
+            return 1.0;
+        }
+        let time = healthy.max(1.0) / window;
+        let grown = match self.aggression == 1.0 {
+            true => time,
+            false => time.powf(1.0 / self.aggression),
+        };
+        grown.max(self.min_weight_percent / 100.0)
+    }
 }
 
 /// `CircuitBreakers.Thresholds` of one priority.

@@ -95,12 +95,13 @@ fn cluster_of(
     {
         return Arc::clone(before);
     }
-    let built = Cluster::build(
+    let built = Cluster::build_at(
         Arc::clone(cluster),
         assignment.cloned(),
         before.map(|before| &**before),
         &previous.stats,
         entropy,
+        config.now,
     );
     let stats = built.stats();
     if assignment.is_some() && !same(assignment, assignment_of(cluster, &previous.config)) {

@@ -11,7 +11,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use rustc_hash::FxHashMap;
 
@@ -86,6 +86,8 @@ pub struct ConfigSet {
     pub clusters: HashMap<Arc<str>, Arc<ClusterConfig>>,
     /// Assignments by name (EDS `cluster_name`).
     pub endpoints: HashMap<Arc<str>, Arc<ClusterLoadAssignment>>,
+    /// When it was put together: slow start of endpoints that are new begins then. None: they have none.
+    pub now: Option<Instant>,
 }
 
 /// What a call from inside the process uses (design: "Which listener and route a library call uses").

@@ -9,4 +9,5 @@ mod hashing;
 mod merge_window;
 mod picking;
 mod priorities;
+mod slow_start;
 mod support;

@@ -45,7 +45,7 @@ impl Stream {
             )),
             None => {
                 let hash = self.request_hash(parts);
-                self.pick_endpoint(hash)
+                self.pick_endpoint(hash, now)
             }
         };
         let (cluster, endpoint) = match picked {
@@ -80,6 +80,7 @@ impl Stream {
     fn pick_endpoint(
         &self,
         hash: Option<u64>,
+        now: Moment,
     ) -> Result<(Arc<Cluster>, Arc<Endpoint>), Option<PickError>> {
         let cluster = self.seen.cluster.as_ref().ok_or(None)?;
         let destination = self.original_destination.as_deref().copied().or_else(|| {
@@ -89,6 +90,9 @@ impl Stream {
         let mut cx = PickContext::first(destination);
         cx.shard = shard();
         cx.hash = hash;
+        if cluster.picks_by_time() {
+            cx.now = Some(now.instant());
+        }
         let policy = self.retry_policy();
         let previous = self.retry.as_ref().and_then(|r| r.previous.as_ref());
         if let (Some(previous), Some(policy)) = (previous, policy) {

@@ -48,6 +48,7 @@ pub(super) fn cluster(p: &mut Problems, value: &proto::Cluster) -> Option<Cluste
         config.lb_policy = policy.policy;
         config.locality_weighted |= policy.locality_weighted;
         config.hash_policies = policy.hash_policies;
+        config.slow_start = policy.slow_start;
     }
     let provided = config.lb_policy == LbPolicy::ClusterProvided;
     if known && provided != matches!(config.discovery, ClusterDiscovery::OriginalDst) {

@@ -1,25 +1,29 @@
 //! Load balancing: `lb_policy`, or `load_balancing_policy`, which wins.
 
-use mesh_core::model::{HashPolicy, LbPolicy};
+use mesh_core::model::{HashPolicy, LbPolicy, SlowStart};
 use mesh_proto::envoy::{
     config::cluster::v3::{
         self as proto,
         cluster::{
-            ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy as Policy, LeastRequestLbConfig,
+            ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy as Policy,
+            LeastRequestLbConfig, SlowStartConfig as LegacySlowStart,
         },
     },
+    config::core::v3::RuntimeDouble,
     extensions::load_balancing_policies::{
         cluster_provided::v3::ClusterProvided, common::v3::LocalityLbConfig,
+        common::v3::SlowStartConfig as TypedSlowStart,
         common::v3::locality_lb_config::LocalityConfigSpecifier, least_request::v3::LeastRequest,
         random::v3::Random, round_robin::v3::RoundRobin, wrr_locality::v3::WrrLocality,
     },
+    r#type::v3::Percent,
 };
 use prost_types::Any;
 
 use super::{
     any::{short_name, unpack_checked},
     consistent_hashing::{legacy_maglev, legacy_ring_hash, typed_maglev, typed_ring_hash},
-    scalar::enumeration,
+    scalar::{duration, enumeration, percent},
 };
 use crate::problems::Problems;
 
@@ -29,6 +33,7 @@ pub(super) struct Chosen {
     pub(super) locality_weighted: bool,
     /// Instead of the routes'.
     pub(super) hash_policies: Option<Box<[HashPolicy]>>,
+    pub(super) slow_start: Option<SlowStart>,
 }
 
 impl From<LbPolicy> for Chosen {
@@ -37,6 +42,7 @@ impl From<LbPolicy> for Chosen {
             policy,
             locality_weighted: false,
             hash_policies: None,
+            slow_start: None,
         }
     }
 }
@@ -62,15 +68,25 @@ pub(super) fn lb_policy(p: &mut Problems, value: &proto::Cluster) -> Option<Chos
     let kind = enumeration::<Policy>(p, "lb_policy", value.lb_policy)?;
     let common = value.common_lb_config.as_ref();
     let hashing = common.and_then(|common| common.consistent_hashing_lb_config.as_ref());
+    let mut slow_start = None;
     let policy = match kind {
-        Policy::RoundRobin => LbPolicy::RoundRobin,
+        Policy::RoundRobin => {
+            if let Some(LbConfig::RoundRobinLbConfig(config)) = &value.lb_config {
+                slow_start = p.field("round_robin_lb_config", |p| {
+                    legacy_slow_start(p, config.slow_start_config.as_ref())
+                });
+            }
+            LbPolicy::RoundRobin
+        }
         Policy::LeastRequest => {
             let config = match &value.lb_config {
                 Some(LbConfig::LeastRequestLbConfig(config)) => Some(config),
                 _ => None,
             };
             p.field("least_request_lb_config", |p| {
-                legacy_least_request(p, config)
+                let config = config.cloned().unwrap_or_default();
+                slow_start = legacy_slow_start(p, config.slow_start_config.as_ref());
+                legacy_least_request(p, &config)
             })
         }
         Policy::Random => LbPolicy::Random,
@@ -97,7 +113,9 @@ pub(super) fn lb_policy(p: &mut Problems, value: &proto::Cluster) -> Option<Chos
             return None;
         }
     };
-    Some(policy.into())
+    let mut chosen = Chosen::from(policy);
+    chosen.slow_start = slow_start;
+    Some(chosen)
 }
 
 /// Envoy hashes hostnames only of `STRICT_DNS` (`cluster_factory_impl.cc`); of a typed policy it does not ask.
@@ -131,11 +149,46 @@ fn not_twice(p: &mut Problems, value: &proto::Cluster) {
     }
 }
 
-fn legacy_least_request(p: &mut Problems, config: Option<&LeastRequestLbConfig>) -> LbPolicy {
-    let bias = config
-        .and_then(|config| config.active_request_bias.as_ref())
-        .map(|bias| bias.default_value);
-    least_request(p, config.and_then(|config| config.choice_count), bias)
+fn legacy_least_request(p: &mut Problems, config: &LeastRequestLbConfig) -> LbPolicy {
+    let bias = config.active_request_bias.as_ref();
+    least_request(p, config.choice_count, bias.map(|bias| bias.default_value))
+}
+
+fn legacy_slow_start(p: &mut Problems, config: Option<&LegacySlowStart>) -> Option<SlowStart> {
+    let config = config?;
+    p.field("slow_start_config", |p| {
+        let window = config.slow_start_window.as_ref();
+        let aggression = config.aggression.as_ref();
+        slow_start(p, window, aggression, config.min_weight_percent.as_ref())
+    })
+}
+
+fn typed_slow_start(p: &mut Problems, config: Option<&TypedSlowStart>) -> Option<SlowStart> {
+    let config = config?;
+    p.field("slow_start_config", |p| {
+        let window = config.slow_start_window.as_ref();
+        let aggression = config.aggression.as_ref();
+        slow_start(p, window, aggression, config.min_weight_percent.as_ref())
+    })
+}
+
+/// A window of no length is none; an aggression that is not positive is 1.0, as in Envoy.
+fn slow_start(
+    p: &mut Problems,
+    window: Option<&prost_types::Duration>,
+    aggression: Option<&RuntimeDouble>,
+    min_weight: Option<&Percent>,
+) -> Option<SlowStart> {
+    let window = duration(p, "slow_start_window", window).filter(|window| !window.is_zero());
+    let min_weight = percent(p, "min_weight_percent", min_weight);
+    let mut config = SlowStart::new(window?);
+    if let Some(aggression) = aggression.map(|aggression| aggression.default_value)
+        && aggression > 0.0
+    {
+        config.aggression = aggression;
+    }
+    config.min_weight_percent = min_weight.unwrap_or(config.min_weight_percent);
+    Some(config)
 }
 
 fn least_request(p: &mut Problems, choice_count: Option<u32>, bias: Option<f64>) -> LbPolicy {
@@ -202,7 +255,10 @@ fn policy(p: &mut Problems, config: &Any) -> Known {
     Known::Policy(match short_name(&config.type_url) {
         "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" => {
             unpack_checked::<RoundRobin>(p, config).map(|config| {
-                Chosen::from(LbPolicy::RoundRobin).weighted(config.locality_lb_config.as_ref())
+                let mut chosen =
+                    Chosen::from(LbPolicy::RoundRobin).weighted(config.locality_lb_config.as_ref());
+                chosen.slow_start = typed_slow_start(p, config.slow_start_config.as_ref());
+                chosen
             })
         }
         "envoy.extensions.load_balancing_policies.random.v3.Random" => {
@@ -216,8 +272,10 @@ fn policy(p: &mut Problems, config: &Any) -> Known {
                     .active_request_bias
                     .as_ref()
                     .map(|bias| bias.default_value);
-                Chosen::from(least_request(p, config.choice_count, bias))
-                    .weighted(config.locality_lb_config.as_ref())
+                let mut chosen = Chosen::from(least_request(p, config.choice_count, bias))
+                    .weighted(config.locality_lb_config.as_ref());
+                chosen.slow_start = typed_slow_start(p, config.slow_start_config.as_ref());
+                chosen
             })
         }
         "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash" => {

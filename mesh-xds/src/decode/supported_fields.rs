@@ -356,9 +356,12 @@ const CLUSTER: &[Fields] = fields! {
     }
     "envoy.config.cluster.v3.Cluster.EdsClusterConfig" { "service_name eds_config", silent: "", warn: "" }
     "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig" {
-        "choice_count active_request_bias", silent: "", warn: "slow_start_config"
+        "choice_count active_request_bias slow_start_config", silent: "", warn: ""
     }
-    "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig" { "", silent: "", warn: "slow_start_config" }
+    "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig" { "slow_start_config", silent: "", warn: "" }
+    "envoy.config.cluster.v3.Cluster.SlowStartConfig" {
+        "slow_start_window aggression min_weight_percent", silent: "", warn: ""
+    }
     "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig" { "", silent: "", warn: "" }
     "envoy.config.cluster.v3.Cluster.CommonLbConfig" {
         "healthy_panic_threshold update_merge_window locality_weighted_lb_config consistent_hashing_lb_config",
@@ -396,11 +399,14 @@ const CLUSTER: &[Fields] = fields! {
     "envoy.config.cluster.v3.LoadBalancingPolicy" { "policies", silent: "", warn: "" }
     "envoy.config.cluster.v3.LoadBalancingPolicy.Policy" { "", silent: "typed_extension_config", warn: "" }
     "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" {
-        "locality_lb_config", silent: "", warn: "slow_start_config"
+        "locality_lb_config slow_start_config", silent: "", warn: ""
     }
     "envoy.extensions.load_balancing_policies.random.v3.Random" { "locality_lb_config", silent: "", warn: "" }
     "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest" {
-        "choice_count active_request_bias locality_lb_config", silent: "", warn: "slow_start_config"
+        "choice_count active_request_bias locality_lb_config slow_start_config", silent: "", warn: ""
+    }
+    "envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig" {
+        "slow_start_window aggression min_weight_percent", silent: "", warn: ""
     }
     "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash" {
         "hash_function minimum_ring_size maximum_ring_size use_hostname_for_hashing hash_balance_factor

@@ -21,7 +21,8 @@ impl Publisher {
     }
 
     /// Builds the next snapshot and puts it in force.
-    pub(crate) fn publish(&mut self, config: ConfigSet) {
+    pub(crate) fn publish(&mut self, mut config: ConfigSet) {
+        config.now = Some(tokio::time::Instant::now().into_std());
         let Some(plane) = self.plane.upgrade() else {
             return;
         };

@@ -16,10 +16,16 @@ pub(super) use consistent::{ConsistentHosts, WeightedHosts};
 pub(super) use edf::Edf;
 pub(super) use round_robin::Cursors;
 
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, TryLockError},
+    time::Instant,
+};
 
-use super::endpoint::Endpoint;
-use crate::{Entropy, model::LbPolicy};
+use super::{PickContext, endpoint::Endpoint, load::Balancing, priority::is_healthy};
+use crate::{
+    Entropy,
+    model::{LbPolicy, SlowStart},
+};
 
 /// How many shards pickers with state have: about the cores of a usual machine. Callers beyond share.
 pub(super) const SHARDS: usize = 8;
@@ -44,29 +50,42 @@ enum Policy {
     /// Round robin or least request over endpoints whose weights differ.
     Weighted {
         schedule: Sharded<Edf>,
-        /// Least request: the exponent of the active requests.
-        bias: Option<f64>,
+        weighing: Weighing,
     },
+}
+
+/// What an endpoint's weight in a schedule depends on besides its configuration.
+#[derive(Clone, Copy, Debug)]
+struct Weighing {
+    /// Least request: the exponent of the active requests.
+    bias: Option<f64>,
+    slow_start: Option<SlowStart>,
 }
 
 impl Hosts {
     /// `cursors`: the round-robin indices, which outlive a change of the endpoints.
     pub(super) fn new(
         endpoints: Vec<Arc<Endpoint>>,
-        policy: LbPolicy,
+        rules: &Balancing,
+        now: Option<Instant>,
         cursors: impl FnOnce() -> Arc<Cursors>,
-        seeds: &Seeds,
     ) -> Self {
-        let weighted = |bias| Policy::Weighted {
-            schedule: Sharded::new(seeds, |seed| {
-                let weight = |at| weight_at(&endpoints, at, bias);
-                Edf::with_picks(count(&endpoints), weight, seed)
-            }),
-            bias,
+        let slow_start = rules.slow_start;
+        let weighted = |bias| {
+            let weighing = Weighing { bias, slow_start };
+            Policy::Weighted {
+                schedule: Sharded::new(&rules.seeds, |seed| {
+                    let weight = |at| weighing.weight(&endpoints, at, now);
+                    Edf::with_picks(count(&endpoints), weight, seed)
+                }),
+                weighing,
+            }
         };
         let weights_differ = endpoints
             .windows(2)
-            .any(|pair| pair[0].weight() != pair[1].weight());
+            .any(|pair| pair[0].weight() != pair[1].weight())
+            || slow_start.is_some_and(|slow_start| any_new(&endpoints, slow_start, now));
+        let policy = rules.policy;
         let policy = match policy {
             // Those that hash have no use for this.
             LbPolicy::RingHash(_)
@@ -93,7 +112,7 @@ impl Hosts {
     #[inline(always)]
     pub(super) fn pick(
         &self,
-        shard: usize,
+        cx: &PickContext<'_>,
         random: Option<u64>,
         entropy: &mut dyn Entropy,
     ) -> Option<&Arc<Endpoint>> {
@@ -103,12 +122,12 @@ impl Hosts {
                 least_request::pick(&self.endpoints, *choices, entropy)
             }
             Policy::RoundRobin(cursors) => {
-                let turn = cursors.next(shard);
+                let turn = cursors.next(cx.shard);
                 self.endpoints.get(turn % self.endpoints.len())
             }
             Policy::Random => random::pick(&self.endpoints, random, entropy),
-            Policy::Weighted { schedule, bias } => {
-                self.pick_weighted(schedule, *bias, shard, entropy)
+            Policy::Weighted { schedule, weighing } => {
+                self.pick_weighted(schedule, *weighing, cx, entropy)
             }
         }
     }
@@ -117,27 +136,45 @@ impl Hosts {
     fn pick_weighted(
         &self,
         schedule: &Sharded<Edf>,
-        bias: Option<f64>,
-        shard: usize,
+        weighing: Weighing,
+        cx: &PickContext<'_>,
         entropy: &mut dyn Entropy,
     ) -> Option<&Arc<Endpoint>> {
-        let weight = |at| weight_at(&self.endpoints, at, bias);
-        match schedule.with(shard, |edf| edf.pick(weight)) {
+        let weight = |at| weighing.weight(&self.endpoints, at, cx.now);
+        match schedule.with(cx.shard, |edf| edf.pick(weight)) {
             Some(picked) => self.endpoints.get(picked? as usize),
             None => random::pick(&self.endpoints, None, entropy),
         }
     }
 }
 
-/// The weight that the schedule sees; least request divides by the requests in flight.
-fn weight_at(endpoints: &[Arc<Endpoint>], at: u32, bias: Option<f64>) -> f64 {
-    endpoints.get(at as usize).map_or(0.0, |endpoint| {
+impl Weighing {
+    /// The weight that the schedule sees: least request divides by the requests in flight, slow start lowers that of a
+    /// new endpoint.
+    fn weight(&self, endpoints: &[Arc<Endpoint>], at: u32, now: Option<Instant>) -> f64 {
+        let Some(endpoint) = endpoints.get(at as usize) else {
+            return 0.0;
+        };
         let weight = f64::from(endpoint.weight().max(1));
-        match bias {
+        let weight = match self.bias {
             None => weight,
             Some(bias) => least_request::weight(weight, endpoint.active_requests(), bias),
+        };
+        match (self.slow_start, now, endpoint.live().healthy_since()) {
+            (Some(slow_start), Some(now), Some(since)) if is_healthy(endpoint) => {
+                weight * slow_start.factor(now.saturating_duration_since(since))
+            }
+            _ => weight,
         }
-    })
+    }
+}
+
+/// Whether the weight of any endpoint still grows.
+fn any_new(endpoints: &[Arc<Endpoint>], slow_start: SlowStart, now: Option<Instant>) -> bool {
+    let Some(now) = now else { return false };
+    let since = |endpoint: &Arc<Endpoint>| endpoint.live().healthy_since();
+    let mut healthy = endpoints.iter().filter_map(since);
+    healthy.any(|since| now.saturating_duration_since(since) <= slow_start.window)
 }
 
 /// The length as the schedule counts; what is beyond four billion endpoints is not picked.

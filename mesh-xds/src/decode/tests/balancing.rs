@@ -50,6 +50,29 @@ fn consistent_hashing_in_both_forms() {
 }
 
 #[test]
+fn slow_start_in_both_forms() {
+    let fields = "slow_start_config: {slow_start_window: 9s, aggression: {default_value: 2}, min_weight_percent: {value: 5}}";
+    let legacy = cluster(&format!("{{name: a, round_robin_lb_config: {{{fields}}}}}"));
+    let typed = cluster(&format!(
+        "{{name: a, load_balancing_policy: {{policies: [{{typed_extension_config: {{name: x, typed_config: \
+         {{'@type': type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest, \
+         {fields}}}}}}}]}}}}"
+    ));
+    for cluster in [legacy, typed] {
+        let slow_start = cluster.slow_start.unwrap();
+        assert_eq!(slow_start.window.as_secs(), 9);
+        assert_eq!(
+            (slow_start.aggression, slow_start.min_weight_percent),
+            (2.0, 5.0)
+        );
+    }
+    let none = cluster(
+        "{name: a, lb_policy: LEAST_REQUEST, least_request_lb_config: {slow_start_config: {}}}",
+    );
+    assert_eq!(none.slow_start, None);
+}
+
+#[test]
 fn hash_policies() {
     let routes = routes(
         "

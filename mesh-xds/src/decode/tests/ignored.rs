@@ -98,7 +98,6 @@ fn clusters() {
 name: a
 upstream_bind_config: {source_address: {address: 127.0.0.6, port_value: 0}}
 upstream_connection_options: {tcp_keepalive: {keepalive_time: 300}}
-round_robin_lb_config: {slow_start_config: {slow_start_window: 1s}}
 outlier_detection: {enforcing_failure_percentage: 5}
 filters:
 - name: istio.metadata_exchange
@@ -112,7 +111,6 @@ filters:
             "filters[0]: Istio's metadata exchange is not supported yet; ignored",
             "outlier_detection.enforcing_failure_percentage: ejection by failure percentage is not supported yet; ignored",
             "outlier_detection.enforcing_success_rate: ejection by success rate is not supported yet; ignored (set it to 0 to say so)",
-            "round_robin_lb_config.slow_start_config: not supported yet; ignored",
             "upstream_bind_config: not supported yet; ignored",
             "upstream_connection_options: not supported yet; ignored",
         ]
