@@ -48,6 +48,7 @@ flags! {
     DnsResolutionFailed "DF" "DNS did not resolve.",
     DropOverload "DO" "Dropped by the endpoint policy.",
     DownstreamRemoteReset "DR" "The caller reset the stream.",
+    UnconditionalDropOverload "UDO" "Dropped by the endpoint policy, which drops everything.",
 }
 
 /// The flags of one request, in the order in which they were set, without repeats. `Copy`, one word.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{endpoint::Endpoint, labels::Labels};
-use crate::model::{ClusterLoadAssignment, EndpointConfig, Locality};
+use crate::model::{ClusterLoadAssignment, EndpointConfig, Fraction, Locality};
 
 /// `policy.overprovisioning_factor` where the assignment has none.
 const DEFAULT_OVERPROVISIONING: u32 = 140;
@@ -18,6 +18,7 @@ pub(super) struct EndpointSet {
     endpoints: Vec<Arc<Endpoint>>,
     priorities: Vec<Priority>,
     overprovisioning: u32,
+    pub(super) drop_overload: Option<Fraction>,
 }
 
 /// The endpoints of one priority.
@@ -44,6 +45,7 @@ impl EndpointSet {
             endpoints: Vec::new(),
             priorities: Vec::new(),
             overprovisioning: DEFAULT_OVERPROVISIONING,
+            drop_overload: None,
         }
     }
 
@@ -93,6 +95,7 @@ impl EndpointSet {
             overprovisioning: assignment
                 .overprovisioning_factor
                 .unwrap_or(DEFAULT_OVERPROVISIONING),
+            drop_overload: assignment.drop_overload,
         }
     }
 

@@ -4,6 +4,7 @@
 //! detector, and the load state that pickers read, which is rebuilt and swapped when health changes.
 
 mod breaker;
+mod drop_overload;
 mod endpoint;
 mod endpoint_set;
 mod hashed;

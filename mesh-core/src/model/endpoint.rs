@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use super::Fraction;
+
 /// `ClusterLoadAssignment`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -10,6 +12,8 @@ pub struct ClusterLoadAssignment {
     pub cluster_name: Arc<str>,
     /// `endpoints`, by priority then in order.
     pub localities: Vec<LocalityEndpoints>,
+    /// `policy.drop_overloads[0].drop_percentage`: these requests are answered 503 before an endpoint is picked.
+    pub drop_overload: Option<Fraction>,
     /// `policy.overprovisioning_factor`; default 140.
     pub overprovisioning_factor: Option<u32>,
 }

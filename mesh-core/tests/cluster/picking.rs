@@ -288,3 +288,52 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_assignments_policy_drops_its_part() {
+    let dropping = |numerator| {
+        let mut policy = ClusterLoadAssignment::clone(&flat([endpoint(1)]));
+        policy.drop_overload = Some(Fraction {
+            numerator,
+            denominator: 100,
+        });
+        build(&plain(), Arc::new(policy))
+    };
+    let mut rng = Rng(1);
+    let some = dropping(30);
+    let replies: Vec<_> = (0..10_000)
+        .filter_map(|_| some.drops(false, &mut rng))
+        .collect();
+    assert!((2_700..3_300).contains(&replies.len()), "{}", replies.len());
+    let text = |reply: &mesh_core::local_reply::LocalReply| {
+        let [(name, value)] = reply.headers.as_slice() else {
+            panic!("{reply:?}")
+        };
+        format!(
+            "{} {:?} {} {name}: {value:?}",
+            reply.status, reply.body, reply.details
+        )
+    };
+    assert_eq!(
+        text(&replies[0]),
+        "503 Service Unavailable b\"drop overload\" drop_overload x-envoy-drop-overload: \"true\""
+    );
+    let all = dropping(100).drops(false, &mut rng).unwrap();
+    assert_eq!(
+        text(&all),
+        "503 Service Unavailable b\"unconditional drop overload\" unconditional_drop_overload \
+         x-envoy-unconditional-drop-overload: \"true\""
+    );
+    assert!(
+        dropping(100)
+            .drops(true, &mut rng)
+            .unwrap()
+            .headers
+            .is_empty()
+    );
+    assert!(
+        build(&plain(), flat([endpoint(1)]))
+            .drops(false, &mut rng)
+            .is_none()
+    );
+}

@@ -19,6 +19,7 @@ use mesh_core::{
 use super::{Step, head::no_route};
 use crate::{
     clock::Moment,
+    entropy::ThreadEntropy,
     head_copy::HeadCopy,
     numbers::number,
     stream::{Kept, Position, Retry, Stream},
@@ -119,7 +120,12 @@ impl Stream {
                     forward.cluster_not_found_response_code,
                 )));
             };
+            let dropped = cluster.drops(chain.manager().suppress_envoy_headers, &mut ThreadEntropy);
             self.seen.cluster = Some(Arc::clone(cluster));
+            if let Some(reply) = dropped {
+                self.keep(parts, chain, at);
+                return Err(reply);
+            }
         }
         let policy = route.retry_policy();
         let manager = chain.manager();

@@ -1,16 +1,18 @@
 //! `ClusterLoadAssignment`.
 
 use mesh_core::model::{
-    ClusterLoadAssignment, EndpointConfig, EndpointHealth, Locality, LocalityEndpoints,
+    ClusterLoadAssignment, EndpointConfig, EndpointHealth, Fraction, Locality, LocalityEndpoints,
 };
 use mesh_proto::envoy::config::{
     core::v3::HealthStatus,
-    endpoint::v3::{self as proto, lb_endpoint::HostIdentifier},
+    endpoint::v3::{
+        self as proto, cluster_load_assignment::policy::DropOverload, lb_endpoint::HostIdentifier,
+    },
 };
 
 use super::{
     metadata,
-    scalar::{enumeration, socket_address},
+    scalar::{enumeration, fraction, socket_address},
 };
 use crate::problems::Problems;
 
@@ -41,7 +43,33 @@ pub(super) fn load_assignment(
             p.error_at("overprovisioning_factor", "must be greater than 0")
         });
     }
+    assignment.drop_overload = value
+        .policy
+        .as_ref()
+        .and_then(|policy| p.field("policy", |p| drop_overload(p, &policy.drop_overloads)));
     Some(assignment)
+}
+
+/// Envoy supports one category.
+fn drop_overload(p: &mut Problems, list: &[DropOverload]) -> Option<Fraction> {
+    if list.len() > 1 {
+        let count = list.len();
+        p.error_at(
+            "drop_overloads",
+            format!(
+                "Cluster drop_overloads config has {count} categories. Envoy only support one."
+            ),
+        );
+        return None;
+    }
+    let found = p.each("drop_overloads", list, |p, drop| {
+        p.require_text("category", &drop.category);
+        match &drop.drop_percentage {
+            Some(percentage) => p.field("drop_percentage", |p| fraction(p, percentage)),
+            None => Some(Fraction::NEVER),
+        }
+    });
+    found.first().copied().filter(|drop| drop.numerator > 0)
 }
 
 fn locality(p: &mut Problems, value: &proto::LocalityLbEndpoints) -> Option<LocalityEndpoints> {

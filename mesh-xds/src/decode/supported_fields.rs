@@ -447,7 +447,10 @@ const CLUSTER: &[Fields] = fields! {
 const ENDPOINTS: &[Fields] = fields! {
     "envoy.config.endpoint.v3.ClusterLoadAssignment" { "cluster_name endpoints policy", silent: "", warn: "" }
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy" {
-        "overprovisioning_factor", silent: "", warn: "endpoint_stale_after"
+        "drop_overloads overprovisioning_factor", silent: "", warn: "endpoint_stale_after"
+    }
+    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload" {
+        "category drop_percentage", silent: "", warn: ""
     }
     "envoy.config.endpoint.v3.LocalityLbEndpoints" {
         "locality lb_endpoints load_balancing_weight priority", silent: "metadata proximity", warn: ""

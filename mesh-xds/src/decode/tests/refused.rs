@@ -45,8 +45,9 @@ endpoints: [{lb_endpoints: [{load_balancing_weight: 0, endpoint: {address: {sock
         ),
         (
             ENDPOINTS,
-            "{cluster_name: a, policy: {drop_overloads: [{category: x}], overprovisioning_factor: 0}}",
-            "policy.drop_overloads: not supported yet; policy.overprovisioning_factor: must be greater than 0",
+            "{cluster_name: a, policy: {drop_overloads: [{category: x}, {}], overprovisioning_factor: 0}}",
+            "policy.overprovisioning_factor: must be greater than 0; \
+             policy.drop_overloads: Cluster drop_overloads config has 2 categories. Envoy only support one.",
         ),
         (
             ENDPOINTS,
