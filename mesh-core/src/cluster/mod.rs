@@ -102,7 +102,7 @@ impl Cluster {
     /// Builds a cluster. `previous`: the same name in the snapshot before: endpoint state is carried over by address
     /// and hostname if `config` is the same value (but for its provenance), everything starts anew otherwise; an
     /// unchanged pair of inputs is not rebuilt but shared by the caller. `assignment` is that of
-    /// [`ClusterDiscovery::Eds`]; without one the cluster has no endpoint.
+    /// [`ClusterDiscovery::Eds`], or what names resolved to; without one the cluster has no endpoint.
     pub fn build(
         config: Arc<ClusterConfig>,
         assignment: Option<Arc<ClusterLoadAssignment>>,
@@ -130,7 +130,7 @@ impl Cluster {
             None => Arc::new(ClusterLive::new(&config, Arc::clone(&counters), entropy)),
         };
         let assignment = match &config.discovery {
-            ClusterDiscovery::Eds(_) => assignment,
+            ClusterDiscovery::Eds(_) | ClusterDiscovery::Dns(_) => assignment,
             ClusterDiscovery::Static(assignment) => Some(Arc::clone(assignment)),
             ClusterDiscovery::OriginalDst => None,
         };

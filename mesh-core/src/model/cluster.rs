@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ClusterLoadAssignment, HashPolicy, Maglev, Provenance, RingHash};
+use super::{ClusterLoadAssignment, DnsDiscovery, HashPolicy, Maglev, Provenance, RingHash};
 
 /// `Cluster`.
 #[derive(Clone, Debug)]
@@ -114,6 +114,8 @@ pub enum ClusterDiscovery {
     Eds(Arc<str>),
     /// `STATIC` with `load_assignment`.
     Static(Arc<ClusterLoadAssignment>),
+    /// `STRICT_DNS` and `LOGICAL_DNS`: what the names resolve to comes in [`crate::snapshot::ConfigSet::resolved`].
+    Dns(Arc<DnsDiscovery>),
     /// `ORIGINAL_DST`: the address that the connection was made to, or for calls from inside the process the
     /// authority resolved by DNS.
     OriginalDst,

@@ -5,12 +5,14 @@
 //! still be missing, which is a valid snapshot that answers `NC`.
 
 mod cluster;
+mod dns;
 mod endpoint;
 mod hash_policy;
 mod listener;
 mod route;
 
 pub use cluster::*;
+pub use dns::*;
 pub use endpoint::*;
 pub use hash_policy::*;
 pub use listener::*;

@@ -120,13 +120,14 @@ fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
     addresses
 }
 
-/// The assignment of an EDS cluster; None: it has not come, or the cluster has its endpoints from elsewhere.
+/// The assignment of an EDS or DNS cluster; None: it has not come, or the cluster has its endpoints from elsewhere.
 fn assignment_of<'c>(
     cluster: &ClusterConfig,
     config: &'c ConfigSet,
 ) -> Option<&'c Arc<ClusterLoadAssignment>> {
     match &cluster.discovery {
         ClusterDiscovery::Eds(name) => config.endpoints.get(name),
+        ClusterDiscovery::Dns(_) => config.resolved.get(&cluster.name),
         ClusterDiscovery::Static(_) | ClusterDiscovery::OriginalDst => None,
     }
 }

@@ -86,6 +86,8 @@ pub struct ConfigSet {
     pub clusters: HashMap<Arc<str>, Arc<ClusterConfig>>,
     /// Assignments by name (EDS `cluster_name`).
     pub endpoints: HashMap<Arc<str>, Arc<ClusterLoadAssignment>>,
+    /// What the names of DNS clusters resolved to, by cluster name.
+    pub resolved: HashMap<Arc<str>, Arc<ClusterLoadAssignment>>,
     /// When it was put together: slow start of endpoints that are new begins then. None: they have none.
     pub now: Option<Instant>,
 }

@@ -16,7 +16,8 @@ use mesh_proto::envoy::config::{
 };
 
 use super::{
-    any::extension_name,
+    any::{extension_name, short_name},
+    dns::{dns, dns_extension},
     endpoints::load_assignment,
     extension::without_effect,
     http_connection_manager::must_be_ads,
@@ -81,6 +82,13 @@ fn discovery(p: &mut Problems, value: &proto::Cluster) -> Option<ClusterDiscover
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(kind)) => enumeration(p, "type", *kind)?,
         Some(ClusterDiscoveryType::ClusterType(custom)) => {
+            if let Some(config) = &custom.typed_config
+                && short_name(&config.type_url) == "envoy.extensions.clusters.dns.v3.DnsCluster"
+            {
+                return p.field("cluster_type", |p| {
+                    p.field("typed_config", |p| dns_extension(p, value, config))
+                });
+            }
             p.error_at(
                 "cluster_type",
                 format!("{} is not supported yet", custom.name),
@@ -112,26 +120,6 @@ fn discovery(p: &mut Problems, value: &proto::Cluster) -> Option<ClusterDiscover
         DiscoveryType::OriginalDst => Some(ClusterDiscovery::OriginalDst),
         DiscoveryType::StrictDns | DiscoveryType::LogicalDns => dns(p, value, kind),
     }
-}
-
-/// DNS with IP addresses instead of names resolves to them: the same as `STATIC`. Names are not resolved yet.
-fn dns(p: &mut Problems, value: &proto::Cluster, kind: DiscoveryType) -> Option<ClusterDiscovery> {
-    let mut found = Problems::default();
-    let assignment = match &value.load_assignment {
-        Some(assignment) => load_assignment(&mut found, assignment),
-        None => Some(Default::default()),
-    };
-    if !found.is_ok() {
-        let kind = kind.as_str_name();
-        p.error_at(
-            "type",
-            format!(
-                "{kind} with host names is not supported yet; use EDS, or STATIC with IP addresses"
-            ),
-        );
-        return None;
-    }
-    assignment.map(|assignment| ClusterDiscovery::Static(Arc::new(assignment)))
 }
 
 /// Upstream network filters: Istio's have no effect, others would change bytes.

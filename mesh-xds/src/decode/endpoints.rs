@@ -1,10 +1,15 @@
 //! `ClusterLoadAssignment`.
 
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
 use mesh_core::model::{
     ClusterLoadAssignment, EndpointConfig, EndpointHealth, Fraction, Locality, LocalityEndpoints,
 };
 use mesh_proto::envoy::config::{
-    core::v3::HealthStatus,
+    core::v3::{Address, HealthStatus},
     endpoint::v3::{
         self as proto, cluster_load_assignment::policy::DropOverload, lb_endpoint::HostIdentifier,
     },
@@ -12,7 +17,7 @@ use mesh_proto::envoy::config::{
 
 use super::{
     metadata,
-    scalar::{enumeration, fraction, socket_address},
+    scalar::{enumeration, fraction, name_and_port, socket_address},
 };
 use crate::problems::Problems;
 
@@ -24,12 +29,42 @@ pub(super) fn load_assignment(
     p: &mut Problems,
     value: &proto::ClusterLoadAssignment,
 ) -> Option<ClusterLoadAssignment> {
+    with_addresses(p, value, &mut socket_address)
+}
+
+/// The same with names for addresses: they come apart, in the order of the endpoints, whose own addresses have only the
+/// port.
+pub(super) fn named_assignment(
+    p: &mut Problems,
+    value: &proto::ClusterLoadAssignment,
+) -> Option<(ClusterLoadAssignment, Vec<Arc<str>>)> {
+    // Localities are sorted by priority, so their names are too.
+    let mut value = value.clone();
+    value.endpoints.sort_by_key(|locality| locality.priority);
+    let mut names = Vec::new();
+    let assignment = with_addresses(p, &value, &mut |p, address| {
+        let (name, port) = name_and_port(p, address)?;
+        names.push(name.into());
+        Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+    })?;
+    Some((assignment, names))
+}
+
+type ReadAddress<'a> = &'a mut dyn FnMut(&mut Problems, &Address) -> Option<SocketAddr>;
+
+fn with_addresses(
+    p: &mut Problems,
+    value: &proto::ClusterLoadAssignment,
+    address: ReadAddress<'_>,
+) -> Option<ClusterLoadAssignment> {
     let mut assignment = ClusterLoadAssignment::default();
     assignment.cluster_name = p
         .require_text("cluster_name", &value.cluster_name)
         .unwrap_or_default()
         .into();
-    assignment.localities = p.each("endpoints", &value.endpoints, locality);
+    assignment.localities = p.each("endpoints", &value.endpoints, |p, group| {
+        locality(p, group, address)
+    });
     // by priority, and in the order given within one
     assignment
         .localities
@@ -72,7 +107,11 @@ fn drop_overload(p: &mut Problems, list: &[DropOverload]) -> Option<Fraction> {
     found.first().copied().filter(|drop| drop.numerator > 0)
 }
 
-fn locality(p: &mut Problems, value: &proto::LocalityLbEndpoints) -> Option<LocalityEndpoints> {
+fn locality(
+    p: &mut Problems,
+    value: &proto::LocalityLbEndpoints,
+    address: ReadAddress<'_>,
+) -> Option<LocalityEndpoints> {
     let mut locality = LocalityEndpoints::default();
     if let Some(place) = &value.locality {
         let mut name = Locality::default();
@@ -95,7 +134,9 @@ fn locality(p: &mut Problems, value: &proto::LocalityLbEndpoints) -> Option<Loca
         );
     }
     locality.priority = value.priority;
-    locality.endpoints = p.each("lb_endpoints", &value.lb_endpoints, endpoint);
+    locality.endpoints = p.each("lb_endpoints", &value.lb_endpoints, |p, value| {
+        endpoint(p, value, address)
+    });
     let sum: u64 = locality
         .endpoints
         .iter()
@@ -113,7 +154,11 @@ fn locality(p: &mut Problems, value: &proto::LocalityLbEndpoints) -> Option<Loca
     Some(locality)
 }
 
-fn endpoint(p: &mut Problems, value: &proto::LbEndpoint) -> Option<EndpointConfig> {
+fn endpoint(
+    p: &mut Problems,
+    value: &proto::LbEndpoint,
+    read: ReadAddress<'_>,
+) -> Option<EndpointConfig> {
     let Some(HostIdentifier::Endpoint(host)) = &value.host_identifier else {
         if value.host_identifier.is_none() {
             p.require("endpoint", None::<()>);
@@ -122,7 +167,7 @@ fn endpoint(p: &mut Problems, value: &proto::LbEndpoint) -> Option<EndpointConfi
     };
     let address = p.field("endpoint", |p| {
         let address = p.require("address", host.address.as_ref())?;
-        p.field("address", |p| socket_address(p, address))
+        p.field("address", |p| read(p, address))
     });
     if let Some(mode) = metadata::tls_mode(value.metadata.as_ref()) {
         p.field("metadata", |p| {

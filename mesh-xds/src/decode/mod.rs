@@ -6,6 +6,7 @@
 mod any;
 mod cluster;
 mod consistent_hashing;
+mod dns;
 mod endpoints;
 mod extension;
 mod filter_chain;

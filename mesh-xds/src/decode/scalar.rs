@@ -186,9 +186,7 @@ pub(crate) fn socket_address(p: &mut Problems, value: &Address) -> Option<Socket
 }
 
 fn ip_and_port(p: &mut Problems, socket: &SocketAddress) -> Option<SocketAddr> {
-    if socket.protocol != socket_address::Protocol::Tcp as i32 {
-        p.error_at("protocol", "only TCP is supported");
-    }
+    only_tcp(p, socket);
     let ip = p.field("address", |p| {
         let text = socket.address.as_str();
         p.check(
@@ -196,7 +194,32 @@ fn ip_and_port(p: &mut Problems, socket: &SocketAddress) -> Option<SocketAddr> {
                 .map_err(|_| format!("{text:?} is not an IP address")),
         )
     });
-    let port = match &socket.port_specifier {
+    let port = port(p, socket);
+    Some(SocketAddr::new(ip?, port?))
+}
+
+/// An address that is a name (or an IP address) and a port.
+pub(super) fn name_and_port<'a>(p: &mut Problems, value: &'a Address) -> Option<(&'a str, u16)> {
+    let Some(address::Address::SocketAddress(socket)) = &value.address else {
+        socket_address(p, value);
+        return None;
+    };
+    p.field("socket_address", |p| {
+        only_tcp(p, socket);
+        let name = p.require_text("address", &socket.address);
+        let port = port(p, socket);
+        Some((name?, port?))
+    })
+}
+
+fn only_tcp(p: &mut Problems, socket: &SocketAddress) {
+    if socket.protocol != socket_address::Protocol::Tcp as i32 {
+        p.error_at("protocol", "only TCP is supported");
+    }
+}
+
+fn port(p: &mut Problems, socket: &SocketAddress) -> Option<u16> {
+    match &socket.port_specifier {
         Some(socket_address::PortSpecifier::PortValue(port)) => p.field("port_value", |p| {
             p.check(u16::try_from(*port).map_err(|_| format!("{port} is not a port")))
         }),
@@ -208,8 +231,7 @@ fn ip_and_port(p: &mut Problems, socket: &SocketAddress) -> Option<SocketAddr> {
             p.error_at("port_value", "must be set");
             None
         }
-    };
-    Some(SocketAddr::new(ip?, port?))
+    }
 }
 
 /// `CidrRange`.

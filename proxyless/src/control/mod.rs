@@ -1,5 +1,6 @@
 //! The control thread: everything that is not a request. It may stall without a request noticing.
 
+mod dns;
 mod publisher;
 mod sweeper;
 
@@ -45,7 +46,7 @@ pub(crate) fn start(
             Some(admin::bind(address).map_err(|source| BuildError::Admin { address, source })?)
         }
     };
-    let mut publisher = Publisher::new(plane.downgrade());
+    let publisher = Publisher::new(plane.downgrade());
     publisher.publish(bootstrap.static_config());
     let (stop, stopped) = oneshot::channel::<()>();
     // Dropped with the last handle of the data plane: that ends the thread.
@@ -96,6 +97,7 @@ impl Thread {
         };
         runtime.block_on(async move {
             let (plane, ready) = (self.plane.clone(), self.ready.subscribe());
+            let resolving = dns::run(self.publisher.clone(), dns::SystemResolver);
             let (subscription, config_dump) = self.subscribe();
             let state = Admin {
                 plane: plane.clone(),
@@ -117,6 +119,7 @@ impl Thread {
                 _ = stopped => {}
                 () = serving => {}
                 () = sweeper::sweep(plane) => {}
+                () = resolving => {}
                 () = subscription => {}
             }
         });
@@ -127,16 +130,18 @@ impl Thread {
         let Self {
             bootstrap,
             embedded,
-            mut publisher,
+            publisher,
             ready,
             ..
         } = self;
         let Some(target) = bootstrap.ads().cloned() else {
-            ready.send_replace(true);
+            let answered = publisher.all_answered();
             let subscriber = Subscriber::new(&bootstrap, Instant::now());
             let dump = move |eds| dump::config_dump(&bootstrap, &subscriber, eds);
             // The sender lives on: readiness stays what it is.
             let idle = async move {
+                answered.await;
+                ready.send_replace(true);
                 std::future::pending::<()>().await;
                 drop(ready);
             };
@@ -145,7 +150,11 @@ impl Thread {
         let publish = move |config, info: UpdateInfo| {
             publisher.publish(config);
             if info.first {
-                ready.send_replace(true);
+                let (answered, ready) = (publisher.all_answered(), ready.clone());
+                tokio::spawn(async move {
+                    answered.await;
+                    ready.send_replace(true);
+                });
             }
         };
         match embedded {

@@ -122,5 +122,6 @@ fn set(
             .into_iter()
             .map(|e| (e.cluster_name.clone(), e))
             .collect(),
+        ..ConfigSet::default()
     }
 }

@@ -73,6 +73,33 @@ fn slow_start_in_both_forms() {
 }
 
 #[test]
+fn names_to_resolve() {
+    let assignment = "load_assignment: {cluster_name: a, endpoints: [\
+        {priority: 1, lb_endpoints: [{endpoint: {address: {socket_address: {address: b.test, port_value: 81}}}}]}, \
+        {lb_endpoints: [{endpoint: {hostname: h, address: {socket_address: {address: a.test, port_value: 80}}}}]}]}";
+    let legacy = cluster(&format!(
+        "{{name: a, type: STRICT_DNS, dns_refresh_rate: 9s, dns_failure_refresh_rate: {{base_interval: 1s}}, \
+         respect_dns_ttl: true, dns_lookup_family: V4_ONLY, dns_jitter: 1s, {assignment}}}"
+    ));
+    let typed = cluster(&format!(
+        "{{name: a, cluster_type: {{name: envoy.clusters.dns, typed_config: \
+         {{'@type': type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster, dns_refresh_rate: 9s, \
+         dns_failure_refresh_rate: {{base_interval: 1s}}, respect_dns_ttl: true, dns_lookup_family: V4_ONLY, \
+         dns_jitter: 1s}}}}, {assignment}}}"
+    ));
+    assert_eq!(legacy.discovery, typed.discovery);
+    let ClusterDiscovery::Dns(dns) = &legacy.discovery else {
+        panic!("{legacy:?}")
+    };
+    let names: Vec<_> = dns.names.iter().map(|name| &**name).collect();
+    assert_eq!(names, ["a.test", "b.test"], "by priority");
+    let second = std::time::Duration::from_secs(1);
+    assert_eq!(dns.failure_refresh_rate, Some((second, second * 10)));
+    assert!(dns.respect_ttl && !dns.logical && dns.jitter == second);
+    assert_eq!(dns.lookup_family, DnsLookupFamily::V4Only);
+}
+
+#[test]
 fn hash_policies() {
     let routes = routes(
         "

@@ -78,9 +78,14 @@ fn clusters() {
         ),
         (
             CLUSTER,
-            "{name: a, type: LOGICAL_DNS, load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: [{endpoint: \
-             {address: {socket_address: {address: example.com, port_value: 80}}}}]}]}}",
-            "type: LOGICAL_DNS with host names is not supported yet; use EDS, or STATIC with IP addresses",
+            "{name: a, type: LOGICAL_DNS, dns_refresh_rate: 0.001s, dns_failure_refresh_rate: {}, \
+             load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: [\
+             {endpoint: {address: {socket_address: {address: example.com, port_value: 80}}}}, \
+             {endpoint: {address: {socket_address: {address: example.com}}}}]}]}}",
+            "load_assignment.endpoints[0].lb_endpoints[1].endpoint.address.socket_address.port_value: must be set; \
+             load_assignment: LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint; \
+             dns_refresh_rate: must be greater than 0.001s; dns_failure_refresh_rate.base_interval: must be set; \
+             dns_failure_refresh_rate.base_interval: must be greater than 0.001s",
         ),
         (
             CLUSTER,
