@@ -123,7 +123,7 @@ impl Stream {
             let dropped = cluster.drops(chain.manager().suppress_envoy_headers, &mut ThreadEntropy);
             self.seen.cluster = Some(Arc::clone(cluster));
             if let Some(reply) = dropped {
-                self.keep(parts, chain, at);
+                self.keep(parts, chain, route);
                 return Err(reply);
             }
         }
