@@ -22,13 +22,7 @@ const PODS: [(&str, &str, &str, &str, u16); 4] = [
 ];
 
 /// What our data plane does not do yet, and no answer depends on.
-const IGNORED: [&str; 5] = [
-    "tracing",
-    "request_mirror_policies",
-    "upstream_bind_config",
-    "upstream_connection_options",
-    "filter_disabled",
-];
+const IGNORED: [&str; 3] = ["tracing", "request_mirror_policies", "filter_disabled"];
 
 /// What our decoder says of everything that a node gets.
 async fn problems(

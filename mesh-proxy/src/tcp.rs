@@ -45,7 +45,7 @@ pub(crate) async fn proxy(
     };
     stats.upstream_cx_total.inc();
     let in_flight = InFlight::new(Arc::clone(&endpoint));
-    let upstream = match connect(&endpoint, cluster.config().connect_timeout).await {
+    let upstream = match connect(&endpoint, cluster.config()).await {
         Ok(upstream) => upstream,
         Err(e) => {
             stats.upstream_cx_connect_fail.inc();

@@ -1,6 +1,6 @@
 //! Clusters (`envoy.config.cluster.v3`).
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{ClusterLoadAssignment, DnsDiscovery, HashPolicy, Maglev, Provenance, RingHash};
 
@@ -34,6 +34,8 @@ pub struct ClusterConfig {
     pub locality_weighted: bool,
     /// `common_lb_config.update_merge_window`; default 1 s.
     pub update_merge_window: Duration,
+    /// `upstream_bind_config` and `upstream_connection_options`: how sockets to endpoints are made.
+    pub socket: UpstreamSocket,
     /// `HttpProtocolOptions`.
     pub http: UpstreamHttpOptions,
     /// `metadata.filter_metadata["istio"].services[0]`: host, name and namespace of the service.
@@ -60,6 +62,7 @@ impl ClusterConfig {
             healthy_panic_threshold: 50.0,
             locality_weighted: false,
             update_merge_window: Duration::from_secs(1),
+            socket: UpstreamSocket::default(),
             http: UpstreamHttpOptions::default(),
             service: None,
             provenance: Provenance::default(),
@@ -84,6 +87,7 @@ impl PartialEq for ClusterConfig {
             healthy_panic_threshold,
             locality_weighted,
             update_merge_window,
+            socket,
             http,
             service,
             provenance: _,
@@ -101,6 +105,7 @@ impl PartialEq for ClusterConfig {
             && *healthy_panic_threshold == other.healthy_panic_threshold
             && *locality_weighted == other.locality_weighted
             && *update_merge_window == other.update_merge_window
+            && *socket == other.socket
             && *http == other.http
             && *service == other.service
     }
@@ -263,6 +268,28 @@ impl Default for OutlierDetection {
             always_eject_one_host: false,
         }
     }
+}
+
+/// How sockets to a cluster's endpoints are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UpstreamSocket {
+    /// `upstream_bind_config.source_address`; None: the system chooses.
+    pub source: Option<SocketAddr>,
+    /// `upstream_connection_options.tcp_keepalive`; None: off.
+    pub keepalive: Option<TcpKeepalive>,
+}
+
+/// `TcpKeepalive`; what is None is the system's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpKeepalive {
+    /// `keepalive_time`: idle for so long, a connection is probed.
+    pub time: Option<Duration>,
+    /// `keepalive_interval`: between probes.
+    pub interval: Option<Duration>,
+    /// `keepalive_probes`: so many without an answer end the connection.
+    pub probes: Option<u32>,
 }
 
 /// `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`.

@@ -166,7 +166,7 @@ async fn open(
     let stats = cluster.stats();
     let mut counted = Counted::attempt(stats);
     let config = cluster.config();
-    let connected = connect(&endpoint, config.connect_timeout).await;
+    let connected = connect(&endpoint, config).await;
     drop(endpoint);
     let stream = match connected {
         Ok(stream) => stream,

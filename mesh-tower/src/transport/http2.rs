@@ -229,7 +229,7 @@ async fn open(
     let stats = cluster.stats();
     let mut counted = Counted::attempt(stats);
     let http = &cluster.config().http;
-    let made = connect(&endpoint, cluster.config().connect_timeout).await;
+    let made = connect(&endpoint, cluster.config()).await;
     drop(endpoint);
     let failed = |failure: ConnectFailure| {
         pool.connecting.store(0, Ordering::Release);

@@ -27,6 +27,7 @@ use super::{
     scalar::{duration_or, enumeration, percent, positive_duration},
     transport_socket,
     upstream_http::upstream_http,
+    upstream_socket::upstream_socket,
 };
 use crate::problems::Problems;
 
@@ -71,6 +72,7 @@ pub(super) fn cluster(p: &mut Problems, value: &proto::Cluster) -> Option<Cluste
             common_lb_config(p, common, &mut config)
         });
     }
+    config.socket = upstream_socket(p, value);
     config.http = upstream_http(p, value);
     config.service = metadata::service(value.metadata.as_ref());
     config.provenance = metadata::provenance(value.metadata.as_ref());

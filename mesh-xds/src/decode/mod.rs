@@ -30,6 +30,7 @@ pub(crate) mod supported;
 mod supported_fields;
 mod transport_socket;
 mod upstream_http;
+mod upstream_socket;
 
 #[cfg(test)]
 mod tests;

@@ -185,7 +185,7 @@ pub(crate) fn socket_address(p: &mut Problems, value: &Address) -> Option<Socket
     }
 }
 
-fn ip_and_port(p: &mut Problems, socket: &SocketAddress) -> Option<SocketAddr> {
+pub(super) fn ip_and_port(p: &mut Problems, socket: &SocketAddress) -> Option<SocketAddr> {
     only_tcp(p, socket);
     let ip = p.field("address", |p| {
         let text = socket.address.as_str();

@@ -345,11 +345,12 @@ const CLUSTER: &[Fields] = fields! {
          outlier_detection common_lb_config load_balancing_policy least_request_lb_config round_robin_lb_config
          ring_hash_lb_config maglev_lb_config dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl
          dns_lookup_family
-         original_dst_lb_config max_requests_per_connection common_http_protocol_options http2_protocol_options",
+         original_dst_lb_config max_requests_per_connection common_http_protocol_options http2_protocol_options
+         upstream_connection_options upstream_bind_config",
         silent: "metadata cluster_type load_assignment transport_socket transport_socket_matches filters
             typed_extension_protocol_options dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config
             wait_for_warm_on_init cleanup_interval ignore_health_on_host_removal http_protocol_options",
-        warn: "upstream_connection_options upstream_bind_config per_connection_buffer_limit_bytes
+        warn: "per_connection_buffer_limit_bytes
             per_connection_buffer_high_watermark_timeout close_connections_on_host_health_failure
             track_timeout_budgets track_cluster_stats lrs_server lrs_report_endpoint_metrics preconnect_policy
             connection_pool_per_downstream_connection stats_matcher upstream_http_protocol_options queuing_policies"
@@ -363,6 +364,9 @@ const CLUSTER: &[Fields] = fields! {
     "envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate" {
         "base_interval max_interval", silent: "", warn: ""
     }
+    "envoy.config.cluster.v3.UpstreamConnectionOptions" { "tcp_keepalive", silent: "", warn: "" }
+    "envoy.config.core.v3.BindConfig" { "source_address", silent: "freebind", warn: "" }
+    "envoy.config.core.v3.TcpKeepalive" { "keepalive_time keepalive_interval keepalive_probes", silent: "", warn: "" }
     "envoy.config.cluster.v3.Cluster.EdsClusterConfig" { "service_name eds_config", silent: "", warn: "" }
     "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig" {
         "choice_count active_request_bias slow_start_config", silent: "", warn: ""

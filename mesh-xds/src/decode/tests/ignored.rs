@@ -111,8 +111,6 @@ filters:
             "filters[0]: Istio's metadata exchange is not supported yet; ignored",
             "outlier_detection.enforcing_failure_percentage: ejection by failure percentage is not supported yet; ignored",
             "outlier_detection.enforcing_success_rate: ejection by success rate is not supported yet; ignored (set it to 0 to say so)",
-            "upstream_bind_config: not supported yet; ignored",
-            "upstream_connection_options: not supported yet; ignored",
         ]
     );
 }
