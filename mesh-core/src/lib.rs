@@ -9,6 +9,7 @@
 //! * [`route`]: virtual hosts, route matching, rewrites, header operations.
 //! * [`cluster`]: endpoints, load balancing, circuit breakers, outlier detection: config plus live state.
 //! * [`filter`]: HTTP filters (fault, cors, grpc_stats) and their chain.
+//! * [`metadata`]: of routes, and what filters write.
 //! * [`downstream`]: what the connection manager does to a request before the filters and to a response after them.
 //! * [`retry`], [`timeout`]: the router's policies.
 //! * [`matcher`], [`metadata`], [`regex`]: what routes and filters match by.
@@ -34,6 +35,7 @@ pub mod matcher;
 pub mod metadata;
 pub mod model;
 pub mod outcome;
+pub mod rbac;
 pub mod regex;
 pub mod retry;
 pub mod route;

@@ -10,6 +10,7 @@
 pub mod address;
 pub mod alloc;
 pub mod exchange;
+pub mod paired;
 pub mod process;
 pub mod random;
 pub mod upstream;

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, request, response};
+use http::{Request, Response, Version, request, response};
 use http_body::Body;
 use mesh_core::{local_reply::LocalReply, outcome::Outcome};
 use pin_project_lite::pin_project;
@@ -21,7 +21,7 @@ use crate::{
     limits::Expired,
     mesh_error::MeshError,
     stages::{Attempt, Decision, Slow, Step, dns_failed},
-    stream::Stream,
+    stream::{Position, Stream},
 };
 
 pin_project! {
@@ -88,18 +88,36 @@ where
                     let Some(head) = parts else {
                         return Poll::Pending;
                     };
+                    let refused = match (stream.position, &*this.replay) {
+                        (Position::Buffer(_, max), Some(replay)) => {
+                            ready!(poll_body(stream, head, replay, max, cx))
+                        }
+                        _ => None,
+                    };
                     let inner = &mut *this.inner;
                     let mut is_ready =
                         |cx: &mut Context<'_>| inner.poll_ready(cx).map_err(Into::into);
-                    match ready!(stream.poll_head(head, cx, &mut is_ready)) {
+                    let leave = match refused {
+                        Some(reply) => Leave::Reply(reply, None),
+                        None => ready!(stream.poll_head(head, cx, &mut is_ready)),
+                    };
+                    match leave {
                         Leave::Reply(reply, source) => Err((reply, source)),
+                        Leave::Buffer => {
+                            if let Some(body) = body.take() {
+                                let progress = Progress::new();
+                                stream.progress = Some(progress.clone());
+                                *this.replay = Some(Replay::new(body, usize::MAX, progress));
+                            }
+                            continue;
+                        }
                         Leave::Attempt(attempt) => {
                             let Some(parts) = parts.take() else {
                                 return Poll::Pending;
                             };
                             let body = match body.take() {
-                                Some(body) => first_body(stream, this.replay, body),
-                                None => next_body(this.replay.as_ref()),
+                                Some(body) => first_body(stream, &parts, this.replay, body),
+                                None => next_body(stream, &parts, this.replay.as_ref()),
                             };
                             let dispatch = Dispatch::new(
                                 Request::from_parts(parts, body),
@@ -203,6 +221,7 @@ where
 /// What comes of the head.
 enum Leave {
     Attempt(Attempt),
+    Buffer,
     Reply(Box<LocalReply>, Option<BoxError>),
 }
 
@@ -258,6 +277,7 @@ impl Stream {
         match self.step_head(parts, now) {
             Step::Attempt => {}
             Step::Wait => return self.poll_stuck(now, cx),
+            Step::Buffer => return Poll::Ready(Some(Leave::Buffer)),
             Step::Reply(reply) => return reply_with(reply, None),
         }
         match is_ready(cx) {
@@ -337,13 +357,14 @@ impl Stream {
 /// The body of the first attempt. Only a body that may be needed again is kept, and only a body at all has progress.
 fn first_body<B: Body>(
     stream: &mut Stream,
+    parts: &request::Parts,
     replay: &mut Option<Replay<B>>,
     body: B,
 ) -> RequestBody<B> {
     if stream.is_empty {
         return RequestBody::empty();
     }
-    let progress = Progress::new();
+    let progress = Progress::filtered(stream.body_filters(parts));
     stream.progress = Some(progress.clone());
     if stream.retry.is_none() {
         return RequestBody::once(body, progress);
@@ -352,11 +373,43 @@ fn first_body<B: Body>(
     RequestBody::replay(kept.reader())
 }
 
-fn next_body<B>(replay: Option<&Replay<B>>) -> RequestBody<B> {
-    match replay {
-        Some(replay) => RequestBody::replay(replay.reader()),
-        None => RequestBody::empty(),
+/// Reads the body that a filter waits for. Some: it is not to be had, or not in time.
+fn poll_body<B>(
+    stream: &mut Stream,
+    parts: &request::Parts,
+    replay: &Replay<B>,
+    max: u32,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Box<LocalReply>>>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    let streamed = stream.downstream_version >= Version::HTTP_2;
+    if let Poll::Ready(filled) = replay.poll_fill(max, streamed, cx) {
+        stream.limits.update(stream.progress.as_deref());
+        return Poll::Ready(stream.filled(parts, filled));
     }
+    let expired = ready!(stream.poll_expired(Moment::now(), cx));
+    Poll::Ready(Some(stream.expire(expired)))
+}
+
+/// The body of a retry, or of the first attempt where a filter has waited for it.
+fn next_body<B>(
+    stream: &mut Stream,
+    parts: &request::Parts,
+    replay: Option<&Replay<B>>,
+) -> RequestBody<B> {
+    let Some(replay) = replay else {
+        return RequestBody::empty();
+    };
+    if stream.attempts <= 1
+        && let Some(filters) = stream.body_filters(parts)
+    {
+        replay.pass(filters);
+    }
+    RequestBody::replay(replay.reader())
 }
 
 fn answer<RB>(stream: &mut Stream, reply: LocalReply, source: Option<BoxError>) -> Output<RB> {

@@ -72,8 +72,12 @@ pub(crate) struct Stream {
 pub(crate) enum Position {
     /// Before the Downstream stage.
     Downstream,
-    /// A filter holds the request.
-    Filter(u32),
+    /// A filter holds the request for a while.
+    Filter(u16),
+    /// A filter holds the request until its body is here, of so many bytes at most.
+    Buffer(u16, u32),
+    /// The body is here, so long.
+    Buffered(u16, u32),
     /// The router has decided: attempts follow.
     Attempt,
 }

@@ -378,12 +378,17 @@ fn is_referer(value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else {
         return false;
     };
-    if text.starts_with('/') {
-        return true;
+    if text.starts_with("http://") || text.starts_with("https://") {
+        let plain = |uri: Uri| uri.authority().is_some_and(|a| !a.as_str().contains('@'));
+        return !text.contains('#') && text.parse().is_ok_and(plain);
     }
-    let web = text.starts_with("http://") || text.starts_with("https://");
-    let plain = |uri: Uri| uri.authority().is_some_and(|a| !a.as_str().contains('@'));
-    web && !text.contains('#') && text.parse().is_ok_and(plain)
+    // A relative reference: its first segment holds no colon.
+    let first = text.split('/').next().unwrap_or_default();
+    let allowed = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => true,
+        other => b"!$%&'()*+,-./:;=?@_~".contains(&other),
+    };
+    !first.contains(':') && text.bytes().all(allowed)
 }
 
 /// x-forwarded-*, `via` and the headers that only internal peers may send. Returns whether the peer is internal.

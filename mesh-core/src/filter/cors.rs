@@ -13,7 +13,20 @@ use http::{
 };
 
 use super::{FilterContext, FilterVerdict, holds};
-use crate::{local_reply::LocalReply, matcher::StringMatcher, model::Fraction, stats::CorsStats};
+use crate::{
+    local_reply::LocalReply,
+    matcher::StringMatcher,
+    model::{Fraction, Route, RouteAction},
+    stats::CorsStats,
+};
+
+/// The slot's value of a stream whose origin the filter allowed.
+const ALLOWED: u64 = 1;
+
+const REQUEST_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-request-private-network");
+const ALLOW_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-allow-private-network");
 
 /// `envoy.extensions.filters.http.cors.v3.CorsPolicy`.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +46,10 @@ pub struct CorsPolicy {
     pub allow_credentials: Option<bool>,
     /// `filter_enabled`; unset: always.
     pub filter_enabled: Option<Fraction>,
+    /// `shadow_enabled`: where the policy is off, origins are counted all the same; unset: never.
+    pub shadow_enabled: Option<Fraction>,
+    /// `allow_private_network_access`; default false.
+    pub allow_private_network_access: Option<bool>,
     /// `forward_not_matching_preflights`; default true.
     pub forward_not_matching_preflights: Option<bool>,
 }
@@ -60,6 +77,9 @@ impl CorsPolicy {
                 }
             }
             policy.allow_credentials = policy.allow_credentials.or(general.allow_credentials);
+            policy.allow_private_network_access = policy
+                .allow_private_network_access
+                .or(general.allow_private_network_access);
             policy.forward_not_matching_preflights = policy
                 .forward_not_matching_preflights
                 .or(general.forward_not_matching_preflights);
@@ -74,8 +94,15 @@ pub(super) fn on_request_head(
     stats: &CorsStats,
     cx: &mut FilterContext<'_>,
     allowed_origin: &mut Option<HeaderValue>,
+    slot: &mut u64,
 ) -> FilterVerdict {
-    if !holds(policy.filter_enabled.or(Some(Fraction::ALWAYS)), cx.entropy) {
+    // Redirects and direct responses have no policy in Envoy's eyes.
+    let forwards = |route: &Route| matches!(route.action, RouteAction::Forward(_));
+    if !cx.route.is_some_and(forwards) {
+        return FilterVerdict::Continue;
+    }
+    let enabled = holds(policy.filter_enabled.or(Some(Fraction::ALWAYS)), cx.entropy);
+    if !enabled && !holds(policy.shadow_enabled, cx.entropy) {
         return FilterVerdict::Continue;
     }
     let headers = &cx.parts.headers;
@@ -87,9 +114,15 @@ pub(super) fn on_request_head(
     });
     if allowed {
         stats.origin_valid.inc();
-        *allowed_origin = Some(origin.clone());
     } else {
         stats.origin_invalid.inc();
+    }
+    if !enabled {
+        return FilterVerdict::Continue;
+    }
+    if allowed {
+        *allowed_origin = Some(origin.clone());
+        *slot = ALLOWED;
     }
     let method = headers
         .get(ACCESS_CONTROL_REQUEST_METHOD)
@@ -102,28 +135,45 @@ pub(super) fn on_request_head(
     }
 
     let mut reply = LocalReply::answer(StatusCode::OK, "", "cors_response");
-    let mut add = |name: HeaderName, value: Option<&HeaderValue>| {
+    let add = |reply: &mut LocalReply, name: HeaderName, value: Option<&HeaderValue>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             reply.headers.push((name, value.clone()));
         }
     };
     if allowed {
-        add(ACCESS_CONTROL_ALLOW_ORIGIN, Some(origin));
+        add(&mut reply, ACCESS_CONTROL_ALLOW_ORIGIN, Some(origin));
     }
     if policy.allow_credentials.unwrap_or(false) {
         let yes = HeaderValue::from_static("true");
-        add(ACCESS_CONTROL_ALLOW_CREDENTIALS, Some(&yes));
+        add(&mut reply, ACCESS_CONTROL_ALLOW_CREDENTIALS, Some(&yes));
     }
     let echo = |configured: &Option<HeaderValue>, asked: Option<&HeaderValue>| match configured {
         Some(value) if value == "*" => asked.cloned(),
         value => value.clone(),
     };
     let methods = echo(&policy.allow_methods, Some(method));
-    add(ACCESS_CONTROL_ALLOW_METHODS, methods.as_ref());
-    let asked = headers.get(ACCESS_CONTROL_REQUEST_HEADERS);
-    let allow_headers = echo(&policy.allow_headers, asked);
-    add(ACCESS_CONTROL_ALLOW_HEADERS, allow_headers.as_ref());
-    add(ACCESS_CONTROL_MAX_AGE, policy.max_age.as_ref());
+    add(&mut reply, ACCESS_CONTROL_ALLOW_METHODS, methods.as_ref());
+    // What was not asked for is echoed all the same, and empty.
+    let asked = headers.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    let asked = asked.unwrap_or(HeaderValue::from_static(""));
+    if policy.allow_headers.as_ref().is_some_and(|h| h == "*") && asked.is_empty() {
+        reply.headers.push((ACCESS_CONTROL_ALLOW_HEADERS, asked));
+    } else {
+        let allow_headers = echo(&policy.allow_headers, Some(&asked));
+        add(
+            &mut reply,
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            allow_headers.as_ref(),
+        );
+    }
+    add(&mut reply, ACCESS_CONTROL_MAX_AGE, policy.max_age.as_ref());
+    let asks = headers
+        .get(REQUEST_PRIVATE_NETWORK)
+        .is_some_and(|asks| asks == "true");
+    if asks && policy.allow_private_network_access.unwrap_or(false) {
+        let yes = HeaderValue::from_static("true");
+        add(&mut reply, ALLOW_PRIVATE_NETWORK, Some(&yes));
+    }
     FilterVerdict::Reply(Box::new(reply))
 }
 
@@ -131,9 +181,13 @@ pub(super) fn on_request_head(
 pub(super) fn on_response_head(
     policy: &CorsPolicy,
     allowed_origin: Option<&HeaderValue>,
+    slot: u64,
     headers: &mut HeaderMap,
 ) {
-    let Some(origin) = allowed_origin else { return };
+    // Several filters of a chain share the origin, not what they think of it.
+    let Some(origin) = allowed_origin.filter(|_| slot == ALLOWED) else {
+        return;
+    };
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     if policy.allow_credentials.unwrap_or(false) {
         let yes = HeaderValue::from_static("true");
@@ -151,7 +205,12 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::{Entropy, flags::ResponseFlags, head::ConnectionInfo};
+    use crate::{
+        Entropy,
+        flags::ResponseFlags,
+        head::ConnectionInfo,
+        model::{ClusterSpecifier, Forward},
+    };
 
     struct Fixed(u64);
 
@@ -196,17 +255,26 @@ mod tests {
         }
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
         let mut origin = None;
-        let mut cx = FilterContext {
-            parts: &mut parts,
-            cluster: None,
-            connection: &ConnectionInfo::default(),
-            flags: &mut ResponseFlags::NONE.clone(),
-            entropy: &mut Fixed(50),
-            now: Instant::now(),
-            scratch: &mut Default::default(),
+        let connection = ConnectionInfo::default();
+        let (mut flags, mut entropy) = (ResponseFlags::NONE, Fixed(50));
+        let mut scratch = Default::default();
+        let mut cx = FilterContext::new(
+            &mut parts,
+            &connection,
+            &mut flags,
+            &mut entropy,
+            &mut scratch,
+            Instant::now(),
+        );
+        let forward = Forward::to(ClusterSpecifier::Cluster("c".into()));
+        let route = Route {
+            action: RouteAction::Forward(Box::new(forward)),
+            ..Route::default()
         };
+        cx.route = Some(&route);
         let stats = CorsStats::default();
-        let verdict = on_request_head(policy, &stats, &mut cx, &mut origin);
+        let mut slot = 0;
+        let verdict = on_request_head(policy, &stats, &mut cx, &mut origin, &mut slot);
         let lines = |headers: &mut dyn Iterator<Item = (&HeaderName, &HeaderValue)>| {
             headers
                 .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
@@ -221,7 +289,7 @@ mod tests {
             _ => None,
         };
         let mut response = HeaderMap::new();
-        on_response_head(policy, origin.as_ref(), &mut response);
+        on_response_head(policy, origin.as_ref(), slot, &mut response);
         (reply, lines(&mut response.iter()))
     }
 

@@ -246,15 +246,17 @@ mod tests {
         let mut flags = ResponseFlags::NONE;
         let mut script = Script(draws.to_vec());
         let mut slot = 0;
-        let mut cx = FilterContext {
-            parts: &mut parts,
-            cluster: Some("c"),
-            connection: &ConnectionInfo::default(),
-            flags: &mut flags,
-            entropy: &mut script,
-            now: Instant::now(),
-            scratch: &mut Default::default(),
-        };
+        let connection = ConnectionInfo::default();
+        let mut scratch = Default::default();
+        let mut cx = FilterContext::new(
+            &mut parts,
+            &connection,
+            &mut flags,
+            &mut script,
+            &mut scratch,
+            Instant::now(),
+        );
+        cx.cluster = Some("c");
         let mut verdict = on_request_head(config, stats, &mut cx, &mut slot);
         let mut delay = None;
         if let FilterVerdict::Delay(duration) = verdict {

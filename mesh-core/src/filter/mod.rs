@@ -3,27 +3,39 @@
 //! Filters are synchronous, pure and shared by all streams; what one needs to remember of a stream is one word in its
 //! slot. The chain belongs to the connection manager and runs with or without a route, over local replies too.
 
+mod body;
+mod buffer;
 mod chain;
+mod context;
 mod cors;
+mod csrf;
 mod fault;
+mod header_mutation;
+mod http_filter;
+mod rbac;
+mod route;
+mod states;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{ChainVerdict, FilterChain, FilterStates, RouteFilters};
+pub use body::RequestBodyFilters;
+pub use buffer::{BufferConfig, BufferOverride};
+pub use chain::{ChainVerdict, FilterChain, Resume};
+pub use context::{FilterContext, ResponseContext};
 pub use cors::CorsPolicy;
+pub use csrf::CsrfPolicy;
 pub use fault::{FaultAbort, FaultConfig};
-
-use std::{
-    fmt::Debug,
-    sync::Arc,
-    time::{Duration, Instant},
+pub use header_mutation::{
+    HeaderMutation, HeaderMutationConfig, HeaderMutationOverride, Mutations, QueryMutation,
 };
+pub use http_filter::{FilterVerdict, HttpFilter};
+pub use rbac::RbacConfig;
+pub use route::RouteFilters;
+pub use states::FilterStates;
 
-use http::{HeaderMap, StatusCode, request};
+use std::{fmt::Debug, sync::Arc};
 
-use crate::{
-    Entropy, flags::ResponseFlags, head::ConnectionInfo, local_reply::LocalReply, model::Fraction,
-};
+use crate::{Entropy, model::Fraction};
 
 /// `HttpFilter` of a connection manager.
 #[derive(Clone, Debug)]
@@ -54,115 +66,47 @@ impl HttpFilterConfig {
 pub enum FilterKind {
     /// `envoy.filters.http.router`, always last.
     Router,
-    /// `envoy.filters.http.fault`.
-    Fault(Arc<FaultConfig>),
+    /// `envoy.filters.http.buffer`.
+    Buffer(BufferConfig),
     /// `envoy.filters.http.cors`: its policy comes from routes and virtual hosts.
     Cors,
+    /// `envoy.filters.http.csrf`.
+    Csrf(Arc<CsrfPolicy>),
+    /// `envoy.filters.http.fault`.
+    Fault(Arc<FaultConfig>),
     /// `envoy.filters.http.grpc_stats`.
     GrpcStats,
+    /// `envoy.filters.http.header_mutation`.
+    HeaderMutation(Arc<HeaderMutationConfig>),
+    /// `envoy.filters.http.rbac`.
+    Rbac(Arc<RbacConfig>),
     /// Known, without effect on answers, headers or standard metrics; the type URL.
     Ignored(Arc<str>),
     /// The application's own.
     Custom(Arc<dyn HttpFilter>),
 }
 
-/// Per-route configuration of one filter.
+/// Per-route configuration of one filter. Any but [`Self::Disabled`] turns on a filter that the connection manager has
+/// disabled.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum FilterOverride {
+    /// Of the buffer filter.
+    Buffer(BufferOverride),
+    /// The CORS policy; what it does not say comes from more general levels.
+    Cors(Arc<CorsPolicy>),
+    /// Replaces the CSRF policy.
+    Csrf(Arc<CsrfPolicy>),
     /// Replaces the fault filter's configuration.
     Fault(Arc<FaultConfig>),
-    /// The CORS policy.
-    Cors(Arc<CorsPolicy>),
+    /// Header mutations, besides those of the filter and of other levels.
+    HeaderMutation(HeaderMutationOverride),
+    /// `RBACPerRoute`: replaces the RBAC filter's configuration; without any, nothing is enforced.
+    Rbac(Arc<RbacConfig>),
     /// `FilterConfig.disabled`.
     Disabled,
-}
-
-/// What a filter does next with a request.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum FilterVerdict {
-    /// On to the next filter.
-    Continue,
-    /// Hold the request this long, then ask [`HttpFilter::on_delay_over`].
-    Delay(Duration),
-    /// Answer here.
-    Reply(Box<LocalReply>),
-}
-
-/// What a filter sees.
-#[allow(missing_debug_implementations)]
-pub struct FilterContext<'a> {
-    /// The request's head; absolute URI.
-    pub parts: &'a mut request::Parts,
-    /// The matched route's cluster name, if it forwards.
-    pub cluster: Option<&'a str>,
-    /// The downstream connection.
-    pub connection: &'a ConnectionInfo,
-    /// The stream's flags.
-    pub flags: &'a mut ResponseFlags,
-    /// Chance.
-    pub entropy: &'a mut dyn Entropy,
-    /// Now.
-    pub now: Instant,
-    /// Scratch memory for matching.
-    pub scratch: &'a mut crate::regex::Scratch,
-}
-
-/// An HTTP filter. All hooks have a default that does nothing.
-pub trait HttpFilter: Debug + Send + Sync {
-    /// The request's head came. `config`: the route's own configuration, if it has one.
-    fn on_request_head(
-        &self,
-        cx: &mut FilterContext<'_>,
-        config: Option<&FilterOverride>,
-        slot: &mut u64,
-    ) -> FilterVerdict {
-        let _ = (cx, config, slot);
-        FilterVerdict::Continue
-    }
-
-    /// The delay asked for is over.
-    fn on_delay_over(
-        &self,
-        cx: &mut FilterContext<'_>,
-        config: Option<&FilterOverride>,
-        slot: &mut u64,
-    ) -> FilterVerdict {
-        let _ = (cx, config, slot);
-        FilterVerdict::Continue
-    }
-
-    /// The response's head, from upstream or local, on its way down.
-    fn on_response_head(
-        &self,
-        status: StatusCode,
-        headers: &mut HeaderMap,
-        config: Option<&FilterOverride>,
-        slot: &mut u64,
-    ) {
-        let _ = (status, headers, config, slot);
-    }
-
-    /// Whether [`Self::on_data`] is called at all; false spares every chunk of every body the call.
-    fn wants_data(&self) -> bool {
-        false
-    }
-
-    /// A chunk of the request's or the response's body passed.
-    fn on_data(&self, data: &[u8], response: bool, slot: &mut u64) {
-        let _ = (data, response, slot);
-    }
-
-    /// The response's trailers.
-    fn on_response_trailers(&self, trailers: &mut HeaderMap, slot: &mut u64) {
-        let _ = (trailers, slot);
-    }
-
-    /// The stream is over, however it ended; called exactly once.
-    fn on_complete(&self, slot: &mut u64) {
-        let _ = slot;
-    }
+    /// `FilterConfig` with an empty configuration, or an optional one that is not known: on, as the filter says.
+    Enabled,
 }
 
 /// Whether a request falls into a fraction. Draws only where the answer is open; unset: never.

@@ -85,15 +85,16 @@ fn with_context(
 ) -> (ChainVerdict, ResponseFlags) {
     let (mut parts, ()) = Request::get("http://a/").body(()).unwrap().into_parts();
     let mut flags = ResponseFlags::NONE;
-    let verdict = f(&mut FilterContext {
-        parts: &mut parts,
-        cluster: None,
-        connection: &ConnectionInfo::default(),
-        flags: &mut flags,
-        entropy: &mut NoChance,
-        now: Instant::now(),
-        scratch: &mut Default::default(),
-    });
+    let connection = ConnectionInfo::default();
+    let mut scratch = Default::default();
+    let verdict = f(&mut FilterContext::new(
+        &mut parts,
+        &connection,
+        &mut flags,
+        &mut NoChance,
+        &mut scratch,
+        Instant::now(),
+    ));
     (verdict, flags)
 }
 
@@ -120,7 +121,9 @@ fn requests_run_in_order_responses_in_reverse_also_after_a_reply() {
     let mut states = FilterStates::default();
     let (verdict, _) = run(&chain, &mut states, None);
     assert!(matches!(verdict, ChainVerdict::Reply(_)));
-    chain.on_response_head(&mut states, None, StatusCode::OK, &mut HeaderMap::new());
+    let mut headers = HeaderMap::new();
+    let mut cx = ResponseContext::new(StatusCode::OK, &mut headers, Instant::now());
+    chain.on_response_head(&mut states, None, &mut cx);
     chain.on_complete(&mut states);
     let expected = [
         "a request",
@@ -236,7 +239,8 @@ fn after_a_delay_the_chain_goes_on_behind_the_filter() {
     assert_eq!(duration, Duration::from_secs(2));
     assert_eq!(flags.to_string(), "DI");
     assert!(log.lock().unwrap().is_empty());
-    let (verdict, _) = with_context(|cx| chain.on_delay_over(at, &mut states, None, cx));
+    let (verdict, _) =
+        with_context(|cx| chain.resume(Resume::DelayOver(at), &mut states, None, cx));
     assert!(matches!(verdict, ChainVerdict::Continue));
     assert_eq!(*log.lock().unwrap(), ["a request"]);
 }

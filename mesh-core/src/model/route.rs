@@ -10,7 +10,7 @@ use crate::{
     filter::FilterOverride,
     head::RequestHead,
     matcher::{HeaderMatcher, MatchedHeader, QueryParameterMatcher},
-    metadata::MetadataMatcher,
+    metadata::{DynamicMetadata, MetadataMatcher},
     regex::{Regex, Scratch},
 };
 
@@ -120,6 +120,8 @@ pub struct Route {
     pub decorator: Option<HeaderValue>,
     /// `stat_prefix`; may be empty.
     pub stat_prefix: Arc<str>,
+    /// `metadata`.
+    pub metadata: DynamicMetadata,
     /// Where it came from.
     pub provenance: Provenance,
 }

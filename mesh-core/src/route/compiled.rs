@@ -52,6 +52,16 @@ impl CompiledRoute {
         if let Some(PathRewrite::Regex { pattern, .. }) = path_rewrite(route) {
             pattern.prepare_replace();
         }
+        let merged = merge(filters, &Vec::new(), route, host, config);
+        let weighted_filters: Box<[_]> = if weighted.iter().any(|e| !e.filter_overrides.is_empty())
+        {
+            weighted
+                .iter()
+                .map(|entry| merge(filters, &entry.filter_overrides, route, host, config))
+                .collect()
+        } else {
+            Box::default()
+        };
         Self {
             retry_policy: forward
                 .and_then(|f| f.retry_policy.as_ref())
@@ -59,21 +69,16 @@ impl CompiledRoute {
                 .cloned(),
             selection: forward
                 .map(|f| Selection::new(&f.cluster, f.weighted_header.as_ref(), slots)),
-            filters: merge(filters, &Vec::new(), route, host, config),
-            weighted_filters: if weighted.iter().any(|e| !e.filter_overrides.is_empty()) {
-                weighted
-                    .iter()
-                    .map(|entry| merge(filters, &entry.filter_overrides, route, host, config))
-                    .collect()
-            } else {
-                Box::default()
-            },
             response_reads_request: weighted
                 .iter()
                 .map(|entry| &entry.headers)
                 .chain(operations)
                 .flat_map(|operations| &operations.response.add)
-                .any(|addition| addition.value.reads_request()),
+                .any(|addition| addition.value.reads_request())
+                || weighted_filters
+                    .iter()
+                    .chain([&merged])
+                    .any(|merged| filters.response_reads_request(Some(merged))),
             changes_request_headers: weighted
                 .iter()
                 .map(|entry| &entry.headers)
@@ -84,6 +89,8 @@ impl CompiledRoute {
                 .map(|entry| &entry.headers)
                 .chain(operations)
                 .any(|operations| !operations.response.is_empty()),
+            filters: merged,
+            weighted_filters,
             conditional: is_conditional(&route.matcher),
             config: route.clone(),
         }

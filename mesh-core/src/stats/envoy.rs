@@ -1,5 +1,10 @@
 //! Envoy's statistics by Envoy's names: clusters, connection managers, listeners, the server.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use http::StatusCode;
 
 use super::{Counter, Gauge, Histogram, sparse::Sparse};
@@ -82,6 +87,29 @@ impl ManagerStats {
             _ => return,
         };
         counter.inc();
+    }
+}
+
+/// Counters whose names configuration chooses.
+#[derive(Debug, Default)]
+pub struct NamedCounters(Mutex<BTreeMap<Box<str>, Arc<Counter>>>);
+
+impl NamedCounters {
+    /// The counter of a name; takes a lock, so only for when configuration arrives.
+    pub fn counter(&self, name: &str) -> Arc<Counter> {
+        let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match counters.get(name) {
+            Some(counter) => Arc::clone(counter),
+            None => Arc::clone(counters.entry(name.into()).or_default()),
+        }
+    }
+}
+
+impl Group for NamedCounters {
+    fn visit(&self, visit: &mut dyn FnMut(&str, Metric<'_>)) {
+        for (name, counter) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            visit(name, Metric::Counter(counter.value()));
+        }
     }
 }
 
@@ -305,6 +333,8 @@ group! {
         responses "downstream_rq" ResponseClasses "Responses: `downstream_rq_completed`, `downstream_rq_2xx`.",
         fault "fault." FaultStats "The fault filter.",
         cors "cors." CorsStats "The CORS filter.",
+        csrf "csrf." CsrfStats "The CSRF filter.",
+        named "" NamedCounters "Filters whose names configuration chooses.",
     }
 }
 
@@ -327,6 +357,19 @@ group! {
     counters {
         origin_valid "Requests from an allowed origin.",
         origin_invalid "Requests from another origin.",
+    }
+    gauges {}
+    histograms {}
+    groups {}
+}
+
+group! {
+    /// `http.PREFIX.csrf.…`
+    CsrfStats
+    counters {
+        missing_source_origin "Requests without an origin.",
+        request_invalid "Requests from another origin.",
+        request_valid "Requests from an allowed origin.",
     }
     gauges {}
     histograms {}

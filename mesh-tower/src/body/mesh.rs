@@ -203,9 +203,9 @@ impl Tail {
             }
         } else if let Some(data) = frame.data_ref()
             && let Some(chain) = &seen.chain
-            && chain.filters().wants_data()
+            && chain.filters().wants_response_data()
         {
-            chain.filters().on_data(&mut seen.states, data, true);
+            chain.filters().on_response_data(&mut seen.states, data);
         }
     }
 

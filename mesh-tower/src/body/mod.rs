@@ -8,7 +8,7 @@ mod request;
 pub(crate) use mesh::Tail;
 pub use mesh::{MeshBody, StreamGuard};
 pub(crate) use progress::Progress;
-pub(crate) use replay::Replay;
+pub(crate) use replay::{Filled, Replay};
 pub use request::{BodyError, RequestBody};
 
 use bytes::{Buf, Bytes};

@@ -3,19 +3,24 @@
 use std::{
     cell::RefCell,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Waker,
 };
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use http_body::Frame;
+use mesh_core::filter::RequestBodyFilters;
 
 use crate::clock::Moment;
 
 /// Shared by a request's body (read by the transport) and its stream (the caller's future, then the response's body).
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
+    /// What filters do to the body on its way, until its end.
+    filters: Option<Mutex<Option<RequestBodyFilters>>>,
     ended: AtomicU64,
     active: AtomicU64,
     failed: AtomicBool,
@@ -33,6 +38,29 @@ impl Progress {
     /// A new one, or one that nobody uses any more.
     pub(crate) fn new() -> Arc<Self> {
         POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    /// The same for a body that filters see.
+    pub(crate) fn filtered(filters: Option<RequestBodyFilters>) -> Arc<Self> {
+        let mut progress = Self::new();
+        if filters.is_some()
+            && let Some(own) = Arc::get_mut(&mut progress)
+        {
+            own.filters = Some(Mutex::new(filters));
+        }
+        progress
+    }
+
+    /// A frame leaves for the first attempt.
+    pub(crate) fn pass(&self, frame: &mut Frame<Bytes>) {
+        let Some(filters) = &self.filters else { return };
+        let mut filters = filters.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(filters) = &mut *filters else { return };
+        if let Some(trailers) = frame.trailers_mut() {
+            filters.on_trailers(trailers);
+        } else if let Some(data) = frame.data_ref() {
+            filters.on_data(data);
+        }
     }
 
     /// Gives it back, if the other side is gone.
@@ -53,6 +81,13 @@ impl Progress {
 
     /// The body ended now.
     pub(crate) fn end(&self) {
+        if let Some(filters) = &self.filters {
+            let ended = filters
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            drop(ended);
+        }
         self.ended.store(Moment::now().nanos(), Ordering::Release);
         self.stream.wake();
     }

@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use mesh_core::filter::RequestBodyFilters;
 
 use super::{BodyError, Progress, to_bytes};
 use crate::error::BoxError;
@@ -30,6 +31,8 @@ struct Shared<B> {
     trailers: Option<HeaderMap>,
     /// How many bytes were read.
     read: usize,
+    /// How many of them came with the end of the stream, if that can be.
+    passing: usize,
     cap: usize,
     can_replay: bool,
     /// The attempt in force; readers of earlier ones get an error.
@@ -48,6 +51,7 @@ impl<B: Body> Replay<B> {
                 frames: Vec::new(),
                 trailers: None,
                 read: 0,
+                passing: 0,
                 cap,
                 can_replay: true,
                 attempt: 0,
@@ -89,6 +93,70 @@ impl<B> Replay<B> {
 impl<B> fmt::Debug for Replay<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replay").finish_non_exhaustive()
+    }
+}
+
+/// What came of reading a body to its end.
+#[derive(Debug)]
+pub(crate) enum Filled {
+    /// It has so many bytes.
+    Whole(u64),
+    /// It is too long. Whether it was read to its end.
+    TooLong(bool),
+    /// The caller's body failed.
+    Failed,
+}
+
+impl<B> Replay<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    /// Reads the body to its end before any attempt does, no more than so many bytes. `streamed`: its end comes with its
+    /// last frame, as in HTTP/2; that frame may then be of any length, since Envoy does not hold it either.
+    pub(crate) fn poll_fill(
+        &self,
+        max: usize,
+        streamed: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Filled> {
+        let mut shared = lock(&self.shared);
+        let mut at = shared.frames.len();
+        while shared.body.is_some() {
+            let frame = ready!(shared.poll_source(&mut at, cx));
+            if let Some(Err(_)) = frame {
+                return Poll::Ready(Filled::Failed);
+            }
+            let data = frame.and_then(|frame| frame.ok()?.into_data().ok());
+            if streamed && shared.body.is_none() {
+                shared.passing = data.map_or(0, |data| data.len());
+            }
+            if shared.read - shared.passing > max {
+                return Poll::Ready(Filled::TooLong(false));
+            }
+        }
+        // An earlier filter may have kept more.
+        if shared.read - shared.passing > max {
+            return Poll::Ready(Filled::TooLong(true));
+        }
+        shared.size = match shared.trailers {
+            None => SizeHint::with_exact(shared.read as u64),
+            Some(_) => SizeHint::new(),
+        };
+        Poll::Ready(Filled::Whole(shared.read as u64))
+    }
+}
+
+impl<B> Replay<B> {
+    /// Lets filters see a body that was read before they could.
+    pub(crate) fn pass(&self, mut filters: RequestBodyFilters) {
+        let mut shared = lock(&self.shared);
+        for frame in &shared.frames {
+            filters.on_data(frame);
+        }
+        if let Some(trailers) = &mut shared.trailers {
+            filters.on_trailers(trailers);
+        }
     }
 }
 
@@ -165,10 +233,11 @@ where
         }
         let frame = ready!(body.as_mut().poll_frame(cx));
         let ended = frame.is_none() || body.is_end_stream();
-        let frame = frame.map(|f| f.map(to_bytes).map_err(|e| BodyError(e.into())));
-        match &frame {
+        let mut frame = frame.map(|f| f.map(to_bytes).map_err(|e| BodyError(e.into())));
+        match &mut frame {
             Some(Ok(frame)) => {
                 self.progress.touch();
+                self.progress.pass(frame);
                 if let Some(data) = frame.data_ref() {
                     self.keep(data, at);
                 } else if let Some(trailers) = frame.trailers_ref() {

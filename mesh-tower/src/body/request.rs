@@ -76,9 +76,13 @@ where
                 progress,
                 ended,
             } => {
-                let frame = ready!(body.as_mut().poll_frame(cx));
-                match &frame {
-                    Some(Ok(_)) => progress.touch(),
+                let mut frame = ready!(body.as_mut().poll_frame(cx))
+                    .map(|f| f.map(to_bytes).map_err(|e| BodyError(e.into())));
+                match &mut frame {
+                    Some(Ok(frame)) => {
+                        progress.touch();
+                        progress.pass(frame);
+                    }
                     Some(Err(_)) => progress.fail(),
                     None => {}
                 }
@@ -86,7 +90,7 @@ where
                     *ended = true;
                     progress.end();
                 }
-                Poll::Ready(frame.map(|f| f.map(to_bytes).map_err(|e| BodyError(e.into()))))
+                Poll::Ready(frame)
             }
             KindProj::Replay { reader } => reader.poll_frame(cx),
         }

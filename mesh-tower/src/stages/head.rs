@@ -1,14 +1,15 @@
 //! From the first byte to the router: Downstream stage, route, filters.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use http::{StatusCode, request};
 use mesh_core::{
     downstream,
-    filter::{ChainVerdict, FilterContext},
+    filter::{ChainVerdict, FilterChain, FilterContext, RequestBodyFilters, Resume},
     flags::ResponseFlag,
     grpc::is_grpc_content_type,
     head::{Names, RequestHead, StreamView},
+    listener::HttpChain,
     local_reply::LocalReply,
     model::TrafficDirection,
     route::Found,
@@ -16,6 +17,7 @@ use mesh_core::{
 
 use super::{Step, Target, response::DECORATOR_OPERATION, with_scratch};
 use crate::{
+    body::Filled,
     clock::Moment,
     entropy::ThreadEntropy,
     stream::{Position, Stream},
@@ -30,7 +32,11 @@ impl Stream {
                 Ok(false) => self.attempt_without_policy(now),
                 Err(reply) => Step::Reply(reply),
             },
-            Position::Filter(at) => self.filter(parts, now, Some(at as usize)),
+            Position::Filter(at) => self.filter(parts, now, Resume::DelayOver(at.into())),
+            Position::Buffer(..) => Step::Wait,
+            Position::Buffered(at, length) => {
+                self.filter(parts, now, Resume::Buffered(at.into(), length.into()))
+            }
             Position::Attempt => Step::Attempt,
         }
     }
@@ -99,6 +105,15 @@ impl Stream {
     }
 
     fn find_route_and_filter(&mut self, parts: &mut request::Parts, now: Moment) -> Step {
+        if let Err(reply) = self.find_route(parts) {
+            return Step::Reply(reply);
+        }
+        self.decorate(parts);
+        self.filter(parts, now, Resume::Start)
+    }
+
+    /// Err: the connection manager answers before any filter, as Envoy's does.
+    fn find_route(&mut self, parts: &request::Parts) -> Result<(), Box<LocalReply>> {
         if let Some(table) = self.table() {
             let view = self.view(parts);
             let found = with_scratch(|scratch| table.find(&view, scratch));
@@ -112,17 +127,15 @@ impl Stream {
                         .and_then(|compiled| compiled.select_cluster(&view, &by_name));
                     route = Some(at);
                 }
-                // The connection manager answers before any filter, as Envoy's does.
                 Found::RedirectToHttps => {
-                    return Step::Reply(Box::new(mesh_core::route::https_redirect(&view)));
+                    return Err(Box::new(mesh_core::route::https_redirect(&view)));
                 }
                 _ => {}
             }
             self.route = route;
             self.selected = selected;
-            self.decorate(parts);
         }
-        self.filter(parts, now, None)
+        Ok(())
     }
 
     /// Tells the next hop what the route calls the operation (`Decorator.propagate`, Envoy `traceRequest`): outbound in
@@ -148,52 +161,122 @@ impl Stream {
     }
 
     /// Runs the filters from the start or on from the one that held the request.
-    fn filter(&mut self, parts: &mut request::Parts, now: Moment, from: Option<usize>) -> Step {
+    fn filter(&mut self, parts: &mut request::Parts, now: Moment, mut from: Resume) -> Step {
         let chain = match &self.seen.chain {
             Some(chain) if !chain.filters().is_empty() => Arc::clone(chain),
             _ => return self.decide_route(parts, now),
         };
-        let route = self
-            .route
-            .and_then(|at| chain.routes()?.route(at))
-            .map(|compiled| compiled.filters_for(self.selected.as_ref()));
+        loop {
+            let verdict = self.run_filters(parts, now, &chain, from);
+            return match verdict {
+                ChainVerdict::Continue => {
+                    // A filter may have asked.
+                    self.asks = RequestHead::of(parts).has_envoy_headers();
+                    self.decide_route(parts, now)
+                }
+                ChainVerdict::Delay { at, duration } => {
+                    self.position = Position::Filter(position(at));
+                    self.until = Some(now.after(duration));
+                    Step::Wait
+                }
+                ChainVerdict::Buffer { at, max } => {
+                    let max = u32::try_from(max).unwrap_or(u32::MAX);
+                    self.position = Position::Buffer(position(at), max);
+                    Step::Buffer
+                }
+                ChainVerdict::FindRoute { at } => match self.find_route(parts) {
+                    Ok(()) => {
+                        from = Resume::RouteFound(at);
+                        continue;
+                    }
+                    Err(reply) => Step::Reply(reply),
+                },
+                ChainVerdict::Reply(reply) => {
+                    self.keep_for_filters(parts, &chain);
+                    Step::Reply(reply)
+                }
+                other => {
+                    debug_assert!(false, "unknown verdict {other:?}");
+                    Step::Reply(no_route("unknown_filter_verdict"))
+                }
+            };
+        }
+    }
+
+    fn run_filters(
+        &mut self,
+        parts: &mut request::Parts,
+        now: Moment,
+        chain: &HttpChain,
+        from: Resume,
+    ) -> ChainVerdict {
+        let compiled = self.route.and_then(|at| chain.routes()?.route(at));
+        let route = compiled.map(|compiled| compiled.filters_for(self.selected.as_ref()));
         let cluster = self
             .selected
             .and_then(|selected| self.snapshot.cluster(selected.cluster))
             .map(|cluster| &*cluster.config().name);
-        let verdict = with_scratch(|scratch| {
-            let mut cx = FilterContext {
-                parts,
-                cluster,
-                connection: self.connection.info(),
-                flags: &mut self.seen.flags,
-                entropy: &mut ThreadEntropy,
-                now: now.instant(),
-                scratch,
-            };
-            let filters = chain.filters();
-            match from {
-                None => filters.on_request_head(&mut self.seen.states, route, &mut cx),
-                Some(at) => filters.on_delay_over(at, &mut self.seen.states, route, &mut cx),
+        with_scratch(|scratch| {
+            let connection = self.connection.info();
+            let flags = &mut self.seen.flags;
+            let entropy = &mut ThreadEntropy;
+            let mut cx =
+                FilterContext::new(parts, connection, flags, entropy, scratch, now.instant());
+            cx.wall_clock = SystemTime::now;
+            cx.manager = Some(chain.manager());
+            cx.route = compiled.map(|compiled| &**compiled.config());
+            cx.cluster = cluster;
+            cx.end_stream = self.is_empty;
+            chain
+                .filters()
+                .resume(from, &mut self.seen.states, route, &mut cx)
+        })
+    }
+
+    /// The body that a filter waited for is here, or not to be had.
+    pub(crate) fn filled(
+        &mut self,
+        parts: &request::Parts,
+        filled: Filled,
+    ) -> Option<Box<LocalReply>> {
+        match (filled, self.position) {
+            (Filled::Whole(length), Position::Buffer(at, _)) => {
+                let length = u32::try_from(length).unwrap_or(u32::MAX);
+                self.position = Position::Buffered(at, length);
+                None
             }
-        });
-        match verdict {
-            ChainVerdict::Continue => {
-                // A filter may have asked.
-                self.asks = RequestHead::of(parts).has_envoy_headers();
-                self.decide_route(parts, now)
+            (Filled::TooLong(whole), _) => {
+                if let Some(chain) = self.seen.chain.clone() {
+                    self.keep_for_filters(parts, &chain);
+                }
+                Some(Box::new(FilterChain::too_large(whole)))
             }
-            ChainVerdict::Delay { at, duration } => {
-                self.position = Position::Filter(u32::try_from(at).unwrap_or(u32::MAX));
-                self.until = Some(now.after(duration));
-                Step::Wait
-            }
-            ChainVerdict::Reply(reply) => Step::Reply(reply),
-            other => {
-                debug_assert!(false, "unknown verdict {other:?}");
-                Step::Reply(no_route("unknown_filter_verdict"))
-            }
+            // The caller's own body broke off: nobody will read this.
+            _ => Some(Box::new(LocalReply::failure(
+                StatusCode::BAD_REQUEST,
+                "",
+                Some(ResponseFlag::DownstreamConnectionTermination),
+                "downstream_remote_disconnect",
+            ))),
         }
+    }
+
+    /// What filters do to the request's body on its way; None: nothing, as a rule.
+    pub(crate) fn body_filters(&mut self, parts: &request::Parts) -> Option<RequestBodyFilters> {
+        let chain = self.seen.chain.as_ref()?;
+        if self.is_empty || chain.filters().is_empty() {
+            return None;
+        }
+        let mut states = std::mem::take(&mut self.seen.states);
+        let route = self
+            .route
+            .and_then(|at| chain.routes()?.route(at))
+            .map(|compiled| compiled.filters_for(self.selected.as_ref()));
+        let mut format = self.format_context();
+        format.head = RequestHead::of(parts);
+        let filters = chain.filters().request_body(&mut states, route, &format);
+        self.seen.states = states;
+        filters
     }
 
     /// The request as matching sees it.
@@ -205,6 +288,10 @@ impl Stream {
             metadata: None,
         }
     }
+}
+
+fn position(at: usize) -> u16 {
+    u16::try_from(at).unwrap_or(u16::MAX)
 }
 
 /// 404 NR.

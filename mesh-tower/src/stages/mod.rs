@@ -27,6 +27,8 @@ pub(crate) enum Step {
     Attempt,
     /// Poll again when the stream's wait or slow future is over.
     Wait,
+    /// Read the request's body to its end.
+    Buffer,
     /// Answer this.
     Reply(Box<LocalReply>),
 }

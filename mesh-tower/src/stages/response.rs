@@ -5,7 +5,7 @@ use http::{
     header::{CONNECTION, SET_COOKIE},
     response,
 };
-use mesh_core::{downstream, outcome::Outcome};
+use mesh_core::{downstream, filter::ResponseContext, outcome::Outcome};
 
 use super::router::ATTEMPT_COUNT;
 use crate::{
@@ -83,17 +83,10 @@ impl Stream {
         upgraded: bool,
         now: Moment,
     ) {
+        self.filter_response(status, headers, now);
         let Some(chain) = &self.seen.chain else {
             return;
         };
-        let filters = chain.filters();
-        if !filters.is_empty() {
-            let route = self
-                .route
-                .and_then(|at| chain.routes()?.route(at))
-                .map(|compiled| compiled.filters_for(self.selected.as_ref()));
-            filters.on_response_head(&mut self.seen.states, route, status, headers);
-        }
         let request_id = self.kept.as_ref().and_then(|k| k.request_id.as_ref());
         with_date(now, |date| {
             downstream::on_response(chain.manager(), status, headers, date, request_id, upgraded);
@@ -108,6 +101,29 @@ impl Stream {
         if !upgraded && self.answers_early() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+    }
+
+    /// Filters, in reverse.
+    fn filter_response(&mut self, status: StatusCode, headers: &mut HeaderMap, now: Moment) {
+        let Some(chain) = &self.seen.chain else {
+            return;
+        };
+        let filters = chain.filters();
+        if filters.is_empty() {
+            return;
+        }
+        // Formats read the whole stream: meanwhile the states are elsewhere.
+        let mut states = std::mem::take(&mut self.seen.states);
+        let mut cx = ResponseContext::new(status, headers, now.instant());
+        if filters.formats() {
+            cx.format = Some(self.format_context());
+        }
+        let route = self
+            .route
+            .and_then(|at| chain.routes()?.route(at))
+            .map(|compiled| compiled.filters_for(self.selected.as_ref()));
+        filters.on_response_head(&mut states, route, &mut cx);
+        self.seen.states = states;
     }
 
     /// Whether an HTTP/1 request is answered before it was read to its end: the rest is not waited for

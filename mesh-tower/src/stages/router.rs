@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderName, HeaderValue, StatusCode, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, request};
 use mesh_core::{
     head::RequestHead,
     listener::HttpChain,
@@ -51,10 +51,12 @@ impl Stream {
         chain.stats().rq_total.inc();
         let Some(table) = chain.routes() else {
             chain.stats().no_route.inc();
+            self.keep_for_filters(parts, &chain);
             return Step::Reply(no_route("route_configuration_not_found"));
         };
         let Some((at, route)) = self.route.and_then(|at| Some((at, table.route(at)?))) else {
             chain.stats().no_route.inc();
+            self.keep_for_filters(parts, &chain);
             return Step::Reply(no_route("route_not_found"));
         };
         self.limits.routed = Some(now);
@@ -190,15 +192,26 @@ impl Stream {
         Ok(())
     }
 
+    /// Keeps what the response's filters will read of a request that a filter answers.
+    pub(super) fn keep_for_filters(&mut self, parts: &request::Parts, chain: &HttpChain) {
+        let route = self.route.and_then(|at| chain.routes()?.route(at));
+        match route {
+            Some(route) => self.keep(parts, chain, route),
+            None => {
+                if chain.filters().response_reads_request(None) {
+                    self.kept = Some(Box::new(Kept {
+                        head: Some(head_of(parts)),
+                        request_id: None,
+                        cookies: Vec::new(),
+                    }));
+                }
+            }
+        }
+    }
+
     /// Keeps what the response's stages will read of the request; nothing with most configurations.
     fn keep(&mut self, parts: &request::Parts, chain: &HttpChain, route: &CompiledRoute) {
-        let head = route.response_reads_request().then(|| {
-            (
-                parts.method.clone(),
-                parts.uri.clone(),
-                parts.headers.clone(),
-            )
-        });
+        let head = route.response_reads_request().then(|| head_of(parts));
         let request_id = match chain.manager().always_set_request_id_in_response {
             true => parts.headers.get(REQUEST_ID).cloned(),
             false => None,
@@ -240,6 +253,14 @@ impl Stream {
     pub(super) fn forward_action(&self) -> Option<&Forward> {
         self.table()?.route(self.route?)?.forward()
     }
+}
+
+fn head_of(parts: &request::Parts) -> (Method, Uri, HeaderMap) {
+    (
+        parts.method.clone(),
+        parts.uri.clone(),
+        parts.headers.clone(),
+    )
 }
 
 /// The status of a route timeout whose request asked for an alternative response.

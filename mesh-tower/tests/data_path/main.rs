@@ -5,6 +5,7 @@ mod breakers;
 mod cancellation;
 mod context;
 mod faults;
+mod filters;
 #[cfg(feature = "tonic")]
 mod grpc;
 mod misses;

@@ -165,6 +165,14 @@ impl Attempt {
         self.answer.is_closed()
     }
 
+    /// The whole body, and its trailers.
+    pub(crate) async fn read_all(&mut self) -> (Bytes, Option<http::HeaderMap>) {
+        let body = self.dispatch.request_mut().body_mut();
+        let body = body.collect().await.expect("a body");
+        let trailers = body.trailers().cloned();
+        (body.to_bytes(), trailers)
+    }
+
     /// Reads the request's body; keeps the attempt open.
     pub(crate) async fn read(&mut self) -> Result<Bytes, BoxError> {
         let body = std::mem::replace(self.dispatch.request_mut().body_mut(), empty());

@@ -115,7 +115,7 @@ impl World {
         if matches!(self.route.action, RouteAction::NonForwarding) {
             self.route.action = RouteAction::Forward(Box::new(self.forward));
         }
-        self.host.routes = vec![Arc::new(self.route)];
+        self.host.routes.push(Arc::new(self.route));
         let mut routes = RouteConfiguration::default();
         routes.name = "9080".into();
         routes.virtual_hosts = vec![self.host];

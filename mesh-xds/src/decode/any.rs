@@ -8,7 +8,7 @@ use super::supported;
 use crate::problems::Problems;
 
 /// Steps of a field path. protobuf's own limit does not reach into the bytes of an `Any`, and the stack is finite.
-const MAX_DEPTH: usize = 100;
+pub(super) const MAX_DEPTH: usize = 100;
 
 /// The message's full name: a type URL without its host.
 pub(super) fn short_name(type_url: &str) -> &str {

@@ -62,7 +62,7 @@ fn addition(p: &mut Problems, option: &HeaderValueOption) -> Option<HeaderAdditi
     Some(addition)
 }
 
-fn append_action(p: &mut Problems, option: &HeaderValueOption) -> Option<AppendAction> {
+pub(super) fn append_action(p: &mut Problems, option: &HeaderValueOption) -> Option<AppendAction> {
     let action = enumeration::<HeaderAppendAction>(p, "append_action", option.append_action)?;
     match (option.append, action) {
         (Some(_), action) if action != HeaderAppendAction::AppendIfExistsOrAdd => {
@@ -79,7 +79,7 @@ fn append_action(p: &mut Problems, option: &HeaderValueOption) -> Option<AppendA
     }
 }
 
-fn modifiable(p: &mut Problems, name: &str) -> Option<HeaderName> {
+pub(super) fn modifiable(p: &mut Problems, name: &str) -> Option<HeaderName> {
     if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
         p.error(format!(
             "{name:?}: :-prefixed or host headers may not be modified"

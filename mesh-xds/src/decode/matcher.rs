@@ -12,7 +12,7 @@ use mesh_proto::envoy::{
         self as proto, header_matcher::HeaderMatchSpecifier as Header,
         query_parameter_matcher::QueryParameterMatchSpecifier as Query,
     },
-    r#type::matcher::v3::{self as matcher, string_matcher::MatchPattern},
+    r#type::matcher::v3::{self as matcher, path_matcher, string_matcher::MatchPattern},
 };
 
 use super::scalar::header_name;
@@ -134,6 +134,17 @@ pub(super) fn matched_header(p: &mut Problems, name: &str) -> Option<MatchedHead
             Some(rest) => header_name(p, rest).map(|_| MatchedHeader::Absent(other.into())),
             None => header_name(p, other).map(MatchedHeader::Name),
         },
+    }
+}
+
+/// `PathMatcher`.
+pub(super) fn path(p: &mut Problems, value: &matcher::PathMatcher) -> Option<StringMatcher> {
+    match &value.rule {
+        Some(path_matcher::Rule::Path(path)) => p.field("path", |p| string(p, path)),
+        None => {
+            p.error("must hold a rule");
+            None
+        }
     }
 }
 

@@ -2,12 +2,54 @@
 
 use std::sync::Arc;
 
-use mesh_core::model::{IstioService, Provenance};
+use mesh_core::{
+    metadata::{MetadataStruct, MetadataValue},
+    model::{IstioService, Provenance},
+};
 use mesh_proto::envoy::config::core::v3::Metadata;
 use prost_types::{Struct, value::Kind};
 
+use super::any::MAX_DEPTH;
+
 /// What the embedded control plane adds: `file`, `line` and `object`.
 const PROVENANCE: &str = "mesh.provenance";
+
+/// `filter_metadata`, as matchers read it.
+pub(super) fn filter_metadata(metadata: Option<&Metadata>) -> mesh_core::metadata::DynamicMetadata {
+    let mut model = mesh_core::metadata::DynamicMetadata::default();
+    for (namespace, fields) in metadata.iter().flat_map(|m| &m.filter_metadata) {
+        model.merge(namespace, struct_value(fields, 0));
+    }
+    model
+}
+
+/// Deeper values are dropped: no matcher reaches them, and the stack is finite.
+fn struct_value(fields: &Struct, depth: usize) -> MetadataStruct {
+    let known = fields.fields.iter().filter_map(|(name, value)| {
+        let value = metadata_value(value.kind.as_ref()?, depth)?;
+        Some((name.as_str().into(), value))
+    });
+    known.collect()
+}
+
+fn metadata_value(kind: &Kind, depth: usize) -> Option<MetadataValue> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    Some(match kind {
+        Kind::NullValue(_) => MetadataValue::Null,
+        Kind::NumberValue(number) => MetadataValue::Number(*number),
+        Kind::StringValue(text) => MetadataValue::String(text.as_str().into()),
+        Kind::BoolValue(value) => MetadataValue::Bool(*value),
+        Kind::StructValue(fields) => MetadataValue::Struct(struct_value(fields, depth + 1)),
+        Kind::ListValue(list) => MetadataValue::List(
+            list.values
+                .iter()
+                .filter_map(|value| metadata_value(value.kind.as_ref()?, depth + 1))
+                .collect(),
+        ),
+    })
+}
 
 /// The object that a resource was made from: as the embedded control plane writes it, else `istio.config`, a path of
 /// the Kubernetes API.

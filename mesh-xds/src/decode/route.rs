@@ -174,6 +174,7 @@ fn route(p: &mut Problems, value: &proto::Route, body_limit: u32) -> Option<Rout
         propagate.then_some(operation)
     });
     route.stat_prefix = value.stat_prefix.as_str().into();
+    route.metadata = metadata::filter_metadata(value.metadata.as_ref());
     route.provenance = metadata::provenance(value.metadata.as_ref());
     route.matcher = matcher?;
     route.action = action?;

@@ -80,7 +80,18 @@ macro_rules! fields {
     };
 }
 
-const TABLES: &[&[Fields]] = &[BOOTSTRAP, CORE, LISTENER, HTTP, ROUTE, CLUSTER, ENDPOINTS];
+mod filters;
+
+const TABLES: &[&[Fields]] = &[
+    BOOTSTRAP,
+    CORE,
+    LISTENER,
+    HTTP,
+    filters::FIELDS,
+    ROUTE,
+    CLUSTER,
+    ENDPOINTS,
+];
 
 const BOOTSTRAP: &[Fields] = fields! {
     "envoy.config.bootstrap.v3.Bootstrap" {
@@ -227,30 +238,6 @@ const HTTP: &[Fields] = fields! {
         silent: "dynamic_stats suppress_grpc_request_failure_code_stats reject_connect_request_early_data",
         warn: "start_child_span upstream_log upstream_log_options"
     }
-    "envoy.extensions.filters.http.cors.v3.Cors" { "", silent: "", warn: "" }
-    "envoy.extensions.filters.http.cors.v3.CorsPolicy" {
-        "allow_origin_string_match allow_methods allow_headers expose_headers max_age allow_credentials filter_enabled
-         forward_not_matching_preflights",
-        silent: "", warn: "shadow_enabled"
-    }
-    "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig" {
-        "", silent: "emit_filter_state stats_for_all_methods enable_upstream_stats
-            individual_method_stats_allowlist replace_dots_in_grpc_service_name", warn: ""
-    }
-    "envoy.extensions.filters.http.fault.v3.HTTPFault" {
-        "delay abort upstream_cluster headers downstream_nodes max_active_faults",
-        silent: "disable_downstream_cluster_stats",
-        warn: "delay_percent_runtime abort_percent_runtime delay_duration_runtime abort_http_status_runtime
-            max_active_faults_runtime response_rate_limit_percent_runtime abort_grpc_status_runtime filter_metadata"
-    }
-    "envoy.extensions.filters.http.fault.v3.FaultAbort" {
-        "percentage http_status grpc_status header_abort", silent: "", warn: ""
-    }
-    "envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort" { "", silent: "", warn: "" }
-    "envoy.extensions.filters.common.fault.v3.FaultDelay" {
-        "percentage fixed_delay header_delay", silent: "", warn: ""
-    }
-    "envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay" { "", silent: "", warn: "" }
 };
 
 const ROUTE: &[Fields] = fields! {

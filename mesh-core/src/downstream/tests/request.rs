@@ -196,6 +196,9 @@ fn a_referer_must_be_one_uri() {
     for (referers, kept) in [
         (&["http://a/b?c"][..], true),
         (&["/path"], true),
+        (&["a.test"], true),
+        (&["a/b:c?d"], true),
+        (&["a/b#c"], false),
         (&["javascript:x"], false),
         (&["http://user@a/"], false),
         (&["http://a/#f"], false),

@@ -429,3 +429,40 @@ fn what_envoy_accepts() {
     );
     cluster("{name: a, type: STRICT_DNS}");
 }
+
+#[test]
+fn filters_of_a_route_by_their_own_types() {
+    let route = decode(
+        ROUTES,
+        &with_route(
+            "{match: {prefix: /}, route: {cluster: a}, metadata: {filter_metadata: {m: {k: v}}}, typed_per_filter_config: {\
+             a: {'@type': type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute}, \
+             b: {'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}, \
+             c: {'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, is_optional: true, \
+                 config: {'@type': type.googleapis.com/envoy.config.core.v3.Node}}, \
+             d: {'@type': type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute, disabled: true}}}",
+        ),
+    );
+    let Ok(crate::Resource::Route(routes)) = route.resource else {
+        panic!("{route:?}")
+    };
+    let route = &routes.virtual_hosts[0].routes[0];
+    assert!(route.metadata.contains("m"));
+    let kinds: Vec<_> = route
+        .filter_overrides
+        .iter()
+        .map(|(name, config)| (&**name, config))
+        .collect();
+    assert!(
+        matches!(
+            kinds[..],
+            [
+                ("a", FilterOverride::Rbac(_)),
+                ("b", FilterOverride::Disabled),
+                ("c", FilterOverride::Enabled),
+                ("d", FilterOverride::Buffer(_)),
+            ]
+        ),
+        "{kinds:?}"
+    );
+}

@@ -38,14 +38,18 @@ fn listeners() {
 fn an_optional_filter() {
     let yaml = with_manager(
         "",
-        &filter("x", "envoy.extensions.filters.http.buffer.v3.Buffer", ""),
+        &filter(
+            "x",
+            "envoy.extensions.filters.http.health_check.v3.HealthCheck",
+            "",
+        ),
     )
     .replace("- name: x\n", "- name: x\n        is_optional: true\n");
     assert_eq!(
         warnings(LISTENER, &yaml),
         [
             "filter_chains[0].filters[0].typed_config.http_filters[0].typed_config: \
-          optional filter envoy.extensions.filters.http.buffer.v3.Buffer is not supported yet; ignored"
+          optional filter envoy.extensions.filters.http.health_check.v3.HealthCheck is not supported yet; ignored"
         ]
     );
 }

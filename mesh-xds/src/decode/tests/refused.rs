@@ -222,8 +222,8 @@ fn routes() {
         ),
         (
             ROUTES,
-            r#"{name: r, typed_per_filter_config: {envoy.filters.http.rbac: {"@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute}}}"#,
-            "typed_per_filter_config[\"envoy.filters.http.rbac\"]: filter configuration envoy.extensions.filters.http.rbac.v3.RBACPerRoute is not supported yet",
+            r#"{name: r, typed_per_filter_config: {envoy.filters.http.ext_authz: {"@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute}}}"#,
+            "typed_per_filter_config[\"envoy.filters.http.ext_authz\"]: filter configuration envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute is not supported yet",
         ),
     ]);
 }
@@ -259,7 +259,7 @@ fn listeners() {
         ),
     ]);
     for (type_name, extension) in [
-        ("filters.http.rbac.v3.RBAC", "rbac"),
+        ("filters.http.ext_authz.v3.ExtAuthz", "ext_authz"),
         ("filters.http.jwt_authn.v3.JwtAuthentication", "jwt"),
         ("filters.http.ext_authz.v3.ExtAuthz", "ext_authz"),
         (
@@ -416,4 +416,38 @@ fn what_envoy_refuses() {
              filter_chains[0].filter_chain_match.source_ports[0]: 0 is not a port",
         ),
     ]);
+}
+
+#[test]
+fn filters_that_say_nonsense() {
+    let refused = |config: &str, expected: &str| {
+        let yaml = with_route(&format!(
+            "{{match: {{prefix: /}}, route: {{cluster: a}}, typed_per_filter_config: {{f: {config}}}}}"
+        ));
+        let all = errors(ROUTES, &yaml);
+        let place = "virtual_hosts[0].routes[0].typed_per_filter_config[\"f\"]";
+        assert_eq!(all, format!("{place}{expected}"));
+    };
+    refused(
+        "{'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig}",
+        ".config: must be set",
+    );
+    refused(
+        "{'@type': type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute, buffer: {}}",
+        ".buffer.max_request_bytes: must be set",
+    );
+    refused(
+        "{'@type': type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute, \
+         mutations: {request_mutations: [{append: {header: {key: ':path', value: x}}}]}}",
+        ".mutations.request_mutations[0].append.header.key: \":path\": :-prefixed or host headers may not be modified",
+    );
+    refused(
+        "{'@type': type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute, rbac: {rules: {policies: {p: \
+         {principals: [{any: true}], permissions: [{destination_port: 70000}]}}}}}",
+        ".rbac.rules.policies[\"p\"].permissions[0].destination_port: 70000 is not a port",
+    );
+    refused(
+        "{'@type': type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute, rbac: {matcher: {}}}",
+        ".rbac.matcher: not supported yet",
+    );
 }

@@ -1,20 +1,31 @@
-//! HTTP filters of a connection manager, and their per-route configuration.
+//! HTTP filters of a connection manager, and their per-route configuration. One file per filter.
+
+mod buffer;
+mod cors;
+mod csrf;
+mod fault;
+mod header_mutation;
+mod rbac;
 
 use std::{collections::HashMap, sync::Arc};
 
-use http::StatusCode;
 use mesh_core::{
-    filter::{CorsPolicy, FaultAbort, FaultConfig, FilterKind, FilterOverride, HttpFilterConfig},
+    filter::{
+        FilterKind, FilterOverride, HeaderMutationConfig, HeaderMutationOverride, HttpFilterConfig,
+    },
     model::FilterOverrides,
 };
 use mesh_proto::envoy::{
     config::route::v3::FilterConfig,
     extensions::filters::{
-        common::fault::v3::fault_delay::FaultDelaySecifier,
         http::{
-            cors::v3 as cors,
-            fault::v3::{self as fault, fault_abort::ErrorType},
+            buffer::v3::{Buffer, BufferPerRoute},
+            cors::v3::{Cors, CorsPolicy},
+            csrf::v3::CsrfPolicy,
+            fault::v3::HttpFault,
             grpc_stats::v3 as grpc_stats,
+            header_mutation::v3::{HeaderMutation, HeaderMutationPerRoute},
+            rbac::v3::{Rbac, RbacPerRoute},
             router::v3::Router,
         },
         network::http_connection_manager::v3::{HttpFilter, http_filter::ConfigType},
@@ -25,16 +36,22 @@ use prost_types::Any;
 use super::{
     any::{extension_name, unpack_checked},
     extension::without_effect,
-    matcher,
-    scalar::{fraction, header_value, positive_duration, runtime_fraction},
 };
 use crate::problems::Problems;
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
-const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
+const BUFFER: &str = "envoy.extensions.filters.http.buffer.v3.Buffer";
+const BUFFER_PER_ROUTE: &str = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute";
 const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
 const CORS_POLICY: &str = "envoy.extensions.filters.http.cors.v3.CorsPolicy";
+const CSRF: &str = "envoy.extensions.filters.http.csrf.v3.CsrfPolicy";
+const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
 const GRPC_STATS: &str = "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig";
+const HEADER_MUTATION: &str = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
+const HEADER_MUTATION_PER_ROUTE: &str =
+    "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute";
+const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
+const RBAC_PER_ROUTE: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 
 /// What the router filter sets in its connection manager.
@@ -104,11 +121,30 @@ fn filter_kind(
             options.respect_expected_rq_timeout = router.respect_expected_rq_timeout;
             Some(FilterKind::Router)
         }
-        FAULT => {
-            let config: fault::HttpFault = unpack_checked(p, config)?;
-            fault_config(p, &config).map(|config| FilterKind::Fault(Arc::new(config)))
+        BUFFER => {
+            let config: Buffer = unpack_checked(p, config)?;
+            buffer::buffer_config(p, &config).map(FilterKind::Buffer)
         }
-        CORS => unpack_checked::<cors::Cors>(p, config).map(|_| FilterKind::Cors),
+        CORS => unpack_checked::<Cors>(p, config).map(|_| FilterKind::Cors),
+        CSRF => {
+            let policy: CsrfPolicy = unpack_checked(p, config)?;
+            csrf::csrf_policy(p, &policy).map(|policy| FilterKind::Csrf(Arc::new(policy)))
+        }
+        FAULT => {
+            let config: HttpFault = unpack_checked(p, config)?;
+            fault::fault_config(p, &config).map(|config| FilterKind::Fault(Arc::new(config)))
+        }
+        HEADER_MUTATION => {
+            let config: HeaderMutation = unpack_checked(p, config)?;
+            let mutations = header_mutation::mutations(p, config.mutations.as_ref());
+            let wins = config.most_specific_header_mutations_wins;
+            let config = HeaderMutationConfig::new(mutations, wins);
+            Some(FilterKind::HeaderMutation(Arc::new(config)))
+        }
+        RBAC => {
+            let config: Rbac = unpack_checked(p, config)?;
+            Some(FilterKind::Rbac(rbac::rbac_config(p, &config)))
+        }
         GRPC_STATS => {
             unpack_checked::<grpc_stats::FilterConfig>(p, config).map(|_| FilterKind::GrpcStats)
         }
@@ -152,114 +188,64 @@ fn filter_override(
 ) -> Option<FilterOverride> {
     let extension = extension_name(config);
     match extension.as_str() {
-        FAULT => {
-            let config: fault::HttpFault = unpack_checked(p, config)?;
-            fault_config(p, &config).map(|config| FilterOverride::Fault(Arc::new(config)))
+        BUFFER_PER_ROUTE => {
+            let config: BufferPerRoute = unpack_checked(p, config)?;
+            buffer::buffer_override(p, &config).map(FilterOverride::Buffer)
         }
         CORS_POLICY => {
-            let policy: cors::CorsPolicy = unpack_checked(p, config)?;
-            cors_policy(p, &policy).map(|policy| FilterOverride::Cors(Arc::new(policy)))
+            let policy: CorsPolicy = unpack_checked(p, config)?;
+            cors::cors_policy(p, &policy).map(|policy| FilterOverride::Cors(Arc::new(policy)))
+        }
+        CSRF => {
+            let policy: CsrfPolicy = unpack_checked(p, config)?;
+            csrf::csrf_policy(p, &policy).map(|policy| FilterOverride::Csrf(Arc::new(policy)))
+        }
+        FAULT => {
+            let config: HttpFault = unpack_checked(p, config)?;
+            fault::fault_config(p, &config).map(|config| FilterOverride::Fault(Arc::new(config)))
+        }
+        HEADER_MUTATION_PER_ROUTE => {
+            let config: HeaderMutationPerRoute = unpack_checked(p, config)?;
+            let mutations = header_mutation::mutations(p, config.mutations.as_ref());
+            let level = HeaderMutationOverride::new(mutations);
+            Some(FilterOverride::HeaderMutation(level))
+        }
+        RBAC_PER_ROUTE => {
+            let config: RbacPerRoute = unpack_checked(p, config)?;
+            let rbac = config.rbac.unwrap_or_default();
+            let rbac = p.field("rbac", |p| rbac::rbac_config(p, &rbac));
+            Some(FilterOverride::Rbac(rbac))
         }
         FILTER_CONFIG => {
             let config: FilterConfig = unpack_checked(p, config)?;
             match &config.config {
                 _ if config.disabled => Some(FilterOverride::Disabled),
+                Some(inner) if inner.type_url.is_empty() => Some(FilterOverride::Enabled),
                 Some(inner) => p.field("config", |p| {
                     filter_override(p, name, inner, config.is_optional)
                 }),
-                None => None,
-            }
-        }
-        other => {
-            match without_effect(other, name) {
-                Some(what) => p.warn(format!("{what} ({other}) is not supported yet; ignored")),
-                None if optional => p.warn(format!(
-                    "optional configuration {other} is not supported yet; ignored"
-                )),
-                None => p.error(format!("filter configuration {other} is not supported yet")),
-            }
-            None
-        }
-    }
-}
-
-fn fault_config(p: &mut Problems, value: &fault::HttpFault) -> Option<FaultConfig> {
-    let mut config = FaultConfig::default();
-    if let Some(delay) = &value.delay {
-        p.field("delay", |p| {
-            match &delay.fault_delay_secifier {
-                Some(FaultDelaySecifier::FixedDelay(delay)) => {
-                    config.delay = positive_duration(p, "fixed_delay", Some(delay));
+                None => {
+                    p.require("config", None::<()>);
+                    None
                 }
-                Some(FaultDelaySecifier::HeaderDelay(_)) => config.header_delay = true,
-                None => p.error("must hold fixed_delay or header_delay"),
             }
-            config.delay_fraction = delay
-                .percentage
-                .as_ref()
-                .and_then(|f| p.field("percentage", |p| fraction(p, f)));
-        });
-    }
-    if let Some(abort) = &value.abort {
-        p.field("abort", |p| {
-            config.abort = fault_abort(p, abort.error_type.as_ref());
-            config.abort_fraction = abort
-                .percentage
-                .as_ref()
-                .and_then(|f| p.field("percentage", |p| fraction(p, f)));
-        });
-    }
-    config.upstream_cluster = value.upstream_cluster.as_str().into();
-    config.headers = matcher::headers(p, "headers", &value.headers);
-    config.downstream_nodes = value
-        .downstream_nodes
-        .iter()
-        .map(|node| node.as_str().into())
-        .collect();
-    config.max_active_faults = value.max_active_faults;
-    Some(config)
-}
-
-fn fault_abort(p: &mut Problems, value: Option<&ErrorType>) -> Option<FaultAbort> {
-    match value {
-        Some(ErrorType::HttpStatus(status)) => {
-            let known = u16::try_from(*status)
-                .ok()
-                .filter(|status| (200..600).contains(status));
-            let Some(status) = known.and_then(|status| StatusCode::from_u16(status).ok()) else {
-                p.error_at(
-                    "http_status",
-                    format!("{status} is not a status from 200 to 599"),
-                );
-                return None;
-            };
-            Some(FaultAbort::Http(status))
         }
-        Some(ErrorType::GrpcStatus(status)) => Some(FaultAbort::Grpc(*status)),
-        Some(ErrorType::HeaderAbort(_)) => Some(FaultAbort::Header),
-        None => {
-            p.error("must hold http_status, grpc_status or header_abort");
-            None
-        }
+        // Configuration that is not known turns the filter on all the same (Envoy `PerFilterConfigs`).
+        other => match without_effect(other, name) {
+            Some(what) => {
+                p.warn(format!("{what} ({other}) is not supported yet; ignored"));
+                Some(FilterOverride::Enabled)
+            }
+            None if optional => {
+                p.warn(format!(
+                    "optional configuration {other} is not supported yet; ignored"
+                ));
+                Some(FilterOverride::Enabled)
+            }
+            None => {
+                p.error(format!("filter configuration {other} is not supported yet"));
+                None
+            }
+        },
     }
-}
-
-fn cors_policy(p: &mut Problems, value: &cors::CorsPolicy) -> Option<CorsPolicy> {
-    let mut policy = CorsPolicy::default();
-    policy.allow_origins = p.each(
-        "allow_origin_string_match",
-        &value.allow_origin_string_match,
-        matcher::string,
-    );
-    policy.allow_methods = header_value(p, "allow_methods", &value.allow_methods);
-    policy.allow_headers = header_value(p, "allow_headers", &value.allow_headers);
-    policy.expose_headers = header_value(p, "expose_headers", &value.expose_headers);
-    policy.max_age = header_value(p, "max_age", &value.max_age);
-    policy.allow_credentials = value.allow_credentials;
-    policy.filter_enabled = value
-        .filter_enabled
-        .as_ref()
-        .and_then(|f| p.field("filter_enabled", |p| runtime_fraction(p, f)));
-    policy.forward_not_matching_preflights = value.forward_not_matching_preflights;
-    Some(policy)
 }

@@ -1,0 +1,464 @@
+//! The header mutation filter (Envoy `source/extensions/filters/http/header_mutation`, `source/common/http/
+//! header_mutation.cc`). Mutations run one after the other, each on what the one before left.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, request, uri::PathAndQuery};
+
+use super::{FilterContext, ResponseContext};
+use crate::{
+    head::RequestHead,
+    matcher::StringMatcher,
+    model::AppendAction,
+    regex::Scratch,
+    route::{FormatContext, HeaderFormat},
+};
+
+/// `envoy.extensions.filters.http.header_mutation.v3.HeaderMutation`.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct HeaderMutationConfig {
+    /// `mutations`: run before those of the route's levels.
+    pub mutations: Arc<Mutations>,
+    /// `most_specific_header_mutations_wins`: the levels run from the least to the most specific; default false: the
+    /// other way around.
+    pub most_specific_wins: bool,
+}
+
+impl HeaderMutationConfig {
+    /// By its fields.
+    pub fn new(mutations: Mutations, most_specific_wins: bool) -> Self {
+        Self {
+            mutations: Arc::new(mutations),
+            most_specific_wins,
+        }
+    }
+}
+
+/// `HeaderMutationPerRoute`, of one level or of all, in the order in which they run.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderMutationOverride(Box<[Arc<Mutations>]>);
+
+impl HeaderMutationOverride {
+    /// Of one level.
+    pub fn new(mutations: Mutations) -> Self {
+        Self(Box::new([Arc::new(mutations)]))
+    }
+
+    pub(super) fn merge(specific_first: Vec<Self>, most_specific_wins: bool) -> Self {
+        let mut levels: Vec<_> = specific_first
+            .into_iter()
+            .flat_map(|level| level.0)
+            .collect();
+        if most_specific_wins {
+            levels.reverse();
+        }
+        Self(levels.into())
+    }
+}
+
+/// `Mutations`.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Mutations {
+    /// `request_mutations`.
+    pub request: Vec<HeaderMutation>,
+    /// `query_parameter_mutations`; any of them leaves the query sorted by name, and what was in it percent-decoded, as
+    /// Envoy's do. (What no request line can hold stays encoded here; Envoy sends it.)
+    pub query: Vec<QueryMutation>,
+    /// `response_mutations`.
+    pub response: Vec<HeaderMutation>,
+    /// `request_trailers_mutations`.
+    pub request_trailers: Vec<HeaderMutation>,
+    /// `response_trailers_mutations`.
+    pub response_trailers: Vec<HeaderMutation>,
+}
+
+/// `envoy.config.common.mutation_rules.v3.HeaderMutation`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum HeaderMutation {
+    /// `remove`.
+    Remove(HeaderName),
+    /// `remove_on_match`: by lower-case name; pseudo headers stay.
+    RemoveOnMatch(StringMatcher),
+    /// `append`.
+    Append {
+        /// `header.key`.
+        name: HeaderName,
+        /// `header.value` or `raw_value`.
+        value: HeaderFormat,
+        /// `append_action`.
+        action: AppendAction,
+        /// `keep_empty_value`; otherwise an empty value changes nothing.
+        keep_empty_value: bool,
+    },
+}
+
+/// `envoy.config.core.v3.KeyValueMutation`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum QueryMutation {
+    /// `remove`.
+    Remove(Box<str>),
+    /// `append`.
+    Append {
+        /// `record.key`.
+        key: Box<str>,
+        /// `record.value.string_value`.
+        value: HeaderFormat,
+        /// `action`.
+        action: AppendAction,
+    },
+}
+
+/// A mutation whose value is known: of trailers, which come when the heads are gone.
+#[derive(Clone, Debug)]
+pub(super) enum ReadyMutation {
+    Remove(HeaderName),
+    RemoveOnMatch(StringMatcher),
+    Append(HeaderName, HeaderValue, AppendAction),
+}
+
+/// The levels that apply, in order.
+fn levels<'a>(
+    config: &'a HeaderMutationConfig,
+    route: Option<&'a HeaderMutationOverride>,
+) -> impl Iterator<Item = &'a Mutations> {
+    let route = route.map_or(&[][..], |route| &route.0);
+    std::iter::once(&config.mutations)
+        .chain(route)
+        .map(|level| &**level)
+}
+
+/// What may be asked of a chain when configuration arrives.
+impl HeaderMutationConfig {
+    /// Whether a format of the response reads the request.
+    pub(super) fn response_reads_request(&self, route: Option<&HeaderMutationOverride>) -> bool {
+        levels(self, route)
+            .flat_map(|level| level.response.iter().chain(&level.response_trailers))
+            .any(|mutation| match mutation {
+                HeaderMutation::Append { value, .. } => value.reads_request(),
+                _ => false,
+            })
+    }
+
+    /// Whether trailers of requests are changed.
+    pub(super) fn changes_request_trailers(&self, route: Option<&HeaderMutationOverride>) -> bool {
+        levels(self, route).any(|level| !level.request_trailers.is_empty())
+    }
+}
+
+pub(super) fn on_request_head(
+    config: &HeaderMutationConfig,
+    route: Option<&HeaderMutationOverride>,
+    cx: &mut FilterContext<'_>,
+) {
+    for level in levels(config, route) {
+        for mutation in &level.request {
+            match mutation {
+                HeaderMutation::Remove(name) => {
+                    cx.parts.headers.remove(name);
+                }
+                HeaderMutation::RemoveOnMatch(matcher) => {
+                    remove_matching(&mut cx.parts.headers, matcher, cx.scratch);
+                }
+                HeaderMutation::Append {
+                    name,
+                    value,
+                    action,
+                    keep_empty_value,
+                } => {
+                    let value = computed(value, *keep_empty_value, &cx.format());
+                    if let Some(value) = value {
+                        append(&mut cx.parts.headers, name, value, *action);
+                    }
+                }
+            }
+        }
+        if !level.query.is_empty() {
+            mutate_query(&level.query, cx);
+        }
+    }
+}
+
+pub(super) fn on_response_head(
+    config: &HeaderMutationConfig,
+    route: Option<&HeaderMutationOverride>,
+    cx: &mut ResponseContext<'_>,
+) {
+    for level in levels(config, route) {
+        for mutation in &level.response {
+            match mutation {
+                HeaderMutation::Remove(name) => {
+                    cx.headers.remove(name);
+                }
+                HeaderMutation::RemoveOnMatch(matcher) => {
+                    remove_matching(cx.headers, matcher, &mut Scratch::default());
+                }
+                HeaderMutation::Append {
+                    name,
+                    value,
+                    action,
+                    keep_empty_value,
+                } => {
+                    if let Some(value) = of_response(value, *keep_empty_value, cx) {
+                        append(cx.headers, name, value, *action);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What will become of the response's trailers.
+pub(super) fn response_trailers(
+    config: &HeaderMutationConfig,
+    route: Option<&HeaderMutationOverride>,
+    cx: &ResponseContext<'_>,
+) -> Vec<ReadyMutation> {
+    let mutations = levels(config, route).flat_map(|level| &level.response_trailers);
+    mutations
+        .filter_map(|mutation| ready(mutation, |value, keep| of_response(value, keep, cx)))
+        .collect()
+}
+
+/// What will become of the request's trailers.
+pub(super) fn request_trailers(
+    config: &HeaderMutationConfig,
+    route: Option<&HeaderMutationOverride>,
+    format: &FormatContext<'_>,
+) -> Vec<ReadyMutation> {
+    let mutations = levels(config, route).flat_map(|level| &level.request_trailers);
+    mutations
+        .filter_map(|mutation| ready(mutation, |value, keep| computed(value, keep, format)))
+        .collect()
+}
+
+fn ready(
+    mutation: &HeaderMutation,
+    computed: impl Fn(&HeaderFormat, bool) -> Option<HeaderValue>,
+) -> Option<ReadyMutation> {
+    Some(match mutation {
+        HeaderMutation::Remove(name) => ReadyMutation::Remove(name.clone()),
+        HeaderMutation::RemoveOnMatch(matcher) => ReadyMutation::RemoveOnMatch(matcher.clone()),
+        HeaderMutation::Append {
+            name,
+            value,
+            action,
+            keep_empty_value,
+        } => ReadyMutation::Append(name.clone(), computed(value, *keep_empty_value)?, *action),
+    })
+}
+
+/// Changes trailers.
+pub(super) fn apply(mutations: &[ReadyMutation], trailers: &mut HeaderMap) {
+    for mutation in mutations {
+        match mutation {
+            ReadyMutation::Remove(name) => {
+                trailers.remove(name);
+            }
+            ReadyMutation::RemoveOnMatch(matcher) => {
+                remove_matching(trailers, matcher, &mut Scratch::default());
+            }
+            ReadyMutation::Append(name, value, action) => {
+                append(trailers, name, value.clone(), *action);
+            }
+        }
+    }
+}
+
+fn computed(value: &HeaderFormat, keep_empty: bool, cx: &FormatContext<'_>) -> Option<HeaderValue> {
+    let empty = keep_empty.then_some(HeaderValue::from_static(""));
+    value.evaluate(cx).or(empty)
+}
+
+fn of_response(
+    value: &HeaderFormat,
+    keep_empty: bool,
+    cx: &ResponseContext<'_>,
+) -> Option<HeaderValue> {
+    let mut format = cx.format?;
+    format.response = Some(cx.headers);
+    computed(value, keep_empty, &format)
+}
+
+fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, action: AppendAction) {
+    let there = headers.contains_key(name);
+    match action {
+        AppendAction::AppendIfExistsOrAdd => {
+            headers.append(name, value);
+        }
+        AppendAction::AddIfAbsent if there => {}
+        AppendAction::OverwriteIfExists if !there => {}
+        AppendAction::AddIfAbsent
+        | AppendAction::OverwriteIfExists
+        | AppendAction::OverwriteIfExistsOrAdd => {
+            headers.insert(name, value);
+        }
+    }
+}
+
+fn remove_matching(headers: &mut HeaderMap, matcher: &StringMatcher, scratch: &mut Scratch) {
+    let matching: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| matcher.matches(name.as_str().as_bytes(), scratch))
+        .cloned()
+        .collect();
+    for name in matching {
+        headers.remove(name);
+    }
+}
+
+pub(super) fn set_path(parts: &mut request::Parts, path: &str) {
+    let Ok(path) = PathAndQuery::try_from(path) else {
+        return;
+    };
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    uri.path_and_query = Some(path);
+    parts.uri = Uri::from_parts(uri).unwrap_or_default();
+}
+
+fn mutate_query(mutations: &[QueryMutation], cx: &mut FilterContext<'_>) {
+    let head = RequestHead::of(cx.parts);
+    if head.path.is_empty() {
+        return;
+    }
+    let mut query = Query::parse(head.path);
+    for mutation in mutations {
+        match mutation {
+            QueryMutation::Remove(key) => query.remove(key),
+            QueryMutation::Append { key, value, action } => {
+                let there = query.0.contains_key(key.as_bytes());
+                let wanted = match action {
+                    AppendAction::AppendIfExistsOrAdd | AppendAction::OverwriteIfExistsOrAdd => {
+                        true
+                    }
+                    AppendAction::AddIfAbsent => !there,
+                    AppendAction::OverwriteIfExists => there,
+                };
+                if !wanted {
+                    continue;
+                }
+                let value = value.evaluate(&cx.format());
+                let value = value.map_or_else(Vec::new, |value| encoded(value.as_bytes()));
+                let values = query.0.entry(key.as_bytes().to_vec()).or_default();
+                if *action != AppendAction::AppendIfExistsOrAdd {
+                    values.clear();
+                }
+                values.push(value);
+            }
+        }
+    }
+    let path = query.replaced_in(head.path);
+    if let Ok(path) = String::from_utf8(path) {
+        set_path(cx.parts, &path);
+    }
+}
+
+/// A query, percent-decoded, by name (Envoy `QueryParamsMulti`).
+pub(super) struct Query(pub(super) BTreeMap<Vec<u8>, Vec<Vec<u8>>>);
+
+impl Query {
+    pub(super) fn parse(path: &str) -> Self {
+        let mut parameters = BTreeMap::<_, Vec<_>>::new();
+        let Some((_, mut rest)) = path.split_once('?') else {
+            return Self(parameters);
+        };
+        // An empty rest ends it, an empty parameter does not.
+        while !rest.is_empty() {
+            let (parameter, after) = rest.split_once('&').unwrap_or((rest, ""));
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let values = parameters.entry(decoded(name)).or_default();
+            values.push(decoded(value));
+            rest = after;
+        }
+        Self(parameters)
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.remove(name.as_bytes());
+    }
+
+    /// The path with this query instead of its own.
+    pub(super) fn replaced_in(&self, path: &str) -> Vec<u8> {
+        let mut out = path
+            .split('?')
+            .next()
+            .unwrap_or_default()
+            .as_bytes()
+            .to_vec();
+        let mut separator = b'?';
+        let write = |out: &mut Vec<u8>, text: &[u8]| {
+            for byte in text {
+                match byte {
+                    0..=b' ' | b'"' | b'#' | b'<' | b'>' | 0x7f.. => {
+                        out.extend(format!("%{byte:02X}").bytes());
+                    }
+                    _ => out.push(*byte),
+                }
+            }
+        };
+        for (name, values) in &self.0 {
+            for value in values {
+                out.push(separator);
+                write(&mut out, name);
+                out.push(b'=');
+                write(&mut out, value);
+                separator = b'&';
+            }
+        }
+        out
+    }
+}
+
+/// All but letters, digits and `*-._` as `%XX` (Envoy `PercentEncoding::urlEncode`).
+fn encoded(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_' => out.push(*byte),
+            _ => out.extend(format!("%{byte:02X}").bytes()),
+        }
+    }
+    out
+}
+
+/// `%XX` as the byte (Envoy `PercentEncoding::decode`).
+pub(super) fn decoded(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let digit = |at: usize| {
+        bytes
+            .get(at)
+            .and_then(|byte| char::from(*byte).to_digit(16))
+    };
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(u8::try_from(high * 16 + low).unwrap_or_default());
+                at += 3;
+            }
+            _ => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_sorted_and_decoded() {
+        let query = Query::parse("/a?b=1&a=%78&&b&c=%2&d=%20");
+        assert_eq!(query.replaced_in("/a?b=1"), b"/a?=&a=x&b=1&b=&c=%2&d=%20");
+        assert_eq!(encoded(b"a/ *%"), b"a%2F%20*%25");
+        assert_eq!(Query::parse("/a").replaced_in("/a"), b"/a");
+        assert_eq!(Query::parse("/a?").replaced_in("/a?"), b"/a");
+    }
+}

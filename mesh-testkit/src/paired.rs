@@ -1,0 +1,156 @@
+//! The same case through the real Envoy and through mesh-proxy, and what only one of them says.
+
+use std::{io, time::Duration};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use tokio::net::TcpStream;
+
+use crate::{
+    address::OwnAddress,
+    exchange::{Answer, send},
+    process::{Program, Proxy},
+    upstream::{CASE, Seen, Upstream},
+};
+
+/// How long a program that is ready may take to listen.
+const READY: Duration = Duration::from_secs(10);
+
+/// A program, and the address that is its alone.
+#[derive(Debug)]
+pub struct Side {
+    /// The program.
+    pub proxy: Proxy,
+    /// Its address.
+    pub address: OwnAddress,
+}
+
+impl Side {
+    /// Starts a program on the bootstrap made for its address, and waits until it accepts on the last port; `admin`: the
+    /// port of the bootstrap's admin listener.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    pub async fn start(
+        program: Program,
+        (admin, last): (u16, u16),
+        bootstrap: impl FnOnce(std::net::Ipv4Addr) -> String,
+    ) -> Self {
+        let address = OwnAddress::claim();
+        let bootstrap = bootstrap(address.ip());
+        let proxy = Proxy::start(program, &bootstrap, address.with_port(admin)).await;
+        let accepts = async {
+            while TcpStream::connect(address.with_port(last)).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(READY, accepts)
+            .await
+            .expect("it listens");
+        Self { proxy, address }
+    }
+
+    /// Sends a request to a port, and takes what the upstreams saw of it.
+    pub async fn run(
+        &self,
+        port: u16,
+        request: Request<Full<Bytes>>,
+        id: &str,
+        upstreams: &[Upstream],
+    ) -> Transcript {
+        let head = request.method() == http::Method::HEAD;
+        let answer = send(self.address.with_port(port), request).await;
+        let seen = upstreams.iter().flat_map(|upstream| upstream.take(id));
+        Transcript {
+            answer: answer
+                .map(|answer| normal_answer(answer, head))
+                .map_err(|e| e.kind()),
+            seen: normal_seen(seen.collect()),
+        }
+    }
+}
+
+/// What a client and the upstreams saw of a case.
+#[derive(Debug, PartialEq)]
+pub struct Transcript {
+    /// The answer, or why there was none.
+    pub answer: Result<Answer, io::ErrorKind>,
+    /// The attempts.
+    pub seen: Vec<Seen>,
+}
+
+impl Transcript {
+    /// One fact a line.
+    fn lines(&self) -> Vec<String> {
+        let mut lines = match &self.answer {
+            Ok(answer) => {
+                let mut lines = vec![
+                    format!("status {}", answer.status),
+                    format!("body {:?}", answer.body),
+                ];
+                let named = |prefix: &str, list: &[(String, String)]| -> Vec<String> {
+                    list.iter()
+                        .map(|(name, value)| format!("{prefix}{name}: {value}"))
+                        .collect()
+                };
+                lines.extend(named("", &answer.headers));
+                lines.extend(named("trailer ", &answer.trailers));
+                lines
+            }
+            Err(kind) => vec![format!("no answer: {kind}")],
+        };
+        for (n, seen) in self.seen.iter().enumerate() {
+            let (upstream, line, body) = (&seen.upstream, &seen.line, &seen.body);
+            lines.push(format!("attempt {n} at {upstream}: {line} {body:?}"));
+            lines.extend(
+                seen.headers
+                    .iter()
+                    .map(|(name, value)| format!("attempt {n} {name}: {value}")),
+            );
+        }
+        lines
+    }
+
+    /// What only one of the two says.
+    pub fn difference(&self, mine: &Self) -> String {
+        let (theirs, mine) = (self.lines(), mine.lines());
+        let only = |of: &[String], other: &[String], who: &str| -> String {
+            of.iter()
+                .filter(|line| !other.contains(line))
+                .map(|line| format!("  only {who}: {line}\n"))
+                .collect()
+        };
+        only(&theirs, &mine, "Envoy") + &only(&mine, &theirs, "mesh-proxy")
+    }
+}
+
+/// Times differ; that a header is there does not. Envoy's HTTP/1 codec announces chunks on answers to HEAD that have
+/// neither length nor body; hyper's does not, and nobody may read one.
+fn normal_answer(mut answer: Answer, head: bool) -> Answer {
+    if head {
+        answer
+            .headers
+            .retain(|(name, _)| name != "transfer-encoding");
+    }
+    for (name, value) in &mut answer.headers {
+        if ["date", "x-envoy-upstream-service-time"].contains(&name.as_str()) {
+            value.clear();
+        }
+    }
+    answer
+}
+
+fn normal_seen(mut seen: Vec<Seen>) -> Vec<Seen> {
+    for (attempt, one) in seen.iter_mut().enumerate() {
+        for (name, value) in &mut one.headers {
+            let is_case = name == CASE;
+            // What is left of the timeout when an attempt is repeated depends on the clock.
+            let is_rest = attempt > 0 && name == "x-envoy-expected-rq-timeout-ms";
+            if is_case || is_rest {
+                value.clear();
+            }
+        }
+    }
+    seen
+}
