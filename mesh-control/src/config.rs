@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{
-    DestinationRule, EndpointSlice, Gateway, MeshConfig, Metadata, Object, ObjectId, Other,
-    PeerAuthentication, Pod, Service, Sidecar, VirtualService,
+    DestinationRule, EndpointSlice, Gateway, KubernetesNode, MeshConfig, Metadata, Object,
+    ObjectId, Other, PeerAuthentication, Pod, Service, ServiceEntry, Sidecar, VirtualService,
+    WorkloadEntry, merged,
 };
+use crate::registry::Registry;
 
 /// The objects in force, in the order in which Istio reads them: creation time, then name, then namespace.
 #[derive(Debug, Default)]
@@ -20,8 +22,13 @@ pub struct Config {
     pub(crate) services: Vec<Arc<Service>>,
     pub(crate) slices: Vec<Arc<EndpointSlice>>,
     pub(crate) pods: Vec<Arc<Pod>>,
+    pub(crate) nodes: Vec<Arc<KubernetesNode>>,
+    pub(crate) service_entries: Vec<Arc<ServiceEntry>>,
+    pub(crate) workload_entries: Vec<Arc<WorkloadEntry>>,
     pub(crate) others: Vec<Arc<Other>>,
     pub(crate) objects: BTreeMap<ObjectId, Metadata>,
+    /// What the objects above make of services and endpoints.
+    pub(crate) registry: Registry,
 }
 
 impl Config {
@@ -44,30 +51,22 @@ impl Config {
                 Object::Service(o) => config.services.push(o.clone()),
                 Object::EndpointSlice(o) => config.slices.push(o.clone()),
                 Object::Pod(o) => config.pods.push(o.clone()),
+                Object::Node(o) => config.nodes.push(o.clone()),
+                Object::ServiceEntry(o) => config.service_entries.push(o.clone()),
+                Object::WorkloadEntry(o) => config.workload_entries.push(o.clone()),
+                Object::WorkloadGroup(_) => {}
                 Object::Other(o) => config.others.push(o.clone()),
             }
         }
-        config
-            .virtual_services
-            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
-        config
-            .destination_rules
-            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
-        config
-            .gateways
-            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
-        config
-            .sidecars
-            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
-        config
-            .peer_authentications
-            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
-        config
-            .services
-            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
-        config
-            .slices
-            .sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));
+        macro_rules! sort {
+            ($($field:ident)*) => {
+                $(config.$field.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));)*
+            };
+        }
+        sort!(virtual_services destination_rules gateways sidecars peer_authentications);
+        sort!(services slices service_entries workload_entries);
+        config.virtual_services = merged(&config.virtual_services);
+        config.registry = Registry::new(&config);
         config
     }
 

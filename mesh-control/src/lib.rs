@@ -20,6 +20,7 @@ mod control_plane;
 mod folder;
 pub mod model;
 mod problem;
+mod registry;
 pub mod runner;
 mod server;
 mod store;

@@ -36,7 +36,7 @@ impl Workload {
     /// Everything that this workload's proxy would be sent: clusters, their endpoints, listeners, and the routes that
     /// these ask for.
     pub fn resources(&self, config: &Arc<Config>) -> Vec<Any> {
-        let translator = Translator::new(Arc::clone(config), Arc::new(self.node()));
+        let translator = Translator::new(Arc::clone(config), Arc::new(self.node(config)));
         let (clusters, listeners) = (translator.clusters(), translator.listeners());
         let eds = Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
         let endpoints = clusters
@@ -55,7 +55,7 @@ impl Workload {
             .collect()
     }
 
-    fn node(&self) -> XdsNode {
+    fn node(&self, config: &Config) -> XdsNode {
         let Self {
             name,
             namespace,
@@ -67,6 +67,8 @@ impl Workload {
             true => (NodeKind::Router, "router"),
             false => (NodeKind::Sidecar, "sidecar"),
         };
+        let pod = config.registry.pod(address, namespace);
+        let node = pod.map_or("", |pod| pod.node.as_str());
         let dns_domain = format!("{namespace}.svc.{DOMAIN}");
         XdsNode {
             id: format!("{word}~{address}~{name}.{namespace}~{dns_domain}"),
@@ -77,6 +79,9 @@ impl Workload {
             labels: labels.clone(),
             cluster_id: "Kubernetes".to_owned(),
             mesh_id: DOMAIN.to_owned(),
+            // the registry knows where its pod is
+            locality: String::new(),
+            node_name: node.to_owned(),
             bind_instance_ip: false,
         }
     }

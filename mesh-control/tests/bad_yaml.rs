@@ -111,9 +111,10 @@ fn what_istio_drops_in_silence_is_reported() {
 #[test]
 fn virtual_services() {
     check(
-        &vs("  http: [{route: [{destination: {host: reviews}}]}]\n"),
+        &vs("  gateways: [web]\n  http: [{route: [{destination: {host: reviews}}]}]\n"),
         true,
-        "bad.yaml:4: VirtualService default/reviews: spec: has no hosts, so it is a delegate, which is not supported yet; add hosts",
+        "bad.yaml:5: VirtualService default/reviews: spec.gateways: delegate virtual service must have no gateways \
+         specified; remove it, or add hosts",
     );
     check(
         &vs("  hosts: [\"*\"]\n  http: [{route: [{destination: {host: reviews}}]}]\n"),
@@ -123,10 +124,11 @@ fn virtual_services() {
     );
     check(
         &vs(
-            "  hosts: [reviews]\n  tcp: [{route: [{destination: {host: reviews}}]}]\n  http:\n  - {route: [{destination: {host: reviews}}]}\n",
+            "  hosts: [reviews]\n  tls: [{route: [{destination: {host: reviews}}]}]\n  http:\n  - {route: [{destination: {host: reviews}}]}\n",
         ),
         true,
-        "bad.yaml:6: VirtualService default/reviews: spec.tcp: tcp routes are not supported yet; use http routes",
+        "bad.yaml:6: VirtualService default/reviews: spec.tls[0]: TLS route must have at least one match condition; add \
+         match: [{sniHosts: […]}]",
     );
     check(
         &vs(
@@ -256,10 +258,10 @@ fn gateways_sidecars_and_services() {
          used; write mode: DISABLE",
     );
     check(
-        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: x}\nspec:\n  egress:\n  - captureMode: NONE\n    hosts: ['./*']\n",
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: x}\nspec:\n  egress:\n  - captureMode: NONE\n    hosts: [reviews]\n",
         true,
-        "bad.yaml:6: Sidecar default/x: spec.egress[0]: sidecar: egress listener with captureMode NONE must have a port; \
-         add port",
+        "bad.yaml:7: Sidecar default/x: spec.egress[0].hosts[0]: host \"reviews\" must be of form namespace/dnsName; write \
+         */name or ./name",
     );
     check(
         "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec:\n  ports: [{port: 70000}]\n",

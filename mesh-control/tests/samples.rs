@@ -122,17 +122,13 @@ fn what_needs_tls_is_refused_with_its_place() {
     let name = "egress-rule-google-apis.yaml";
     let found = refusals(name);
     assert_eq!(
-        found[0],
-        format!(
-            "{name}:{}: ServiceEntry default/googleapis: ServiceEntry cannot be used; it is not supported yet",
-            line_of(name, "kind: ServiceEntry", 0) - 1
-        )
-    );
-    assert!(
-        found
-            .iter()
-            .any(|problem| problem.contains("TLS is not supported yet")),
-        "{found:?}"
+        found,
+        [format!(
+            "{name}:{}: DestinationRule default/originate-tls-for-googleapis: \
+             spec.trafficPolicy.portLevelSettings[0].tls.mode: TLS is not supported yet, so mode SIMPLE cannot be used; \
+             write mode: DISABLE, or remove tls",
+            line_of(name, "mode: SIMPLE", 0)
+        )]
     );
 }
 

@@ -13,8 +13,8 @@ pub(crate) struct DestinationRule {
     pub(crate) traffic_policy: Option<TrafficPolicy>,
     pub(crate) subsets: Vec<Subset>,
     pub(crate) export_to: Vec<String>,
-    /// Empty: for every workload.
-    pub(crate) workload_labels: BTreeMap<String, String>,
+    /// `None`: for every workload.
+    pub(crate) workload_labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -49,8 +49,11 @@ impl DestinationRule {
         });
         let workload_labels = spec.get("workloadSelector").map(|at| {
             let fields = at.fields();
-            let labels = fields.string_map("matchLabels");
-            fields.finish();
+            let labels = fields
+                .get("matchLabels")
+                .map(|at| names::selector(&at))
+                .unwrap_or_default();
+            fields.finish_with(&[("labels", "matchLabels")]);
             labels
         });
         let rule = DestinationRule {
@@ -60,9 +63,21 @@ impl DestinationRule {
                 .map(|at| TrafficPolicy::read(&at, true)),
             subsets,
             export_to: virtual_service::export_to(&spec),
-            workload_labels: workload_labels.unwrap_or_default(),
+            workload_labels,
             metadata,
         };
+        if rule.workload_labels.is_some()
+            && let Some(at) = spec.get("exportTo")
+            && rule
+                .export_to
+                .iter()
+                .any(|to| to != "." && *to != rule.metadata.namespace)
+        {
+            at.refuse(
+                "destination rule with workload selector cannot have exportTo beyond current namespace",
+                "write exportTo: [\".\"], or remove it",
+            );
+        }
         spec.finish_with(&[
             ("hosts", "host"),
             ("loadBalancer", "trafficPolicy.loadBalancer"),

@@ -39,9 +39,11 @@ impl HeaderOps {
 
 impl Headers {
     /// Reads `headers` and the names that they had until Istio 1.1.
-    pub(crate) fn read(fields: &Fields<'_>) -> Self {
+    pub(crate) fn read(fields: &Fields<'_>) -> Option<Self> {
         let mut headers = Headers::default();
+        let mut found = false;
         if let Some(at) = fields.get("headers") {
+            found = true;
             let inner = at.fields();
             headers.request = inner
                 .get("request")
@@ -63,6 +65,7 @@ impl Headers {
             ("appendResponseHeaders", "headers.response.add"),
         ] {
             if let Some(at) = fields.get(old) {
+                found = true;
                 at.warn(
                     "was removed from Istio, it is read as its successor",
                     format_args!("write {new}"),
@@ -80,6 +83,7 @@ impl Headers {
             ("removeResponseHeaders", "headers.response.remove"),
         ] {
             if let Some(at) = fields.get(old) {
+                found = true;
                 at.warn(
                     "was removed from Istio, it is read as its successor",
                     format_args!("write {new}"),
@@ -92,7 +96,7 @@ impl Headers {
                 side.remove.extend(at.strings());
             }
         }
-        headers
+        found.then_some(headers)
     }
 
     /// Whether requests get another `:authority` by these operations.

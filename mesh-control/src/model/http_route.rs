@@ -18,13 +18,19 @@ pub(crate) struct HttpRoute {
     /// `None`: the mesh's default.
     pub(crate) retries: Option<Retries>,
     pub(crate) fault: Option<Fault>,
+    /// `mirror`.
+    pub(crate) mirror: Option<Destination>,
+    /// `mirrorPercentage`, else `mirrorPercent`.
+    pub(crate) mirror_amount: Option<MirrorAmount>,
     pub(crate) mirrors: Vec<Mirror>,
     pub(crate) cors: Option<Cors>,
-    pub(crate) headers: Headers,
+    pub(crate) headers: Option<Headers>,
+    /// (namespace, name) of the VirtualService whose routes stand here.
+    pub(crate) delegate: Option<(String, String)>,
 }
 
 /// `destination`: where requests go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Destination {
     /// Resolved to a full name.
     pub(crate) host: String,
@@ -63,7 +69,13 @@ pub(crate) enum RedirectPort {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DirectResponse {
     pub(crate) status: u32,
-    pub(crate) body: Option<String>,
+    pub(crate) body: Option<Body>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    Text(String),
+    Bytes(Vec<u8>),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,9 +103,21 @@ pub(crate) enum MirrorAmount {
 }
 
 impl HttpRoute {
-    pub(crate) fn read(at: At<'_>, namespace: &str) -> Self {
+    pub(crate) fn read(at: At<'_>, namespace: &str, is_delegate: bool) -> Self {
         let fields = at.fields();
-        fields.unsupported(&["delegate"], "write the delegate's routes here");
+        let delegate = fields.get("delegate").map(|at| {
+            if is_delegate {
+                at.refuse("delegate HTTP route cannot contain delegate", "remove it");
+            }
+            let fields = at.fields();
+            let name = fields.string("name");
+            let namespace = match fields.string("namespace") {
+                own if own.is_empty() => namespace.to_owned(),
+                other => other,
+            };
+            fields.finish();
+            (namespace, name)
+        });
         if let Some(at) = fields.get("websocketUpgrade") {
             at.warn(
                 "was removed from Istio, websockets are always allowed",
@@ -111,9 +135,14 @@ impl HttpRoute {
             timeout: fields.get("timeout").map(|at| at.duration_from_1ms()),
             retries: fields.get("retries").map(Retries::read),
             fault: fields.get("fault").map(Fault::read),
+            mirror: fields
+                .get("mirror")
+                .map(|at| Destination::read(at, namespace)),
+            mirror_amount: mirror_amount(&fields),
             mirrors: mirrors(&fields, namespace),
             cors: fields.get("corsPolicy").map(Cors::read),
             headers: Headers::read(&fields),
+            delegate,
         };
         route.check(&at);
         fields.finish_with(&[
@@ -126,8 +155,49 @@ impl HttpRoute {
         route
     }
 
+    /// All that requests are mirrored to.
+    pub(crate) fn all_mirrors(&self) -> impl Iterator<Item = (&Destination, MirrorAmount)> {
+        let amount = self.mirror_amount.unwrap_or(MirrorAmount::All);
+        let listed = self.mirrors.iter().map(|m| (&m.destination, m.amount));
+        self.mirror.iter().map(move |m| (m, amount)).chain(listed)
+    }
+
     fn check(&self, at: &At<'_>) {
         let has_route = !self.route.is_empty();
+        let rewrites = self
+            .rewrite
+            .as_ref()
+            .is_some_and(|rewrite| !rewrite.authority.is_empty());
+        if rewrites && self.headers.as_ref().is_some_and(Headers::sets_authority) {
+            at.refuse(
+                "authority header cannot be set multiple times",
+                "keep rewrite.authority or the header",
+            );
+        }
+        if self.delegate.is_some() {
+            if has_route || self.redirect.is_some() {
+                at.refuse(
+                    format_args!(
+                        "root HTTP route {} must not specify route or redirect",
+                        self.name
+                    ),
+                    "move it into the delegate",
+                );
+            }
+            return;
+        }
+        if self.mirror.is_some() && !self.mirrors.is_empty() {
+            at.refuse(
+                "HTTP route cannot contain both mirror and mirrors",
+                "keep mirrors",
+            );
+        }
+        if self.direct_response.is_some() && (self.fault.is_some() || self.rewrite.is_some()) {
+            at.refuse(
+                "HTTP route cannot contain fault or rewrite with direct_response",
+                "keep direct_response",
+            );
+        }
         if has_route && self.redirect.is_some() {
             at.refuse(
                 "HTTP route cannot contain both route and redirect",
@@ -162,16 +232,6 @@ impl HttpRoute {
             at.refuse(
                 "HTTP route cannot contain both fault and redirect",
                 "keep one of them",
-            );
-        }
-        let rewrites = self
-            .rewrite
-            .as_ref()
-            .is_some_and(|rewrite| !rewrite.authority.is_empty());
-        if rewrites && self.headers.sets_authority() {
-            at.refuse(
-                "authority header cannot be set multiple times",
-                "keep rewrite.authority or the header",
             );
         }
         if self.route.len() > 1 && self.route.iter().all(|d| d.weight == 0) {
@@ -252,15 +312,11 @@ impl HttpDestination {
             .require("destination")
             .map(|at| Destination::read(at, namespace));
         let read = HttpDestination {
-            destination: destination.unwrap_or(Destination {
-                host: String::new(),
-                subset: String::new(),
-                port: None,
-            }),
+            destination: destination.unwrap_or_default(),
             weight: fields
                 .get("weight")
                 .map_or(0, |at| at.number(i32::MAX as u32)),
-            headers: Headers::read(&fields),
+            headers: Headers::read(&fields).unwrap_or_default(),
         };
         fields.finish_with(&[
             ("host", "destination.host"),
@@ -338,12 +394,19 @@ impl DirectResponse {
         });
         let body = fields.get("body").map(|at| {
             let fields = at.fields();
-            fields.unsupported(&["bytes"], "use string");
-            let body = fields.string("string");
+            let body = match fields.get("bytes") {
+                Some(at) => Body::Bytes(read_base64(&at)),
+                None => Body::Text(fields.string("string")),
+            };
             fields.finish();
             body
         });
-        if body.as_ref().is_some_and(|b| b.len() > 1 << 20) {
+        let length = match &body {
+            Some(Body::Text(text)) => text.len(),
+            Some(Body::Bytes(bytes)) => bytes.len(),
+            None => 0,
+        };
+        if length > 1 << 20 {
             at.refuse("response body size 1MB is exceeded", "send less");
         }
         fields.finish();
@@ -388,24 +451,47 @@ impl Rewrite {
     }
 }
 
-fn mirrors(fields: &Fields<'_>, namespace: &str) -> Vec<Mirror> {
-    let mut amount = MirrorAmount::All;
+fn read_base64(at: &At<'_>) -> Vec<u8> {
+    let text = at.string();
+    let mut bytes = Vec::new();
+    let (mut bits, mut count) = (0u32, 0);
+    for byte in text.trim_end_matches('=').bytes() {
+        let digit = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => {
+                at.refuse("is no base64", "write the bytes in base64, or use string");
+                return Vec::new();
+            }
+        };
+        bits = (bits << 6) | u32::from(digit);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
+
+fn mirror_amount(fields: &Fields<'_>) -> Option<MirrorAmount> {
+    let mut amount = None;
     for name in ["mirrorPercent", "mirror_percent"] {
         if let Some(at) = fields.get(name) {
             at.warn("is deprecated", "write mirrorPercentage: {value: …}");
-            amount = MirrorAmount::Whole(at.number(100));
+            amount = Some(MirrorAmount::Whole(at.number(100)));
         }
     }
-    if let Some(at) = fields.get("mirrorPercentage") {
-        amount = MirrorAmount::Fraction(super::resilience::percent(at));
+    match fields.get("mirrorPercentage") {
+        Some(at) => Some(MirrorAmount::Fraction(super::resilience::percent(at))),
+        None => amount,
     }
-    let mut mirrors = Vec::new();
-    if let Some(at) = fields.get("mirror") {
-        mirrors.push(Mirror {
-            destination: Destination::read(at, namespace),
-            amount,
-        });
-    }
+}
+
+fn mirrors(fields: &Fields<'_>, namespace: &str) -> Vec<Mirror> {
     let listed = fields.list("mirrors", |at| {
         let fields = at.fields();
         let destination = fields
@@ -420,12 +506,5 @@ fn mirrors(fields: &Fields<'_>, namespace: &str) -> Vec<Mirror> {
             amount,
         })
     });
-    if !mirrors.is_empty() && !listed.is_empty() {
-        fields.at().refuse(
-            "HTTP route cannot contain both mirror and mirrors",
-            "keep mirrors",
-        );
-    }
-    mirrors.extend(listed.into_iter().flatten());
-    mirrors
+    listed.into_iter().flatten().collect()
 }

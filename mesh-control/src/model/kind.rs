@@ -146,7 +146,7 @@ static KINDS: &[Kind] = &[
         "quota",
         Effect::Nothing,
     ),
-    kind("", "Node", "nodes", "no", Effect::Nothing),
+    kind("", "Node", "nodes", "no", Effect::Read),
     kind(
         "rbac.authorization.k8s.io",
         "Role",
@@ -201,21 +201,21 @@ static KINDS: &[Kind] = &[
         "ServiceEntry",
         "serviceentries",
         "se",
-        Effect::Refused(LATER),
+        Effect::Read,
     ),
     kind(
         NETWORKING,
         "WorkloadEntry",
         "workloadentries",
         "we",
-        Effect::Refused(LATER),
+        Effect::Read,
     ),
     kind(
         NETWORKING,
         "WorkloadGroup",
         "workloadgroups",
         "wg",
-        Effect::Refused(LATER),
+        Effect::Read,
     ),
     kind(
         NETWORKING,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::Retries;
+use super::{LocalityLb, Retries, ZoneAwareLb};
 use crate::yaml::At;
 
 /// The part of Istio's mesh configuration that matters here.
@@ -14,6 +14,10 @@ pub(crate) struct MeshConfig {
     pub(crate) root_namespace: String,
     /// `defaultHttpRetryPolicy`.
     pub(crate) retries: Option<Retries>,
+    /// `localityLbSetting`; failover by default.
+    pub(crate) locality: LocalityLb,
+    /// `zoneAwareLbSetting`.
+    pub(crate) zone_aware: Option<ZoneAwareLb>,
 }
 
 impl Default for MeshConfig {
@@ -23,6 +27,8 @@ impl Default for MeshConfig {
             registry_only: false,
             root_namespace: "istio-system".to_owned(),
             retries: None,
+            locality: LocalityLb::default(),
+            zone_aware: None,
         }
     }
 }
@@ -46,6 +52,12 @@ impl MeshConfig {
             mesh.root_namespace = at.string();
         }
         mesh.retries = fields.get("defaultHttpRetryPolicy").map(Retries::read);
+        if let Some(at) = fields.get("localityLbSetting") {
+            mesh.locality = LocalityLb::read(&at);
+        }
+        mesh.zone_aware = fields
+            .get("zoneAwareLbSetting")
+            .map(|at| ZoneAwareLb::read(&at));
         for name in ["enableAutoMtls", "enablePrometheusMerge"] {
             if let Some(at) = fields.get(name)
                 && at.bool()

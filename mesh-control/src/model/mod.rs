@@ -1,5 +1,7 @@
 //! The objects of a folder, read and checked: what Istio and Kubernetes call the kinds, as plain values.
 
+mod connection_pool;
+mod delegate;
 mod destination_rule;
 mod endpoint_slice;
 mod gateway;
@@ -7,38 +9,53 @@ mod headers;
 mod http_match;
 mod http_route;
 mod kind;
+mod l4_route;
+mod load_balancer;
 mod mesh_config;
-mod names;
+pub(crate) mod names;
+mod node;
 mod object;
+mod outlier_detection;
 mod peer_authentication;
 mod pod;
 mod protocol;
 mod resilience;
 mod service;
+mod service_entry;
 mod sidecar;
 mod traffic_policy;
 mod virtual_service;
+mod workload_entry;
 
+pub(crate) use connection_pool::{ConnectionPool, Keepalive};
+pub(crate) use delegate::merged;
 pub(crate) use destination_rule::{DestinationRule, Subset};
 pub(crate) use endpoint_slice::{EndpointSlice, SliceEndpoint};
-pub(crate) use gateway::{Gateway, Server, ServerHost};
+pub(crate) use gateway::{Gateway, Server};
 pub(crate) use headers::{HeaderOps, Headers};
 pub(crate) use http_match::{HttpMatch, StringMatch};
 pub(crate) use http_route::{
-    Destination, HttpDestination, HttpRoute, MirrorAmount, Redirect, RedirectPort,
+    Body, Destination, HttpDestination, HttpRoute, MirrorAmount, Redirect, RedirectPort,
 };
 pub use kind::{Effect, Kind, kinds};
+pub(crate) use l4_route::{L4Destination, L4Match, L4Route};
+pub(crate) use load_balancer::{
+    ConsistentHash, Distribute, HashAlgorithm, HashKey, LoadBalancer, LocalityLb, SimpleLb, Warmup,
+    ZoneAwareLb,
+};
 pub(crate) use mesh_config::MeshConfig;
 pub(crate) use names::DOMAIN;
+pub(crate) use node::KubernetesNode;
 pub use object::{Metadata, ObjectId, Other, Provenance};
 pub(crate) use object::{Object, ReadObject, read};
+pub(crate) use outlier_detection::OutlierDetection;
 pub(crate) use peer_authentication::PeerAuthentication;
 pub(crate) use pod::Pod;
 pub(crate) use protocol::Protocol;
 pub(crate) use resilience::{Abort, AbortStatus, Cors, Fault, Percent, Retries};
-pub(crate) use service::{ClusterIp, Service, ServicePort, TargetPort};
-pub(crate) use sidecar::{CaptureMode, Sidecar};
-pub(crate) use traffic_policy::{
-    ConnectionPool, Keepalive, LoadBalancer, OutlierDetection, TrafficPolicy,
-};
+pub(crate) use service::{ClusterIp, Service, TargetPort, TrafficDistribution};
+pub(crate) use service_entry::{EntryPort, EntryResolution, ServiceEntry};
+pub(crate) use sidecar::{CaptureMode, EgressHost, IngressEndpoint, IngressListener, Sidecar};
+pub(crate) use traffic_policy::{RetryBudget, TrafficPolicy};
 pub(crate) use virtual_service::{VirtualService, is_exported};
+pub(crate) use workload_entry::{Workload, WorkloadEntry, WorkloadGroup};

@@ -38,6 +38,26 @@ pub(crate) fn invalid_host(host: &str) -> Option<&'static str> {
     (host.len() > 255 || !rest.split('.').all(label)).then_some("is no host name")
 }
 
+/// Whether all that `host` means, `of` means too; both may start with a wildcard.
+pub(crate) fn is_subset(host: &str, of: &str) -> bool {
+    match (host.strip_prefix('*'), of.strip_prefix('*')) {
+        (Some(suffix), Some(of_suffix)) => host.len() >= of.len() && suffix.ends_with(of_suffix),
+        (Some(_), None) => false,
+        (None, Some(of_suffix)) => host.ends_with(of_suffix),
+        (None, None) => host == of,
+    }
+}
+
+/// Whether one of the two covers the other.
+pub(crate) fn overlaps(a: &str, b: &str) -> bool {
+    match (a.strip_prefix('*'), b.strip_prefix('*')) {
+        (Some(a), Some(b)) => a.ends_with(b) || b.ends_with(a),
+        (Some(suffix), None) => b.ends_with(suffix),
+        (None, Some(suffix)) => a.ends_with(suffix),
+        (None, None) => a == b,
+    }
+}
+
 /// Whether a text is a DNS label, as subsets are named.
 pub(crate) fn is_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
@@ -45,6 +65,11 @@ pub(crate) fn is_label(text: &str) -> bool {
         && text.bytes().all(inner)
         && !text.starts_with('-')
         && !text.ends_with('-')
+}
+
+/// Whether a text is a DNS label in small letters, as ports are named.
+pub(crate) fn is_dns_label(text: &str) -> bool {
+    is_label(text) && !text.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 /// Reads labels that select something, refusing what can be no label.

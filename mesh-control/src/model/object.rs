@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::kind::Effect;
 use super::{
-    DestinationRule, EndpointSlice, Gateway, Kind, PeerAuthentication, Pod, Service, Sidecar,
-    VirtualService,
+    DestinationRule, EndpointSlice, Gateway, Kind, KubernetesNode, PeerAuthentication, Pod,
+    Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::yaml::{At, Fields, Node, Report};
 
@@ -78,6 +78,10 @@ pub(crate) enum Object {
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Pod(Arc<Pod>),
+    Node(Arc<KubernetesNode>),
+    ServiceEntry(Arc<ServiceEntry>),
+    WorkloadEntry(Arc<WorkloadEntry>),
+    WorkloadGroup(Arc<WorkloadGroup>),
     Other(Arc<Other>),
 }
 
@@ -92,6 +96,10 @@ impl Object {
             Object::Service(o) => &o.metadata,
             Object::EndpointSlice(o) => &o.metadata,
             Object::Pod(o) => &o.metadata,
+            Object::Node(o) => &o.metadata,
+            Object::ServiceEntry(o) => &o.metadata,
+            Object::WorkloadEntry(o) => &o.metadata,
+            Object::WorkloadGroup(o) => &o.metadata,
             Object::Other(o) => &o.metadata,
         }
     }
@@ -107,6 +115,10 @@ impl Object {
             (Object::Service(a), Object::Service(b)) => Arc::ptr_eq(a, b),
             (Object::EndpointSlice(a), Object::EndpointSlice(b)) => Arc::ptr_eq(a, b),
             (Object::Pod(a), Object::Pod(b)) => Arc::ptr_eq(a, b),
+            (Object::Node(a), Object::Node(b)) => Arc::ptr_eq(a, b),
+            (Object::ServiceEntry(a), Object::ServiceEntry(b)) => Arc::ptr_eq(a, b),
+            (Object::WorkloadEntry(a), Object::WorkloadEntry(b)) => Arc::ptr_eq(a, b),
+            (Object::WorkloadGroup(a), Object::WorkloadGroup(b)) => Arc::ptr_eq(a, b),
             (Object::Other(a), Object::Other(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
@@ -230,6 +242,20 @@ fn read_object(at: &At<'_>, kind: &'static Kind, id: &ObjectId, file: &Arc<str>)
             ))));
         }
         "Pod" => Object::Pod(Arc::new(Pod::read(&fields, metadata))),
+        "Node" => {
+            fields.ignore(&["spec"]);
+            Object::Node(Arc::new(KubernetesNode { metadata }))
+        }
+        "ServiceEntry" => {
+            Object::ServiceEntry(Arc::new(ServiceEntry::read(spec(&fields)?, metadata)))
+        }
+        "WorkloadEntry" => Object::WorkloadEntry(Arc::new(WorkloadEntry::read(
+            &fields.require("spec")?,
+            metadata,
+        ))),
+        "WorkloadGroup" => {
+            Object::WorkloadGroup(Arc::new(WorkloadGroup::read(spec(&fields)?, metadata)))
+        }
         _ => {
             let document = at.node().clone();
             return Some(Object::Other(Arc::new(Other {

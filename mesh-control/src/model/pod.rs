@@ -7,6 +7,8 @@ pub(crate) struct Pod {
     pub(crate) metadata: Metadata,
     pub(crate) ip: String,
     pub(crate) ready: bool,
+    /// `spec.nodeName`.
+    pub(crate) node: String,
     /// The Deployment, StatefulSet, … that it belongs to; its own name if to none.
     pub(crate) workload: String,
     /// Named container ports: (name, port).
@@ -30,9 +32,10 @@ impl Pod {
                 .unwrap_or_default();
             ready = phase == "Running" && conditions.iter().any(|at| is_ready(at.node()));
         }
-        let mut ports = Vec::new();
+        let (mut ports, mut node) = (Vec::new(), String::new());
         if let Some(spec) = fields.get("spec") {
             let spec = spec.fields();
+            node = spec.string("nodeName");
             for container in spec
                 .get("containers")
                 .map(|at| at.items())
@@ -53,6 +56,7 @@ impl Pod {
             metadata,
             ip,
             ready,
+            node,
             workload,
             ports,
         }

@@ -8,7 +8,13 @@ pub(crate) enum Protocol {
     Https,
     Tls,
     Tcp,
+    /// Like TCP, but never beside another protocol on one address: the server may speak first.
+    Mongo,
+    /// As Mongo.
+    MySql,
     Udp,
+    /// A generic proxy for absolute URLs; only for egress listeners of a Sidecar.
+    HttpProxy,
     /// Not said: found out by looking at the first bytes.
     Unknown,
 }
@@ -22,8 +28,11 @@ impl Protocol {
             "grpc-web" => Protocol::GrpcWeb,
             "https" => Protocol::Https,
             "tls" => Protocol::Tls,
-            "tcp" | "mongo" | "redis" | "mysql" => Protocol::Tcp,
+            "tcp" | "redis" => Protocol::Tcp,
+            "mongo" => Protocol::Mongo,
+            "mysql" => Protocol::MySql,
             "udp" => Protocol::Udp,
+            "http_proxy" => Protocol::HttpProxy,
             _ => Protocol::Unknown,
         }
     }
@@ -40,7 +49,7 @@ impl Protocol {
             "kubernetes.io/wss" => return Protocol::Https,
             other => other.to_owned(),
         };
-        if name == "grpc-web" || name.starts_with("grpc-web-") {
+        if name.starts_with("grpc-web") {
             return Protocol::GrpcWeb;
         }
         let found = Protocol::parse(name.split('-').next().unwrap_or_default());
@@ -54,7 +63,11 @@ impl Protocol {
     pub(crate) fn is_http(self) -> bool {
         matches!(
             self,
-            Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb
+            Protocol::Http
+                | Protocol::Http2
+                | Protocol::HttpProxy
+                | Protocol::Grpc
+                | Protocol::GrpcWeb
         )
     }
 
@@ -63,6 +76,19 @@ impl Protocol {
     }
 
     pub(crate) fn is_tcp(self) -> bool {
-        matches!(self, Protocol::Https | Protocol::Tls | Protocol::Tcp)
+        matches!(
+            self,
+            Protocol::Https | Protocol::Tls | Protocol::Tcp | Protocol::Mongo | Protocol::MySql
+        )
+    }
+
+    /// Whether it is something inside TLS.
+    pub(crate) fn is_tls(self) -> bool {
+        matches!(self, Protocol::Https | Protocol::Tls)
+    }
+
+    /// Whether the first bytes may tell that it is HTTP.
+    pub(crate) fn is_http_or_unknown(self) -> bool {
+        self.is_http() || self == Protocol::Unknown
     }
 }

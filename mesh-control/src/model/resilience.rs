@@ -11,7 +11,7 @@ pub(crate) struct Retries {
     pub(crate) per_try_timeout: Option<Duration>,
     pub(crate) retry_on: String,
     pub(crate) retry_remote_localities: bool,
-    pub(crate) ignore_previous_hosts: bool,
+    pub(crate) ignore_previous_hosts: Option<bool>,
     pub(crate) backoff: Option<Duration>,
 }
 
@@ -94,9 +94,7 @@ impl Retries {
             retry_remote_localities: fields
                 .get("retryRemoteLocalities")
                 .is_some_and(|at| at.bool()),
-            ignore_previous_hosts: fields
-                .get("retryIgnorePreviousHosts")
-                .is_none_or(|at| at.bool()),
+            ignore_previous_hosts: fields.get("retryIgnorePreviousHosts").map(|at| at.bool()),
             backoff: fields.get("backoff").map(|at| at.duration_from_1ms()),
         };
         let has_more = retries.per_try_timeout.is_some() || !retries.retry_on.is_empty();

@@ -13,6 +13,33 @@ pub(crate) struct Service {
     pub(crate) cluster_ip: ClusterIp,
     pub(crate) ports: Vec<ServicePort>,
     pub(crate) selector: BTreeMap<String, String>,
+    /// Of type ExternalName: another name for this host. Empty otherwise.
+    pub(crate) external_name: String,
+    pub(crate) traffic_distribution: Option<TrafficDistribution>,
+    /// `internalTrafficPolicy: Local`: only endpoints on the client's node.
+    pub(crate) is_node_local: bool,
+}
+
+/// Which endpoints a client prefers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TrafficDistribution {
+    /// PreferClose, PreferSameZone.
+    SameZone,
+    /// PreferSameNode.
+    SameNode,
+}
+
+impl TrafficDistribution {
+    /// The annotation `networking.istio.io/traffic-distribution`; `None`: not given, `Some(None)`: no preference.
+    pub(crate) fn of_annotations(annotations: &BTreeMap<String, String>) -> Option<Option<Self>> {
+        let text = annotations.get("networking.istio.io/traffic-distribution")?;
+        match text.to_lowercase().as_str() {
+            "" => None,
+            "preferclose" | "prefersamezone" => Some(Some(TrafficDistribution::SameZone)),
+            "prefersamenode" => Some(Some(TrafficDistribution::SameNode)),
+            _ => Some(None),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,20 +67,30 @@ pub(crate) enum TargetPort {
 
 impl Service {
     pub(crate) fn read(spec: Fields<'_>, metadata: Metadata) -> Self {
-        if let Some(at) = spec.get("type") {
-            let words = [
-                ("ClusterIP", true),
-                ("NodePort", true),
-                ("LoadBalancer", true),
-                ("ExternalName", false),
-            ];
-            if at.word(&words) == Some(false) {
-                at.refuse(
-                    "ExternalName services are not supported yet",
-                    "write type: ClusterIP",
-                );
-            }
+        let words = [
+            ("ClusterIP", false),
+            ("NodePort", false),
+            ("LoadBalancer", false),
+            ("ExternalName", true),
+        ];
+        let is_external_name = spec.get("type").and_then(|at| at.word(&words));
+        let external_name = spec.string("externalName");
+        if is_external_name == Some(true) && external_name.is_empty() {
+            spec.at().refuse(
+                "a Service of type ExternalName needs externalName",
+                "add externalName",
+            );
         }
+        let distribution = spec.get("trafficDistribution").and_then(|at| {
+            at.word(&[
+                ("PreferClose", TrafficDistribution::SameZone),
+                ("PreferSameZone", TrafficDistribution::SameZone),
+                ("PreferSameNode", TrafficDistribution::SameNode),
+            ])
+        });
+        let node_local = spec
+            .get("internalTrafficPolicy")
+            .and_then(|at| at.word(&[("Cluster", false), ("Local", true)]));
         let mut names = BTreeSet::new();
         let ports = spec.list("ports", |at| {
             let port = ServicePort::read(&at);
@@ -70,14 +107,19 @@ impl Service {
             cluster_ip: cluster_ip(&spec),
             ports,
             selector: spec.string_map("selector"),
+            external_name: if is_external_name == Some(true) {
+                external_name
+            } else {
+                String::new()
+            },
+            traffic_distribution: distribution,
+            is_node_local: node_local.unwrap_or(false),
             metadata,
         };
         spec.ignore(&[
             "externalIPs",
             "publishNotReadyAddresses",
-            "externalName",
             "externalTrafficPolicy",
-            "internalTrafficPolicy",
             "ipFamilies",
             "ipFamilyPolicy",
             "sessionAffinity",
@@ -87,18 +129,9 @@ impl Service {
             "loadBalancerClass",
             "loadBalancerSourceRanges",
             "allocateLoadBalancerNodePorts",
-            "trafficDistribution",
         ]);
         spec.finish_with(&[("port", "ports: [{port: …}]"), ("labels", "selector")]);
         service
-    }
-
-    pub(crate) fn is_headless(&self) -> bool {
-        self.cluster_ip == ClusterIp::Headless
-    }
-
-    pub(crate) fn port(&self, number: u32) -> Option<&ServicePort> {
-        self.ports.iter().find(|p| p.port == number)
     }
 }
 

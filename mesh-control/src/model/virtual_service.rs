@@ -1,17 +1,17 @@
-use std::collections::BTreeSet;
-
-use super::{HttpRoute, Metadata, names};
+use super::{HttpRoute, L4Route, Metadata, l4_route, names};
 use crate::yaml::Fields;
 
 /// Routes for hosts.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct VirtualService {
     pub(crate) metadata: Metadata,
-    /// Resolved to full names.
+    /// Resolved to full names; empty for a delegate.
     pub(crate) hosts: Vec<String>,
     /// Resolved: `mesh` or `namespace/name`; never empty.
     pub(crate) gateways: Vec<String>,
     pub(crate) http: Vec<HttpRoute>,
+    pub(crate) tls: Vec<L4Route>,
+    pub(crate) tcp: Vec<L4Route>,
     pub(crate) export_to: Vec<String>,
 }
 
@@ -47,49 +47,36 @@ impl VirtualService {
             gateways.push(MESH_GATEWAY.to_owned());
         }
         let in_mesh = gateways.iter().any(|g| g == MESH_GATEWAY);
-        let mut seen = BTreeSet::new();
-        let hosts_at = spec.get("hosts");
-        let hosts = hosts_at.as_ref().map(|at| at.items()).unwrap_or_default();
-        let hosts: Vec<_> = hosts
-            .into_iter()
-            .map(|at| {
-                let host = at.string();
-                if let Some(wrong) = names::invalid_host(&host) {
-                    at.refuse(format_args!("{host:?} {wrong}"), "write the name of a service or a domain");
-                } else if host == "*" && in_mesh {
+        let written = spec.list("hosts", |at| read_host(&at, in_mesh));
+        if let Some(at) = spec.get("hosts") {
+            l4_route::check_unique(&at, &written);
+        }
+        let is_delegate = written.is_empty();
+        if is_delegate {
+            for name in ["gateways", "tls", "tcp"] {
+                if let Some(at) = spec.get(name)
+                    && !at.items().is_empty()
+                {
                     at.refuse(
-                        "wildcard host * is not allowed for virtual services bound to the mesh gateway",
-                        "name a gateway, or the hosts",
+                        format_args!("delegate virtual service must have no {name} specified"),
+                        "remove it, or add hosts",
                     );
                 }
-                let host = names::resolve_host(&host, &namespace);
-                if !seen.insert(host.clone()) {
-                    at.refuse(format_args!("duplicate hosts in virtual service: {host}"), "remove one");
-                }
-                host
-            })
-            .collect();
-        if hosts.is_empty() {
-            spec.at().refuse(
-                "has no hosts, so it is a delegate, which is not supported yet",
-                "add hosts",
-            );
-        }
-        for protocol in ["tls", "tcp"] {
-            if let Some(at) = spec.get(if protocol == "tls" { "tls" } else { "tcp" }) {
-                at.refuse(
-                    format_args!("{protocol} routes are not supported yet"),
-                    "use http routes",
-                );
             }
         }
-        let http = spec.list("http", |at| HttpRoute::read(at, &namespace));
-        if http.is_empty() {
+        let http = spec.list("http", |at| HttpRoute::read(at, &namespace, is_delegate));
+        let tls = spec.list("tls", |at| L4Route::read(&at, &namespace, Some(&written)));
+        let tcp = spec.list("tcp", |at| L4Route::read(&at, &namespace, None));
+        if http.is_empty() && tls.is_empty() && tcp.is_empty() {
             spec.at().refuse(
                 "http, tcp or tls must be provided in virtual service",
                 "add http routes",
             );
         }
+        let hosts = written
+            .iter()
+            .map(|host| names::resolve_host(host, &namespace))
+            .collect();
         let export_to = export_to(&spec);
         spec.finish_with(&[
             ("host", "hosts"),
@@ -102,16 +89,44 @@ impl VirtualService {
             hosts,
             gateways,
             http,
+            tls,
+            tcp,
             export_to,
         }
     }
 }
 
+fn read_host(at: &crate::yaml::At<'_>, in_mesh: bool) -> String {
+    let host = at.string();
+    if let Some(wrong) = names::invalid_host(&host) {
+        at.refuse(
+            format_args!("{host:?} {wrong}"),
+            "write the name of a service or a domain",
+        );
+    } else if host == "*" && in_mesh {
+        at.refuse(
+            "wildcard host * is not allowed for virtual services bound to the mesh gateway",
+            "name a gateway, or the hosts",
+        );
+    }
+    host
+}
+
 /// `exportTo`: `.`, `*` or namespaces; empty means everywhere.
 pub(crate) fn export_to(spec: &Fields<'_>) -> Vec<String> {
+    read_export_to(spec, false)
+}
+
+/// `exportTo` of a service, which may also be `~`: seen by nobody.
+pub(crate) fn service_export_to(spec: &Fields<'_>) -> Vec<String> {
+    read_export_to(spec, true)
+}
+
+fn read_export_to(spec: &Fields<'_>, allows_none: bool) -> Vec<String> {
     let namespaces = spec.list("exportTo", |at| {
         let to = at.string();
-        if !matches!(to.as_str(), "." | "*" | "~") && !names::is_label(&to) {
+        let is_known = matches!(to.as_str(), "." | "*") || (allows_none && to == "~");
+        if !is_known && !names::is_label(&to) {
             at.refuse(
                 format_args!("{to:?} is no namespace"),
                 "write \".\", \"*\" or a namespace",
@@ -119,14 +134,18 @@ pub(crate) fn export_to(spec: &Fields<'_>) -> Vec<String> {
         }
         to
     });
+    let alone = namespaces
+        .iter()
+        .find(|to| matches!(to.as_str(), "*" | "~"));
     if namespaces.len() > 1
-        && namespaces.iter().any(|to| to == "*")
+        && let Some(alone) = alone
         && let Some(at) = spec.get("exportTo")
     {
-        at.refuse(
-            "cannot have both public (*) and non-public exportTo values for a resource",
-            "keep \"*\"",
-        );
+        let message = match alone.as_str() {
+            "*" => "cannot have both public (*) and non-public exportTo values for a resource",
+            _ => "cannot export service entry to no one (~) and someone",
+        };
+        at.refuse(message, format_args!("keep {alone:?}"));
     }
     namespaces
 }

@@ -51,3 +51,13 @@ pub(super) fn ads() -> core::ConfigSource {
 pub(super) fn stat_prefix(name: &str) -> String {
     format!("{name};")
 }
+
+/// A socket of the file system.
+pub(super) fn pipe(path: &str) -> core::Address {
+    core::Address {
+        address: Some(core::address::Address::Pipe(core::Pipe {
+            path: path.to_owned(),
+            mode: 0,
+        })),
+    }
+}

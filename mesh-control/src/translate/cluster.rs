@@ -1,35 +1,45 @@
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_proto::envoy::config::cluster::v3 as xds;
 use mesh_proto::envoy::config::core::v3 as core;
+use mesh_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use mesh_proto::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 use xds::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy,
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig,
+    LbConfig, LbPolicy, OriginalDstLbConfig,
 };
 
-use super::address::{ads, duration, stat_prefix};
+use super::address::{ads, any, duration, stat_prefix};
 use super::network_filters::{BLACK_HOLE, PASSTHROUGH};
 use super::scope::Scope;
 use super::traffic_policy::{self, HttpOptions};
-use super::{NodeKind, inbound_cluster, metadata, outbound_cluster};
-use crate::model::{
-    DestinationRule, LoadBalancer, Protocol, Service, ServicePort, Subset, TrafficPolicy,
-};
+use super::{NodeKind, endpoints, inbound_cluster, metadata, outbound_cluster};
+use crate::model::{DestinationRule, Protocol, SimpleLb, Subset, TargetPort, TrafficPolicy};
+use crate::registry::{Origin, Port, Resolution, Service};
 
 /// All clusters of a node: services by port and subset, then the special ones, then inbound.
 pub(super) fn clusters(scope: &Scope) -> Vec<xds::Cluster> {
     let mut clusters = Vec::new();
     for service in &scope.services {
+        if service.resolution == Resolution::Alias {
+            continue;
+        }
         let rule = scope.destination_rule(&service.host);
         for port in service
             .ports
             .iter()
             .filter(|port| port.protocol != Protocol::Udp)
         {
-            clusters.push(outbound(scope, service, port, rule.as_ref(), None));
+            let Some(cluster) = outbound(scope, service, port, rule.as_ref(), None) else {
+                continue;
+            };
+            clusters.push(cluster);
             for subset in rule.iter().flat_map(|rule| &rule.subsets) {
-                clusters.push(outbound(scope, service, port, rule.as_ref(), Some(subset)));
+                clusters.extend(outbound(scope, service, port, rule.as_ref(), Some(subset)));
             }
         }
     }
@@ -41,25 +51,66 @@ pub(super) fn clusters(scope: &Scope) -> Vec<xds::Cluster> {
     clusters
 }
 
+/// `None`: it would have its endpoints in itself, and there are none.
 fn outbound(
     scope: &Scope,
     service: &Service,
-    port: &ServicePort,
+    port: &Port,
     rule: Option<&Arc<DestinationRule>>,
     subset: Option<&Subset>,
-) -> xds::Cluster {
+) -> Option<xds::Cluster> {
     let name = outbound_cluster(port.port, subset.map_or("", |s| &s.name), &service.host);
     let policy = policy_of(rule, subset, port.port);
-    let discovery = match service.is_headless() && scope.node.kind == NodeKind::Sidecar {
-        true => DiscoveryType::OriginalDst,
-        false => DiscoveryType::Eds,
+    let whole = policy_of(rule, None, port.port);
+    let subset_balancing = subset
+        .and_then(|s| s.traffic_policy.as_ref())
+        .and_then(|policy| policy.load_balancer.as_ref())
+        .is_some_and(|lb| lb.simple == SimpleLb::Passthrough);
+    // a subset is made after its rule's own cluster
+    let discovery = match service.resolution {
+        _ if subset.is_some() && (subset_balancing || is_passthrough(&whole)) => {
+            DiscoveryType::OriginalDst
+        }
+        Resolution::Dns => DiscoveryType::StrictDns,
+        Resolution::DnsRoundRobin => DiscoveryType::LogicalDns,
+        Resolution::Passthrough if scope.node.kind == NodeKind::Sidecar => {
+            DiscoveryType::OriginalDst
+        }
+        _ => DiscoveryType::Eds,
     };
     let mut cluster = with_type(&name, discovery);
     cluster.connect_timeout = Some(duration(scope.config.mesh.connect_timeout));
     cluster.common_lb_config = Some(CommonLbConfig::default());
     cluster.metadata = Some(cluster_metadata(service, rule, subset));
+    let mut groups = Vec::new();
+    match discovery {
+        DiscoveryType::StrictDns | DiscoveryType::LogicalDns => {
+            groups = endpoints::inline(scope, service, port, subset, &policy);
+            if groups.is_empty() {
+                return None;
+            }
+            dns(&mut cluster, scope);
+            cluster.load_assignment = Some(ClusterLoadAssignment {
+                cluster_name: name.clone(),
+                endpoints: groups.iter().map(|group| group.xds.clone()).collect(),
+                ..Default::default()
+            });
+        }
+        DiscoveryType::OriginalDst => {
+            if let TargetPort::Number(target) = port.target
+                && service.origin == Origin::Entry
+                && target > 0
+            {
+                cluster.lb_config = Some(LbConfig::OriginalDstLbConfig(OriginalDstLbConfig {
+                    upstream_port_override: Some(target),
+                    ..Default::default()
+                }));
+            }
+        }
+        _ => {}
+    }
     let mut http = HttpOptions::for_protocol(port.protocol, scope.node.kind);
-    traffic_policy::apply(&mut cluster, &mut http, &policy);
+    traffic_policy::apply(scope, service, &mut cluster, &mut http, &policy, groups);
     if cluster.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()))
     {
         cluster.eds_cluster_config = Some(EdsClusterConfig {
@@ -68,7 +119,29 @@ fn outbound(
         });
     }
     http.attach(&mut cluster);
-    cluster
+    Some(cluster)
+}
+
+/// How its names are asked for.
+#[allow(deprecated, reason = "istiod sets these fields, not their successors")]
+fn dns(cluster: &mut xds::Cluster, scope: &Scope) {
+    let is_v6 = scope.node.ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
+    cluster.dns_lookup_family = match is_v6 {
+        true => DnsLookupFamily::V6Only,
+        false => DnsLookupFamily::V4Only,
+    }
+    .into();
+    let resolver = CaresDnsResolverConfig {
+        udp_max_queries: Some(100),
+        ..Default::default()
+    };
+    cluster.typed_dns_resolver_config = Some(core::TypedExtensionConfig {
+        name: "envoy.network.dns_resolver.cares".to_owned(),
+        typed_config: Some(any(&resolver)),
+    });
+    cluster.dns_jitter = Some(duration(Duration::from_millis(100)));
+    cluster.dns_refresh_rate = Some(duration(Duration::from_secs(60)));
+    cluster.respect_dns_ttl = true;
 }
 
 pub(super) fn policy_of(
@@ -87,7 +160,10 @@ pub(super) fn policy_of(
 
 /// Whether a rule turns load balancing off, so that the cluster has no endpoints of its own.
 pub(super) fn is_passthrough(policy: &TrafficPolicy) -> bool {
-    policy.load_balancer == Some(LoadBalancer::Passthrough)
+    policy
+        .load_balancer
+        .as_ref()
+        .is_some_and(|lb| lb.simple == SimpleLb::Passthrough)
 }
 
 fn cluster_metadata(
@@ -99,8 +175,10 @@ fn cluster_metadata(
         Some(rule) => metadata::of_object("destination-rule", &rule.metadata),
         None => core::Metadata::default(),
     };
-    if let Some(subset) = subset {
-        metadata = metadata::with_subset(metadata, &subset.name);
+    match subset {
+        Some(subset) => metadata = metadata::with_subset(metadata, &subset.name),
+        None if service.is_external => metadata::set_external(&mut metadata),
+        None => {}
     }
     add_services(&mut metadata, [service]);
     metadata
@@ -119,8 +197,8 @@ pub(super) fn add_services<'a>(
         .map(|service| {
             let fields = [
                 ("host".to_owned(), text(&service.host)),
-                ("name".to_owned(), text(&service.metadata.name)),
-                ("namespace".to_owned(), text(&service.metadata.namespace)),
+                ("name".to_owned(), text(&service.name)),
+                ("namespace".to_owned(), text(&service.namespace)),
             ];
             Value {
                 kind: Some(Kind::StructValue(Struct {

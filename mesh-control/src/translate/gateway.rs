@@ -9,8 +9,8 @@ use super::address::socket;
 use super::connection_manager::{self, Place, Routes};
 use super::listener::{WILDCARD, accepts_per_event, own_address};
 use super::route::{RouteContext, routes_of};
-use super::scope::{Scope, host_matches};
-use crate::model::{Gateway, Protocol, Server, VirtualService, is_exported};
+use super::scope::Scope;
+use crate::model::{Gateway, Protocol, Server, VirtualService, names};
 
 const MAX_DIRECT_RESPONSE: u32 = 1 << 20;
 
@@ -82,7 +82,7 @@ fn route_name(bind: &str, port: u32) -> String {
 
 /// The servers of the Gateways that select the node, oldest first.
 fn servers(scope: &Scope) -> Vec<Bound<'_>> {
-    let labels = &scope.node.labels;
+    let labels = &scope.labels;
     let selects = |g: &&Arc<Gateway>| g.selector.iter().all(|(k, v)| labels.get(k) == Some(v));
     let targets = scope.targets();
     let mut all = Vec::new();
@@ -145,23 +145,17 @@ pub(super) fn route_configuration(scope: &Scope, name: &str) -> rt::RouteConfigu
 fn add_server(scope: &Scope, bound: &Bound<'_>, hosts: &mut BTreeMap<String, Vec<rt::Route>>) {
     let metadata = &bound.gateway.metadata;
     let gateway_name = format!("{}/{}", metadata.namespace, metadata.name);
-    for vs in scope.config.virtual_services.iter().filter(|vs| {
-        vs.gateways.contains(&gateway_name)
-            && is_exported(&vs.export_to, &vs.metadata.namespace, &scope.node.namespace)
-    }) {
+    for vs in &scope.virtual_services(&gateway_name) {
         let shared = intersection(bound.server, vs);
         if shared.is_empty() {
             continue;
         }
-        let only_port = |host: &str| match scope.service(host).map(|s| s.ports.as_slice()) {
-            Some([only]) => Some(only.port),
-            _ => None,
-        };
+        let lookup = |host: &str| scope.service(host).cloned();
         let context = RouteContext {
             scope,
             listener_port: bound.server.port,
             gateways: &[&gateway_name],
-            destination_port: &only_port,
+            service: &lookup,
         };
         let routes = routes_of(&context, vs);
         if routes.is_empty() {
@@ -185,9 +179,9 @@ fn intersection(server: &Server, vs: &VirtualService) -> Vec<String> {
         .filter(|h| h.namespace == "*" || h.namespace == vs.metadata.namespace);
     for server_host in of_namespace {
         for host in &vs.hosts {
-            let narrower = if host_matches(&server_host.host, host) {
+            let narrower = if names::is_subset(host, &server_host.host) {
                 host
-            } else if host_matches(host, &server_host.host) {
+            } else if names::is_subset(&server_host.host, host) {
                 &server_host.host
             } else {
                 continue;

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use mesh_proto::envoy::config::core::v3 as core;
 use mesh_proto::envoy::config::core::v3::TrafficDirection;
 use mesh_proto::envoy::config::listener::v3 as xds;
 use mesh_proto::envoy::config::route::v3 as rt;
@@ -11,46 +12,119 @@ use super::listener_filters::{
     PLAINTEXT_HTTP, RAW_BUFFER, http_inspector, http_inspector_except, original_dst,
 };
 use super::network_filters::{BLACK_HOLE, INBOUND_PASSTHROUGH, tcp_proxy};
-use super::scope::{Scope, ServiceTarget};
-use super::{inbound_cluster, route_action};
-use crate::model::Protocol;
+use super::scope::Scope;
+use super::{inbound_cluster, metadata, route_action};
+use crate::model::{CaptureMode, Protocol};
 
+const OUTBOUND_PORT: u32 = 15001;
 const INBOUND_PORT: u32 = 15006;
 
-/// `virtualInbound`: receives all captured traffic to the workload, a chain per port that a service exposes.
-pub(super) fn virtual_inbound(scope: &Scope) -> xds::Listener {
+/// A port of the workload, and how it is served.
+struct InboundPort {
+    port: u32,
+    bind: String,
+    bind_to_port: bool,
+    protocol: Protocol,
+    /// Of the service; that of the listener if the Sidecar writes it out.
+    service_port: u32,
+    /// What traces call it.
+    host: String,
+    metadata: Option<core::Metadata>,
+}
+
+/// `virtualInbound`, and listeners that the node's Sidecar binds.
+pub(super) fn listeners(scope: &Scope) -> Vec<xds::Listener> {
+    let ports = ports(scope);
+    let mut listeners = vec![virtual_inbound(scope, &ports)];
+    let bound = ports.iter().filter(|port| port.bind_to_port);
+    listeners.extend(bound.map(|port| bound_listener(scope, port)));
+    listeners
+}
+
+/// Receives all captured traffic to the workload, a chain per port that a service exposes.
+fn virtual_inbound(scope: &Scope, ports: &[InboundPort]) -> xds::Listener {
     let mut chains = vec![black_hole()];
     chains.extend(passthrough(scope));
-    for (port, target) in first_per_port(scope) {
-        chains.extend(service_chains(scope, port, &target));
+    for port in ports.iter().filter(|port| !port.bind_to_port) {
+        chains.extend(service_chains(scope, port));
     }
+    let mut listener = listener("virtualInbound", WILDCARD, INBOUND_PORT, chains, scope);
+    listener.listener_filters.insert(0, original_dst());
+    listener
+}
+
+fn bound_listener(scope: &Scope, port: &InboundPort) -> xds::Listener {
+    let name = format!("{}_{}", port.bind, port.port);
+    listener(
+        &name,
+        &port.bind,
+        port.port,
+        service_chains(scope, port),
+        scope,
+    )
+}
+
+fn listener(
+    name: &str,
+    bind: &str,
+    port: u32,
+    chains: Vec<xds::FilterChain>,
+    scope: &Scope,
+) -> xds::Listener {
     xds::Listener {
-        name: "virtualInbound".to_owned(),
-        address: Some(socket(
-            own_address(&scope.node, WILDCARD, true),
-            INBOUND_PORT,
-        )),
+        name: name.to_owned(),
+        address: Some(socket(own_address(&scope.node, bind, true), port)),
         traffic_direction: TrafficDirection::Inbound.into(),
         continue_on_listener_filters_timeout: true,
         max_connections_to_accept_per_socket_event: accepts_per_event(),
-        listener_filters: vec![original_dst(), inspector(&chains)],
+        listener_filters: inspector(&chains).into_iter().collect(),
         listener_filters_timeout: Some(zero()),
         filter_chains: chains,
         ..Default::default()
     }
 }
 
-/// Ports and the service that shapes each: the oldest one.
-fn first_per_port(scope: &Scope) -> BTreeMap<u32, ServiceTarget> {
-    let mut ports = BTreeMap::new();
-    for target in scope.targets() {
-        ports.entry(target.target_port).or_insert(target);
+/// What the node's Sidecar writes out, else a port per port of its services, shaped by the oldest.
+fn ports(scope: &Scope) -> Vec<InboundPort> {
+    let mut ports: BTreeMap<u32, InboundPort> = BTreeMap::new();
+    let sidecar = scope.sidecar.as_ref().filter(|s| !s.ingress.is_empty());
+    let Some(sidecar) = sidecar else {
+        for target in scope.targets() {
+            if target.target_port == OUTBOUND_PORT || target.target_port == INBOUND_PORT {
+                continue;
+            }
+            ports.entry(target.target_port).or_insert(InboundPort {
+                port: target.target_port,
+                bind: WILDCARD.to_owned(),
+                bind_to_port: false,
+                protocol: target.port.protocol,
+                service_port: target.port.port,
+                host: target.service.host.clone(),
+                metadata: None,
+            });
+        }
+        return ports.into_values().collect();
+    };
+    let metadata = &sidecar.metadata;
+    for listener in &sidecar.ingress {
+        ports.entry(listener.port).or_insert(InboundPort {
+            port: listener.port,
+            bind: match listener.bind.as_str() {
+                "" => WILDCARD.to_owned(),
+                bind => bind.to_owned(),
+            },
+            bind_to_port: listener.capture == CaptureMode::None,
+            protocol: listener.protocol,
+            service_port: listener.port,
+            host: format!("{}.{}", metadata.name, scope.node.namespace),
+            metadata: Some(metadata::of_sidecar(&metadata.name, &scope.node.namespace)),
+        });
     }
-    ports
+    ports.into_values().collect()
 }
 
 /// Looks at every port, except those that every chain of the port treats alike.
-fn inspector(chains: &[xds::FilterChain]) -> xds::ListenerFilter {
+fn inspector(chains: &[xds::FilterChain]) -> Option<xds::ListenerFilter> {
     let mut ports: BTreeMap<u32, bool> = BTreeMap::new();
     for chain in chains {
         let Some(matched) = &chain.filter_chain_match else {
@@ -61,16 +135,19 @@ fn inspector(chains: &[xds::FilterChain]) -> xds::ListenerFilter {
             .entry(matched.destination_port.unwrap_or(0))
             .or_default() |= looks;
     }
+    if !ports.values().any(|looks| *looks) {
+        return None;
+    }
     let left_alone: Vec<u32> = ports
         .into_iter()
         .filter(|(_, looks)| !looks)
         .map(|(port, _)| port)
         .collect();
-    if left_alone.is_empty() {
+    Some(if left_alone.is_empty() {
         http_inspector()
     } else {
         http_inspector_except(&left_alone)
-    }
+    })
 }
 
 /// Traffic to the listener's own port would come back for ever.
@@ -104,31 +181,36 @@ fn passthrough(scope: &Scope) -> [xds::FilterChain; 2] {
     [http, tcp]
 }
 
-fn service_chains(scope: &Scope, port: u32, target: &ServiceTarget) -> Vec<xds::FilterChain> {
-    let cluster = inbound_cluster::name(port);
-    let name = format!("{WILDCARD}_{port}");
-    let operation = format!("{}:{}/*", target.service.host, target.port.port);
-    let protocol = target.port.protocol;
+fn service_chains(scope: &Scope, port: &InboundPort) -> Vec<xds::FilterChain> {
+    let cluster = inbound_cluster::name(port.port);
+    let name = format!("{}_{}", port.bind, port.port);
+    let operation = format!("{}:{}/*", port.host, port.service_port);
+    let protocol = port.protocol;
     let http = || {
         http_filter(
             scope,
             &cluster,
             &format!("inbound_{name}"),
             &operation,
-            target.port.port,
+            port.service_port,
             protocol,
         )
     };
-    if protocol.is_http() {
-        vec![chain(port, false, &name, http())]
+    let number = port.port;
+    let mut chains = if protocol.is_http() {
+        vec![chain(number, false, &name, http())]
     } else if protocol == Protocol::Unknown {
         vec![
-            chain(port, true, &name, http()),
-            chain(port, false, &name, tcp_proxy(&cluster)),
+            chain(number, true, &name, http()),
+            chain(number, false, &name, tcp_proxy(&cluster)),
         ]
     } else {
-        vec![chain(port, false, &name, tcp_proxy(&cluster))]
+        vec![chain(number, false, &name, tcp_proxy(&cluster))]
+    };
+    for chain in &mut chains {
+        chain.metadata.clone_from(&port.metadata);
     }
+    chains
 }
 
 fn chain(port: u32, only_http: bool, name: &str, filter: xds::Filter) -> xds::FilterChain {

@@ -3,17 +3,19 @@ use std::collections::BTreeMap;
 use mesh_proto::envoy::config::core::v3::TrafficDirection;
 use mesh_proto::envoy::config::listener::v3 as xds;
 
+use super::Node;
 use super::address::{socket, zero};
-use super::connection_manager::{self, Place, Routes};
-use super::listener_filters::{PLAINTEXT_HTTP, RAW_BUFFER, http_inspector};
-use super::network_filters::{BLACK_HOLE, PASSTHROUGH, tcp_proxy};
+use super::filter_chain::{Chain, TcpTarget, tcp_chains};
+use super::listener_filters::{http_inspector, tls_inspector};
+use super::network_filters::{BLACK_HOLE, PASSTHROUGH, destination_cluster, tcp_proxy};
 use super::scope::{Egress, Scope};
-use super::{Node, outbound_cluster};
-use crate::model::{ClusterIp, Protocol, Service};
+use crate::model::Protocol;
+use crate::registry::{Endpoint, Origin, Resolution, Service, UNSPECIFIED};
 
-pub(super) const WILDCARD: &str = "0.0.0.0";
+pub(super) const WILDCARD: &str = UNSPECIFIED;
 const LOCALHOST: &str = "127.0.0.1";
 const OUTBOUND_PORT: u32 = 15001;
+const INBOUND_PORT: u32 = 15006;
 /// Idle upstream connections per event of an accepting socket, as istiod sets it.
 const ACCEPTS_PER_EVENT: u32 = 1;
 
@@ -22,45 +24,48 @@ struct Entry {
     bind_to_port: bool,
     /// Made by an explicit port of a Sidecar: later services add nothing to it.
     locked: bool,
+    /// Unknown: it tells HTTP from the rest by looking.
+    protocol: Protocol,
     chains: Vec<Chain>,
 }
 
-struct Chain {
-    /// Only for what the HTTP inspector calls HTTP.
-    sniffed: bool,
-    kind: ChainKind,
-}
-
-enum ChainKind {
-    Http { rds: String, grpc_web: bool },
-    Tcp { cluster: String },
-}
+type Entries = BTreeMap<(String, u32), Entry>;
 
 /// The listeners for what the node calls, by address and port.
 pub(super) fn outbound(scope: &Scope) -> Vec<xds::Listener> {
-    let mut entries: BTreeMap<(String, u32), Entry> = BTreeMap::new();
+    let mut entries = Entries::new();
     for egress in &scope.egress {
         let bind = match egress.bind.as_str() {
             "" if egress.bind_to_port => LOCALHOST,
             bind => bind,
         };
         if let Some((port, protocol)) = egress.port {
+            if is_reserved(bind, port, protocol) {
+                continue;
+            }
             for service in &egress.services {
-                add(&mut entries, egress, bind, service, port, protocol);
+                add(&mut entries, scope, egress, bind, service, port, protocol);
             }
             continue;
         }
         entries.values_mut().for_each(|entry| entry.locked = true);
         for service in &egress.services {
             for port in &service.ports {
-                add(
-                    &mut entries,
-                    egress,
-                    bind,
-                    service,
-                    port.port,
-                    port.protocol,
-                );
+                if is_reserved(bind, port.port, port.protocol) {
+                    continue;
+                }
+                for bind in binds(scope, service, port, bind) {
+                    let (number, protocol) = (port.port, port.protocol);
+                    add(
+                        &mut entries,
+                        scope,
+                        egress,
+                        &bind,
+                        service,
+                        number,
+                        protocol,
+                    );
+                }
             }
         }
     }
@@ -70,97 +75,129 @@ pub(super) fn outbound(scope: &Scope) -> Vec<xds::Listener> {
         .collect()
 }
 
+/// Ports of the listeners that receive captured traffic.
+fn is_reserved(bind: &str, port: u32, protocol: Protocol) -> bool {
+    let is_wildcard = match bind {
+        "" => protocol.is_http(),
+        bind => bind == WILDCARD,
+    };
+    is_wildcard && matches!(port, OUTBOUND_PORT | INBOUND_PORT)
+}
+
+/// Where a service's port listens. One without an address of its own listens on those of its endpoints, unless
+/// it is HTTP, which has names.
+fn binds(
+    scope: &Scope,
+    service: &Service,
+    port: &crate::registry::Port,
+    bind: &str,
+) -> Vec<String> {
+    let by_endpoint = bind.is_empty()
+        && service.resolution == Resolution::Passthrough
+        && service.address() == UNSPECIFIED
+        && (port.protocol.is_tcp() || port.protocol == Protocol::Unknown);
+    if !by_endpoint {
+        return vec![bind.to_owned()];
+    }
+    let endpoints: Vec<&Endpoint> = service.endpoints_by_port(port).map(|e| &**e).collect();
+    if service.origin == Origin::Entry && endpoints.is_empty() && service.selector.is_none() {
+        return vec![bind.to_owned()];
+    }
+    endpoints
+        .into_iter()
+        .filter(|e| e.address.parse::<std::net::IpAddr>().is_ok() && e.address != scope.node.ip)
+        .map(|e| e.address.clone())
+        .collect()
+}
+
 fn add(
-    entries: &mut BTreeMap<(String, u32), Entry>,
+    entries: &mut Entries,
+    scope: &Scope,
     egress: &Egress,
     bind: &str,
     service: &Service,
     port: u32,
     protocol: Protocol,
 ) {
-    let bind = match bind {
-        "" if protocol.is_http() => WILDCARD.to_owned(),
-        "" => vip(service),
-        bind => bind.to_owned(),
-    };
-    let tcp = || Chain {
-        sniffed: false,
-        kind: ChainKind::Tcp {
-            cluster: outbound_cluster(port, "", &service.host),
-        },
-    };
-    let http = |rds: String, sniffed| Chain {
-        sniffed,
-        kind: ChainKind::Http {
-            rds,
-            grpc_web: protocol == Protocol::GrpcWeb,
-        },
-    };
-    let key = (bind.clone(), port);
-    let existing = entries.get_mut(&key);
-    if existing.as_ref().is_some_and(|entry| entry.locked) {
+    if service.resolution == Resolution::Alias || protocol == Protocol::Udp {
         return;
     }
-    let has = |entry: &Entry, wants_http: bool| {
-        entry
-            .chains
-            .iter()
-            .any(|c| matches!(c.kind, ChainKind::Http { .. }) == wants_http)
+    let mut cidrs = Vec::new();
+    let bind = match bind {
+        "" if protocol.is_http() => WILDCARD,
+        "" if service.address().contains('/') => {
+            cidrs = service.addresses.clone();
+            WILDCARD
+        }
+        "" => service.address(),
+        bind => bind,
     };
-    let chains = match protocol {
-        Protocol::Udp => return,
-        _ if protocol.is_http() => match &existing {
-            Some(entry) if has(entry, true) => return,
-            // HTTP beside TCP on one address is told apart by looking at it
-            Some(_) => vec![http(port.to_string(), true)],
-            None => vec![http(port.to_string(), bind == WILDCARD)],
-        },
-        _ if protocol.is_tcp() => match &existing {
-            Some(entry) if has(entry, false) => return,
-            _ => vec![tcp()],
-        },
-        _ => {
-            let shared = bind == WILDCARD;
-            let rds = if shared {
-                port.to_string()
-            } else {
-                format!("{}:{port}", service.host)
-            };
-            match &existing {
-                Some(entry) if has(entry, true) && has(entry, false) => return,
-                Some(entry) if has(entry, true) => vec![tcp()],
-                Some(_) => vec![http(rds, true)],
-                None => vec![tcp(), http(rds, true)],
-            }
-        }
-    };
-    match existing {
-        Some(entry) => {
-            entry.chains.extend(chains);
-            for chain in &mut entry.chains {
-                chain.sniffed |= matches!(chain.kind, ChainKind::Http { .. });
-            }
-        }
-        None => {
-            entries.insert(
-                key,
-                Entry {
-                    bind_to_port: egress.bind_to_port,
-                    locked: false,
-                    chains,
-                },
-            );
-        }
+    let key = (bind.to_owned(), port);
+    if entries.get(&key).is_some_and(|entry| entry.locked) {
+        return;
     }
-}
-
-fn vip(service: &Service) -> String {
-    match &service.cluster_ip {
-        ClusterIp::Addresses(addresses) => addresses
-            .first()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        ClusterIp::Unset | ClusterIp::Headless => WILDCARD.to_owned(),
+    let tcp = || {
+        let target = TcpTarget {
+            service,
+            bind,
+            port,
+            protocol,
+            cidrs: cidrs.clone(),
+        };
+        tcp_chains(scope, &target, &egress.virtual_services)
+    };
+    let existing = entries.get(&key).map(|entry| entry.protocol);
+    let mut kept = protocol;
+    let chains = if protocol.is_http() {
+        if existing.is_some_and(|p| !p.is_tcp()) {
+            return;
+        }
+        let sniffed = bind == WILDCARD;
+        if sniffed {
+            kept = Protocol::Unknown;
+        }
+        vec![Chain::http(port.to_string(), protocol, sniffed)]
+    } else if protocol.is_tcp() {
+        tcp()
+    } else {
+        if existing == Some(Protocol::Unknown) {
+            return;
+        }
+        let rds = match bind {
+            WILDCARD => port.to_string(),
+            _ => format!("{}:{port}", service.host),
+        };
+        let mut chains = tcp();
+        chains.push(Chain::http(rds, protocol, true));
+        chains
+    };
+    let needs_own_port = |p: Protocol| matches!(p, Protocol::Mongo | Protocol::MySql);
+    if let Some(existing) = existing
+        && existing != protocol
+        && (needs_own_port(existing) || needs_own_port(protocol))
+    {
+        return;
+    }
+    match entries.get_mut(&key) {
+        Some(entry) if !(protocol == Protocol::Unknown && entry.protocol.is_http()) => {
+            for chain in chains {
+                if !entry.chains.iter().any(|c| c.conflicts_with(&chain)) {
+                    entry.chains.push(chain);
+                }
+            }
+            if !(entry.protocol.is_tcp() && protocol.is_tcp()) {
+                entry.protocol = Protocol::Unknown;
+            }
+        }
+        _ => {
+            let entry = Entry {
+                bind_to_port: egress.bind_to_port,
+                locked: false,
+                protocol: kept,
+                chains,
+            };
+            entries.insert(key, entry);
+        }
     }
 }
 
@@ -173,47 +210,26 @@ fn build(scope: &Scope, bind: &str, port: u32, entry: Entry) -> xds::Listener {
         )),
         traffic_direction: TrafficDirection::Outbound.into(),
         continue_on_listener_filters_timeout: true,
+        // no answer of the client's for a while means nothing: wait as long as it takes
+        listener_filters_timeout: Some(zero()),
         ..Default::default()
     };
     match entry.bind_to_port {
         true => listener.max_connections_to_accept_per_socket_event = Some(ACCEPTS_PER_EVENT),
         false => listener.bind_to_port = Some(false),
     }
+    if entry.chains.iter().any(|chain| !chain.sni_hosts.is_empty()) {
+        listener.listener_filters.push(tls_inspector());
+    }
     if entry.chains.iter().any(|chain| chain.sniffed) {
         listener.listener_filters.push(http_inspector());
-        // no answer of the client's for a while means nothing: wait as long as it takes
-        listener.listener_filters_timeout = Some(zero());
-    } else {
-        listener.listener_filters_timeout = Some(zero());
     }
     for chain in entry.chains {
-        let filter = match chain.kind {
-            ChainKind::Http { rds, grpc_web } => connection_manager::filter(
-                &scope.node,
-                Place::Outbound,
-                &format!("outbound_{name}"),
-                Routes::Rds(rds),
-                grpc_web,
-            ),
-            ChainKind::Tcp { cluster } => tcp_proxy(&cluster),
-        };
-        let mut built = xds::FilterChain {
-            filters: vec![filter],
-            transport_socket_connect_timeout: Some(prost_types::Duration {
-                seconds: 15,
-                nanos: 0,
-            }),
-            ..Default::default()
-        };
-        if chain.sniffed {
-            built.filter_chain_match = Some(xds::FilterChainMatch {
-                transport_protocol: RAW_BUFFER.to_owned(),
-                application_protocols: PLAINTEXT_HTTP.map(str::to_owned).into(),
-                ..Default::default()
-            });
-            listener.filter_chains.push(built);
-        } else {
-            listener.default_filter_chain = Some(built);
+        let matches_all = chain.matches_all();
+        let built = chain.build(scope, &name);
+        match matches_all {
+            true => listener.default_filter_chain = Some(built),
+            false => listener.filter_chains.push(built),
         }
     }
     if listener.filter_chains.is_empty() {
@@ -224,7 +240,7 @@ fn build(scope: &Scope, bind: &str, port: u32, entry: Entry) -> xds::Listener {
         listener.default_filter_chain = Some(xds::FilterChain {
             name: "PassthroughFilterChain".to_owned(),
             filter_chain_match: Some(xds::FilterChainMatch::default()),
-            filters: vec![tcp_proxy(catch_all_cluster(scope))],
+            filters: vec![tcp_proxy(&catch_all_cluster(scope))],
             ..Default::default()
         });
     }
@@ -233,11 +249,13 @@ fn build(scope: &Scope, bind: &str, port: u32, entry: Entry) -> xds::Listener {
 }
 
 /// Where traffic goes that no service claims.
-pub(super) fn catch_all_cluster(scope: &Scope) -> &'static str {
+pub(super) fn catch_all_cluster(scope: &Scope) -> String {
     if scope.registry_only {
-        BLACK_HOLE
-    } else {
-        PASSTHROUGH
+        return BLACK_HOLE.to_owned();
+    }
+    match &scope.egress_proxy {
+        Some(proxy) => destination_cluster(proxy, None, 0),
+        None => PASSTHROUGH.to_owned(),
     }
 }
 
@@ -262,7 +280,7 @@ pub(super) fn virtual_outbound(scope: &Scope) -> xds::Listener {
     };
     let catch_all = xds::FilterChain {
         name: "virtualOutbound-catchall-tcp".to_owned(),
-        filters: vec![tcp_proxy(catch_all_cluster(scope))],
+        filters: vec![tcp_proxy(&catch_all_cluster(scope))],
         ..Default::default()
     };
     xds::Listener {

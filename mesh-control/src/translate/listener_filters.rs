@@ -23,6 +23,18 @@ pub(super) fn http_inspector() -> listener::ListenerFilter {
     )
 }
 
+/// Looks for the server name that a client asks for.
+pub(super) fn tls_inspector() -> listener::ListenerFilter {
+    filter(
+        "envoy.filters.listener.tls_inspector",
+        any(&extension::tls_inspector::v3::TlsInspector {
+            // Envoy takes 64 KiB otherwise
+            initial_read_buffer_size: Some(512),
+            ..Default::default()
+        }),
+    )
+}
+
 /// An HTTP inspector that leaves some original destination ports alone.
 pub(super) fn http_inspector_except(ports: &[u32]) -> listener::ListenerFilter {
     listener::ListenerFilter {

@@ -38,12 +38,36 @@ pub(super) fn of_object(kind: &str, metadata: &Metadata) -> core::Metadata {
     }
 }
 
+/// `istio: {config: PATH}` of the Sidecar that a node uses, which istiod says to be in the node's namespace.
+pub(super) fn of_sidecar(name: &str, namespace: &str) -> core::Metadata {
+    let path = format!("/apis/networking.istio.io/v1/namespaces/{namespace}/sidecar/{name}");
+    let fields = BTreeMap::from([("config".to_owned(), text(path))]);
+    core::Metadata {
+        filter_metadata: [(ISTIO.to_owned(), Struct { fields })].into(),
+        ..Default::default()
+    }
+}
+
 /// Adds the subset that a cluster is for.
 pub(super) fn with_subset(mut metadata: core::Metadata, subset: &str) -> core::Metadata {
     if let Some(istio) = metadata.filter_metadata.get_mut(ISTIO) {
         istio.fields.insert("subset".to_owned(), text(subset));
     }
     metadata
+}
+
+/// Marks a cluster whose service is outside of the mesh.
+pub(super) fn set_external(metadata: &mut core::Metadata) {
+    let istio = metadata
+        .filter_metadata
+        .entry(ISTIO.to_owned())
+        .or_default();
+    istio.fields.insert(
+        "external".to_owned(),
+        Value {
+            kind: Some(Kind::BoolValue(true)),
+        },
+    );
 }
 
 /// Adds file, line and object, for explanations. Not for clusters and listeners: there another line would

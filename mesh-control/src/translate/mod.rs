@@ -7,14 +7,20 @@ mod address;
 mod cluster;
 mod connection_manager;
 mod endpoints;
+mod filter_chain;
 mod gateway;
+mod hash_policy;
+mod imports;
 mod inbound;
 mod inbound_cluster;
 mod listener;
 mod listener_filters;
+mod load_balancer;
+mod locality;
 mod metadata;
 mod network_filters;
 mod node;
+mod outlier_detection;
 mod resilience;
 mod route;
 mod route_action;
@@ -54,7 +60,7 @@ impl Translator {
             NodeKind::Sidecar => {
                 let mut listeners = listener::outbound(&self.scope);
                 listeners.push(listener::virtual_outbound(&self.scope));
-                listeners.push(inbound::virtual_inbound(&self.scope));
+                listeners.extend(inbound::listeners(&self.scope));
                 listeners
             }
         }

@@ -17,6 +17,10 @@ pub(crate) struct Node {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) cluster_id: String,
     pub(crate) mesh_id: String,
+    /// The Kubernetes node: metadata `NODE_NAME`.
+    pub(crate) node_name: String,
+    /// `region/zone/subzone`, as the node says.
+    pub(crate) locality: String,
     /// Metadata `BIND_INSTANCE_IP: "true"` (ours): the node shares its machine with others, so what would listen
     /// on 0.0.0.0 listens on the node's own address.
     pub(crate) bind_instance_ip: bool,
@@ -86,9 +90,24 @@ impl Node {
             labels: metadata_labels(node),
             cluster_id: text("CLUSTER_ID"),
             mesh_id: text("MESH_ID"),
+            node_name: text("NODE_NAME"),
+            locality: locality(node),
             bind_instance_ip: text("BIND_INSTANCE_IP") == "true",
         })
     }
+}
+
+fn locality(node: &core::Node) -> String {
+    let Some(locality) = &node.locality else {
+        return String::new();
+    };
+    let parts = [&locality.region, &locality.zone, &locality.sub_zone];
+    let given: Vec<_> = parts
+        .iter()
+        .take_while(|part| !part.is_empty())
+        .map(|part| part.as_str())
+        .collect();
+    given.join("/")
 }
 
 fn metadata_field<'a>(node: &'a core::Node, name: &str) -> Option<&'a Kind> {

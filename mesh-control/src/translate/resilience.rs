@@ -20,13 +20,18 @@ const DEFAULT_RETRY_ON: &str =
     "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
 const RETRIABLE_STATUS_CODES: &str = "retriable-status-codes";
 
-/// A retry policy; the default if nothing is said, none if it is turned off.
-pub(super) fn retry_policy(retries: Option<&Retries>) -> Option<rt::RetryPolicy> {
+/// A retry policy; the default if nothing is said, none if it is turned off. Where a hash chooses the host, the
+/// same one may be tried again.
+pub(super) fn retry_policy(retries: Option<&Retries>, hashes: bool) -> Option<rt::RetryPolicy> {
     let mut policy = rt::RetryPolicy {
         retry_on: DEFAULT_RETRY_ON.to_owned(),
         num_retries: Some(2),
         host_selection_retry_max_attempts: 5,
-        retry_host_predicate: vec![previous_hosts()],
+        retry_host_predicate: if hashes {
+            Vec::new()
+        } else {
+            vec![previous_hosts()]
+        },
         ..Default::default()
     };
     let Some(retries) = retries else {
@@ -40,8 +45,10 @@ pub(super) fn retry_policy(retries: Option<&Retries>) -> Option<rt::RetryPolicy>
         (policy.retry_on, policy.retriable_status_codes) = split_retry_on(&retries.retry_on);
     }
     policy.per_try_timeout = retries.per_try_timeout.map(duration);
-    if !retries.ignore_previous_hosts {
-        policy.retry_host_predicate.clear();
+    match retries.ignore_previous_hosts {
+        Some(true) => policy.retry_host_predicate = vec![previous_hosts()],
+        Some(false) => policy.retry_host_predicate.clear(),
+        None => {}
     }
     if retries.retry_remote_localities {
         policy.retry_priority = Some(RetryPriority {

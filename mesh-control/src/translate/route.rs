@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use mesh_proto::envoy::config::core::v3 as core;
 use mesh_proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
@@ -7,6 +8,7 @@ use mesh_proto::envoy::config::route::v3 as rt;
 use super::scope::Scope;
 use super::{metadata, resilience, route_action, route_match};
 use crate::model::{HeaderOps, Headers, HttpMatch, HttpRoute, VirtualService};
+use crate::registry::Service;
 
 /// For whom the routes of a VirtualService are made.
 pub(super) struct RouteContext<'a> {
@@ -15,8 +17,8 @@ pub(super) struct RouteContext<'a> {
     pub(super) listener_port: u32,
     /// Names by which matches may mean this place: `mesh`, or `namespace/gateway`.
     pub(super) gateways: &'a [&'a str],
-    /// The only port of a service, if it has one and is known here.
-    pub(super) destination_port: &'a dyn Fn(&str) -> Option<u32>,
+    /// A service by its full name, if it is known here.
+    pub(super) service: &'a dyn Fn(&str) -> Option<Arc<Service>>,
 }
 
 /// The routes of a VirtualService for one place, in order, up to the first that matches everything.
@@ -60,7 +62,7 @@ fn applies(context: &RouteContext<'_>, matched: &HttpMatch) -> bool {
     matched
         .source_labels
         .iter()
-        .all(|(k, v)| node.labels.get(k) == Some(v))
+        .all(|(k, v)| context.scope.labels.get(k) == Some(v))
         && (matched.source_namespace.is_empty() || matched.source_namespace == node.namespace)
 }
 
@@ -88,7 +90,10 @@ fn route(
         typed_per_filter_config: per_filter_config(http),
         ..Default::default()
     };
-    let authority = add_headers(&mut route, &http.headers);
+    let authority = http
+        .headers
+        .as_ref()
+        .and_then(|headers| add_headers(&mut route, headers));
     route_action::set_action(&mut route, context, http, authority);
     route.decorator = Some(rt::Decorator {
         operation: operation(&route, vs, context.listener_port),

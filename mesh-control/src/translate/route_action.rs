@@ -9,8 +9,10 @@ use rt::weighted_cluster::{ClusterWeight, cluster_weight};
 use super::address::{duration, zero};
 use super::route::{RouteContext, add_headers, authority, header_options, removed};
 use super::scope::Scope;
-use super::{outbound_cluster, resilience, route_match};
-use crate::model::{Destination, HttpDestination, HttpRoute, Protocol, Redirect, RedirectPort};
+use super::{hash_policy, network_filters, outbound_cluster, resilience, route_match};
+use crate::model::{
+    Body, Destination, HttpDestination, HttpRoute, Protocol, Redirect, RedirectPort,
+};
 
 /// Gives a route its action: redirect, direct response or destinations.
 pub(super) fn set_action(
@@ -23,7 +25,10 @@ pub(super) fn set_action(
         Action::Redirect(redirect_action(redirect, context.listener_port))
     } else if let Some(response) = &http.direct_response {
         let body = response.body.as_ref().map(|text| core::DataSource {
-            specifier: Some(core::data_source::Specifier::InlineString(text.clone())),
+            specifier: Some(match text {
+                Body::Text(text) => core::data_source::Specifier::InlineString(text.clone()),
+                Body::Bytes(bytes) => core::data_source::Specifier::InlineBytes(bytes.clone()),
+            }),
             ..Default::default()
         });
         Action::DirectResponse(rt::DirectResponseAction {
@@ -63,11 +68,26 @@ fn forward(
             host = Some(rewrite.authority.clone());
         }
     }
-    for mirror in &http.mirrors {
-        let cluster = destination_cluster(context, &mirror.destination);
+    for (destination, amount) in http.all_mirrors() {
+        let cluster = destination_cluster(context, destination);
         action
             .request_mirror_policies
-            .extend(resilience::mirror(cluster, mirror.amount));
+            .extend(resilience::mirror(cluster, amount));
+    }
+    let rule_of = |d: &HttpDestination| context.scope.destination_rule(&d.destination.host);
+    let mut hashes = false;
+    for destination in http
+        .route
+        .iter()
+        .filter(|d| http.route.len() == 1 || d.weight > 0)
+    {
+        if let Some(rule) = rule_of(destination)
+            && let Some(hash) = hash_policy::of_destination(&rule, &destination.destination)
+        {
+            // only a hash that every request goes by forbids to look for another host
+            hashes = http.route.len() == 1;
+            action.hash_policy.extend(hash_policy::route_policy(hash));
+        }
     }
     match http.route.as_slice() {
         [only] => {
@@ -96,7 +116,7 @@ fn forward(
         .retries
         .as_ref()
         .or(context.scope.config.mesh.retries.as_ref());
-    action.retry_policy = resilience::retry_policy(retries);
+    action.retry_policy = resilience::retry_policy(retries, hashes);
     action
 }
 
@@ -115,16 +135,9 @@ fn cluster_weight(context: &RouteContext<'_>, destination: &HttpDestination) -> 
     }
 }
 
-/// The port is the one given, else the service's only one, else that of the listener.
 fn destination_cluster(context: &RouteContext<'_>, destination: &Destination) -> String {
-    let port = destination
-        .port
-        .or_else(|| (context.destination_port)(&destination.host));
-    outbound_cluster(
-        port.unwrap_or(context.listener_port),
-        &destination.subset,
-        &destination.host,
-    )
+    let service = (context.service)(&destination.host);
+    network_filters::destination_cluster(destination, service.as_ref(), context.listener_port)
 }
 
 fn redirect_action(redirect: &Redirect, listener_port: u32) -> rt::RedirectAction {
@@ -173,7 +186,12 @@ fn without_timeout() -> rt::RouteAction {
 pub(super) fn default_route(scope: &Scope, host: &str, port: u32) -> rt::Route {
     let action = rt::RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(outbound_cluster(port, "", host))),
-        retry_policy: resilience::retry_policy(scope.config.mesh.retries.as_ref()),
+        retry_policy: resilience::retry_policy(scope.config.mesh.retries.as_ref(), false),
+        hash_policy: scope
+            .destination_rule(host)
+            .and_then(|rule| hash_policy::route_policy(hash_policy::of_service(&rule, port)?))
+            .into_iter()
+            .collect(),
         ..without_timeout()
     };
     named_default(action, &format!("{host}:{port}/*"))
@@ -189,7 +207,8 @@ pub(super) fn inbound_route(cluster: &str, operation: &str, protocol: Protocol) 
             grpc_timeout_header_max: Some(zero()),
             ..Default::default()
         }),
-        retry_policy: (protocol != Protocol::Grpc).then(resilience::inbound_retry_policy),
+        retry_policy: (!matches!(protocol, Protocol::Grpc | Protocol::GrpcWeb))
+            .then(resilience::inbound_retry_policy),
         ..Default::default()
     };
     named_default(action, operation)

@@ -53,7 +53,7 @@ pub(super) fn route_match(matched: Option<&HttpMatch>) -> rt::RouteMatch {
 pub(super) fn is_catch_all(matched: &rt::RouteMatch) -> bool {
     let any_path = match &matched.path_specifier {
         Some(PathSpecifier::Prefix(prefix)) => prefix == "/",
-        Some(PathSpecifier::SafeRegex(regex)) => regex.regex == "*",
+        Some(PathSpecifier::SafeRegex(regex)) => regex.regex == ".*",
         _ => false,
     };
     any_path && matched.headers.is_empty() && matched.query_parameters.is_empty()

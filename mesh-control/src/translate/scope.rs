@@ -1,23 +1,32 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::imports::{Imports, imported_services, imported_virtual_services};
+use super::{Node, NodeKind};
 use crate::config::Config;
 use crate::model::{
-    CaptureMode, DestinationRule, Pod, Protocol, ServerHost, Service, ServicePort, Sidecar,
-    TargetPort, VirtualService, is_exported,
+    CaptureMode, Destination, DestinationRule, Protocol, Sidecar, TargetPort, VirtualService,
+    is_exported,
 };
-
-use super::{Node, NodeKind};
+use crate::registry::{self, Origin, Resolution, Service, ServiceTarget};
 
 /// What one node sees of the configuration.
 #[derive(Debug)]
 pub(super) struct Scope {
     pub(super) config: Arc<Config>,
     pub(super) node: Arc<Node>,
+    pub(super) sidecar: Option<Arc<Sidecar>>,
     pub(super) egress: Vec<Egress>,
     pub(super) registry_only: bool,
-    /// Services that get clusters.
+    /// Where traffic goes that no service claims, instead of where it wanted to go.
+    pub(super) egress_proxy: Option<Destination>,
+    /// Services that get clusters: one per host.
     pub(super) services: Vec<Arc<Service>>,
+    by_host: HashMap<String, usize>,
+    /// `region/zone/subzone` of the node.
+    pub(super) locality: String,
+    /// Labels of the node's workload, and where it is.
+    pub(super) labels: BTreeMap<String, String>,
 }
 
 /// An egress listener of the node's Sidecar, or the one for everything if it has none.
@@ -30,151 +39,195 @@ pub(super) struct Egress {
     pub(super) virtual_services: Vec<Arc<VirtualService>>,
 }
 
-/// A port of the node's own workload that a service exposes.
-#[derive(Clone, Debug)]
-pub(super) struct ServiceTarget {
-    pub(super) service: Arc<Service>,
-    pub(super) port: ServicePort,
-    pub(super) target_port: u32,
+impl Egress {
+    /// Whether it stands for itself on its port, so that a service belongs there by that port.
+    fn matches_port(&self) -> Option<u32> {
+        self.port
+            .filter(|(_, protocol)| *protocol != Protocol::HttpProxy)
+            .map(|(port, _)| port)
+    }
 }
 
 impl Scope {
     pub(super) fn new(config: Arc<Config>, node: Arc<Node>) -> Self {
-        let all: Vec<_> = config.services.clone();
-        let in_mesh: Vec<_> = config
-            .virtual_services
-            .iter()
-            .filter(|vs| vs.gateways.iter().any(|g| g == "mesh"))
-            .filter(|vs| is_exported(&vs.export_to, &vs.metadata.namespace, &node.namespace))
-            .cloned()
-            .collect();
+        let own = node.namespace.as_str();
+        let (labels, locality) = workload_of(&config, &node);
         let sidecar = match node.kind {
-            NodeKind::Sidecar => sidecar_of(&config, &node),
+            NodeKind::Sidecar => sidecar_of(&config, &node, &labels),
             NodeKind::Router => None,
         };
-        let everything = || Egress {
-            port: None,
-            bind: String::new(),
-            bind_to_port: false,
-            services: all.clone(),
-            virtual_services: in_mesh.clone(),
-        };
-        let egress = match &sidecar {
+        // what is exported to the namespace by name comes before what everybody sees
+        let (public, private): (Vec<_>, Vec<_>) = config
+            .registry
+            .services
+            .iter()
+            .filter(|s| s.is_visible(own))
+            .cloned()
+            .partition(|s| s.is_public());
+        let visible: Vec<_> = private.into_iter().chain(public).collect();
+        let in_mesh = virtual_services(&config, own, "mesh");
+        let egress: Vec<Egress> = match &sidecar {
             Some(sidecar) if !sidecar.egress.is_empty() => sidecar
                 .egress
                 .iter()
-                .map(|listener| Egress {
-                    port: listener.port.map(|port| (port, listener.protocol)),
-                    bind: listener.bind.clone(),
-                    bind_to_port: listener.capture == CaptureMode::None,
-                    services: imported_services(&all, &listener.hosts, listener.port),
-                    virtual_services: imported_virtual_services(&in_mesh, &listener.hosts),
+                .map(|listener| {
+                    let port = listener.port.map(|port| (port.number, port.protocol));
+                    let imports = Imports::new(&listener.hosts, own);
+                    let mut egress = Egress {
+                        port,
+                        bind: listener.bind.clone(),
+                        bind_to_port: listener.capture == CaptureMode::None,
+                        services: Vec::new(),
+                        virtual_services: imported_virtual_services(&in_mesh, &imports),
+                    };
+                    egress.services =
+                        imported_services(&visible, &imports, egress.matches_port(), own);
+                    egress
                 })
                 .collect(),
-            _ => vec![everything()],
+            _ => {
+                let imports = Imports::everything();
+                vec![Egress {
+                    port: None,
+                    bind: String::new(),
+                    bind_to_port: false,
+                    services: imported_services(&visible, &imports, None, own),
+                    virtual_services: imported_virtual_services(&in_mesh, &imports),
+                }]
+            }
         };
-        let services = if sidecar.as_ref().is_some_and(|s| !s.egress.is_empty()) {
-            services_for_clusters(&all, &egress)
-        } else {
-            all
-        };
-        let registry_only = sidecar
-            .and_then(|sidecar| sidecar.registry_only)
-            .unwrap_or(config.mesh.registry_only);
+        let mut merged = MergedServices::default();
+        match node.kind {
+            NodeKind::Router => visible.iter().for_each(|s| merged.add(s.clone())),
+            NodeKind::Sidecar => {
+                for listener in &egress {
+                    add_services(&config, listener, own, &mut merged);
+                }
+            }
+        }
+        let policy = sidecar.as_ref().and_then(|s| s.outbound_policy.as_ref());
+        let registry_only = policy.map_or(config.mesh.registry_only, |p| p.registry_only);
+        let egress_proxy = policy.and_then(|p| p.egress_proxy.clone());
         Scope {
             config,
             node,
+            sidecar,
             egress,
             registry_only,
-            services,
+            egress_proxy,
+            services: merged.services,
+            by_host: merged.by_host,
+            locality,
+            labels,
         }
     }
 
     /// The egress listener that the routes of a port belong to.
     pub(super) fn egress_for_port(&self, port: u32) -> Option<&Egress> {
-        let own = self
-            .egress
+        self.egress
             .iter()
-            .find(|e| e.port.is_some_and(|(number, _)| number == port));
-        own.or_else(|| self.egress.iter().find(|e| e.port.is_none()))
+            .find(|e| e.port.is_none_or(|(number, _)| number == port))
     }
 
     /// A service by its full name.
     pub(super) fn service(&self, host: &str) -> Option<&Arc<Service>> {
-        self.services.iter().find(|service| service.host == host)
+        self.by_host.get(host).map(|i| &self.services[*i])
     }
 
-    /// The rule for a host: the node's namespace, then the service's, then the root namespace; in each the
-    /// most specific host. Several rules for the same host are one.
+    /// The rule for what the node calls a service by.
     pub(super) fn destination_rule(&self, host: &str) -> Option<Arc<DestinationRule>> {
+        self.rule(host, true)
+    }
+
+    /// The rule for what the node receives for a service: none that selects workloads.
+    pub(super) fn inbound_rule(&self, host: &str) -> Option<Arc<DestinationRule>> {
+        self.rule(host, false)
+    }
+
+    fn rule(&self, host: &str, outbound: bool) -> Option<Arc<DestinationRule>> {
+        let service = self.service(host)?;
         let own = self.node.namespace.as_str();
         let root = self.config.mesh.root_namespace.as_str();
-        let of_service = self.service(host).map(|s| s.metadata.namespace.as_str());
-        let mut namespaces = vec![own];
-        namespaces.extend(of_service);
-        namespaces.push(root);
-        namespaces
-            .into_iter()
-            .find_map(|namespace| self.rule_in(namespace, host))
-    }
-
-    fn rule_in(&self, namespace: &str, host: &str) -> Option<Arc<DestinationRule>> {
-        let fits = |rule: &&Arc<DestinationRule>| {
-            rule.metadata.namespace == namespace
-                && host_matches(&rule.host, host)
-                && is_exported(&rule.export_to, namespace, &self.node.namespace)
-                && rule
-                    .workload_labels
-                    .iter()
-                    .all(|(k, v)| self.node.labels.get(k) == Some(v))
-        };
-        let candidates: Vec<_> = self.config.destination_rules.iter().filter(fits).collect();
-        // the longest pattern is the most specific one, and a rule for this workload beats one for all
-        let rank = |rule: &Arc<DestinationRule>| {
-            (
-                !rule.workload_labels.is_empty(),
-                !rule.host.starts_with('*'),
-                rule.host.len(),
-            )
-        };
-        let best = candidates.iter().map(|rule| rank(rule)).max()?;
-        let mut same = candidates.into_iter().filter(|rule| rank(rule) == best);
-        let mut merged = same.next()?.clone();
-        for other in same {
-            let into = Arc::make_mut(&mut merged);
-            if into.traffic_policy.is_none() {
-                into.traffic_policy = other.traffic_policy.clone();
-            }
-            for subset in &other.subsets {
-                if into.subsets.iter().all(|s| s.name != subset.name) {
-                    into.subsets.push(subset.clone());
-                }
+        let mut general = None;
+        for rule in self.config.registry.rules.of(service, own, root) {
+            let Some(labels) = &rule.workload_labels else {
+                general = Some(rule);
+                continue;
+            };
+            let selects = labels.iter().all(|(k, v)| self.labels.get(k) == Some(v));
+            if outbound && rule.metadata.namespace == own && selects {
+                return Some(rule);
             }
         }
-        Some(merged)
+        general
     }
 
-    /// The ports of this node that services expose, in the order of the services.
+    /// The VirtualServices of a Gateway, as the node sees them.
+    pub(super) fn virtual_services(&self, gateway: &str) -> Vec<Arc<VirtualService>> {
+        virtual_services(&self.config, &self.node.namespace, gateway)
+    }
+
+    /// The ports of this node that services expose, oldest service first.
     pub(super) fn targets(&self) -> Vec<ServiceTarget> {
-        let pod = self
-            .config
-            .pods
-            .iter()
-            .find(|p| p.ip == self.node.ip && p.metadata.namespace == self.node.namespace);
-        let labels = pod.map_or(&self.node.labels, |pod| &pod.metadata.labels);
+        let mut targets = self.kubernetes_targets();
+        for service in &self.config.registry.services {
+            if service.origin == Origin::Entry && service.namespace == self.node.namespace {
+                targets.extend(targets_by_address(service, &self.node.ip));
+            }
+        }
+        targets.sort_by(|a, b| {
+            let age = |t: &ServiceTarget| (t.service.created.clone(), t.service.origin);
+            (age(a), &a.service.host).cmp(&(age(b), &b.service.host))
+        });
+        targets
+    }
+
+    /// By a Service's selector; without any, by its endpoints.
+    fn kubernetes_targets(&self) -> Vec<ServiceTarget> {
+        let registry = &self.config.registry;
+        let (ip, own) = (self.node.ip.as_str(), self.node.namespace.as_str());
+        let services = || {
+            registry
+                .services
+                .iter()
+                .filter(|s| s.origin == Origin::Kubernetes && s.namespace == own)
+        };
+        let workload = registry.workload(ip, own);
+        let pod = registry.pod(ip, own);
+        let labels = match (workload, pod) {
+            (Some(entry), _) => &entry.workload.labels,
+            (None, Some(pod)) => &pod.metadata.labels,
+            (None, None) => &self.node.labels,
+        };
+        let selected: Vec<_> = services()
+            .filter(|s| {
+                s.selector
+                    .as_ref()
+                    .is_some_and(|selector| selector.iter().all(|(k, v)| labels.get(k) == Some(v)))
+            })
+            .collect();
+        if selected.is_empty() && workload.is_none() && pod.is_some() {
+            return services()
+                .flat_map(|service| targets_by_address(service, ip))
+                .collect();
+        }
         let mut targets = Vec::new();
-        for service in &self.config.services {
-            let selects = !service.selector.is_empty()
-                && service.metadata.namespace == self.node.namespace
-                && service
-                    .selector
-                    .iter()
-                    .all(|(k, v)| labels.get(k) == Some(v));
-            if !selects {
+        for service in selected {
+            if workload.is_some() && service.resolution != Resolution::ClientSide {
                 continue;
             }
+            let mut seen = HashSet::new();
             for port in &service.ports {
-                if let Some(target_port) = target_port(port, pod) {
+                let target = match (workload, &port.target) {
+                    (Some(_), _) if port.protocol == Protocol::Udp => None,
+                    (Some(entry), _) => registry::target_on_workload_entry(port, entry),
+                    (None, TargetPort::Number(number)) => Some(*number),
+                    (None, TargetPort::Name(name)) => pod
+                        .and_then(|pod| pod.ports.iter().find(|(n, _)| n == name))
+                        .map(|(_, port)| *port),
+                };
+                let Some(target_port) = target else { continue };
+                if seen.insert((target_port, port.protocol)) {
                     targets.push(ServiceTarget {
                         service: service.clone(),
                         port: port.clone(),
@@ -187,26 +240,80 @@ impl Scope {
     }
 }
 
-fn target_port(port: &ServicePort, pod: Option<&Arc<Pod>>) -> Option<u32> {
-    match &port.target {
-        TargetPort::Number(number) => Some(*number),
-        TargetPort::Name(name) => pod?
-            .ports
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, port)| *port),
+fn targets_by_address(service: &Arc<Service>, ip: &str) -> Vec<ServiceTarget> {
+    let mine = service.endpoints.iter().filter(|e| e.address == ip);
+    let target = |endpoint: &Arc<registry::Endpoint>| {
+        let port = match endpoint.service_port {
+            Some(number) => service.port(number)?,
+            None => service
+                .ports
+                .iter()
+                .find(|p| p.name == endpoint.port_name)?,
+        };
+        Some(ServiceTarget {
+            service: service.clone(),
+            port: port.clone(),
+            target_port: endpoint.port,
+        })
+    };
+    mine.filter_map(target).collect()
+}
+
+/// The labels of the node's workload and where it is: what the registry knows of its pod, else its own words.
+fn workload_of(config: &Config, node: &Node) -> (BTreeMap<String, String>, String) {
+    let pod = config.registry.pod(&node.ip, &node.namespace);
+    let mut labels = node.labels.clone();
+    let mut locality = String::new();
+    if let Some(pod) = pod {
+        labels.extend(pod.metadata.labels.clone());
+        locality = config.registry.locality_of(pod);
     }
+    if locality.is_empty() {
+        locality = registry::locality_of_labels(&labels).unwrap_or_default();
+    }
+    if locality.is_empty() {
+        locality.clone_from(&node.locality);
+    }
+    let labels = registry::augment(&labels, &node.cluster_id, &locality, &node.node_name);
+    (labels, locality)
+}
+
+/// VirtualServices of a gateway, or of the mesh: the namespace's private ones, what others export to it, what
+/// everybody sees.
+fn virtual_services(config: &Config, own: &str, gateway: &str) -> Vec<Arc<VirtualService>> {
+    let rank = |vs: &VirtualService| {
+        if vs.export_to.is_empty() || vs.export_to.iter().any(|to| to == "*") {
+            2
+        } else if vs.metadata.namespace == own {
+            0
+        } else {
+            1
+        }
+    };
+    let mut found: Vec<_> = config
+        .virtual_services
+        .iter()
+        .filter(|vs| vs.gateways.iter().any(|g| g == gateway))
+        .filter(|vs| is_exported(&vs.export_to, &vs.metadata.namespace, own))
+        .cloned()
+        .collect();
+    found.sort_by_key(|vs| rank(vs));
+    found
 }
 
 /// The Sidecar of a node: one for its labels, else one of its namespace, else one of the root namespace.
-fn sidecar_of(config: &Config, node: &Node) -> Option<Arc<Sidecar>> {
-    let of = |namespace: &str, own: bool| {
+fn sidecar_of(
+    config: &Config,
+    node: &Node,
+    labels: &BTreeMap<String, String>,
+) -> Option<Arc<Sidecar>> {
+    let of = |namespace: &str, special: bool| {
         config.sidecars.iter().find(move |s| {
             s.metadata.namespace == namespace
-                && s.workload_labels.is_empty() != own
+                && s.workload_labels.is_empty() != special
                 && s.workload_labels
                     .iter()
-                    .all(|(k, v)| node.labels.get(k) == Some(v))
+                    .all(|(k, v)| labels.get(k) == Some(v))
         })
     };
     of(&node.namespace, true)
@@ -215,87 +322,113 @@ fn sidecar_of(config: &Config, node: &Node) -> Option<Arc<Sidecar>> {
         .cloned()
 }
 
-/// Whether a host or wildcard pattern covers a host.
-pub(super) fn host_matches(pattern: &str, host: &str) -> bool {
-    match pattern.strip_prefix('*') {
-        Some(suffix) => match host.strip_prefix('*') {
-            Some(host_suffix) => host_suffix.ends_with(suffix),
-            None => host.len() >= suffix.len() && host.ends_with(suffix),
-        },
-        None => pattern.eq_ignore_ascii_case(host),
-    }
+/// Services one per host: Kubernetes' own wins, otherwise the first; ports of its like are added.
+#[derive(Default)]
+struct MergedServices {
+    services: Vec<Arc<Service>>,
+    by_host: HashMap<String, usize>,
 }
 
-fn is_imported(hosts: &[ServerHost], namespace: &str, name: &str) -> bool {
-    hosts
-        .iter()
-        .any(|h| (h.namespace == "*" || h.namespace == namespace) && host_matches(&h.host, name))
-}
-
-/// The services of an egress listener; one for a port has only services with that port, and of them only it.
-fn imported_services(
-    all: &[Arc<Service>],
-    hosts: &[ServerHost],
-    port: Option<u32>,
-) -> Vec<Arc<Service>> {
-    all.iter()
-        .filter(|s| is_imported(hosts, &s.metadata.namespace, &s.host))
-        .filter_map(|s| with_ports(s, |number| port.is_none_or(|port| port == number)))
-        .collect()
-}
-
-/// A service with some of its ports; `None` if that leaves none.
-fn with_ports(service: &Arc<Service>, keep: impl Fn(u32) -> bool) -> Option<Arc<Service>> {
-    if service.ports.iter().all(|port| keep(port.port)) {
-        return Some(service.clone());
-    }
-    let mut narrowed = Service::clone(service);
-    narrowed.ports.retain(|port| keep(port.port));
-    (!narrowed.ports.is_empty()).then(|| Arc::new(narrowed))
-}
-
-fn imported_virtual_services(
-    all: &[Arc<VirtualService>],
-    hosts: &[ServerHost],
-) -> Vec<Arc<VirtualService>> {
-    let imported = |vs: &&Arc<VirtualService>| {
-        vs.hosts.iter().any(|host| {
-            is_imported(hosts, &vs.metadata.namespace, host)
-                || (host.starts_with('*') && hosts.iter().any(|h| host_matches(host, &h.host)))
-        })
-    };
-    all.iter().filter(imported).cloned().collect()
-}
-
-/// Services of the egress listeners and those that their routes lead to, each with the ports that are used.
-fn services_for_clusters(all: &[Arc<Service>], egress: &[Egress]) -> Vec<Arc<Service>> {
-    let mut used: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
-    for listener in egress {
-        for service in &listener.services {
-            used.entry(&service.host)
-                .or_default()
-                .extend(service.ports.iter().map(|port| port.port));
+impl MergedServices {
+    fn add(&mut self, service: Arc<Service>) {
+        let Some(&i) = self.by_host.get(&service.host) else {
+            self.by_host
+                .insert(service.host.clone(), self.services.len());
+            self.services.push(service);
+            return;
+        };
+        let existing = &self.services[i];
+        if Arc::ptr_eq(existing, &service) || existing.origin < service.origin {
+            return;
         }
-        for route in listener.virtual_services.iter().flat_map(|vs| &vs.http) {
-            let destinations = route.route.iter().map(|d| &d.destination);
-            for destination in destinations.chain(route.mirrors.iter().map(|m| &m.destination)) {
-                let Some(service) = all.iter().find(|s| s.host == destination.host) else {
-                    continue;
-                };
-                // a listener for a port leads to that port; otherwise the route says which, or means all
-                let port = listener.port.map(|(port, _)| port).or(destination.port);
-                let ports = service
-                    .ports
-                    .iter()
-                    .map(|p| p.port)
-                    .filter(|p| port.is_none_or(|port| port == *p));
-                used.entry(&service.host).or_default().extend(ports);
+        if existing.origin > service.origin {
+            self.services[i] = service;
+            return;
+        }
+        let alike = existing.namespace == service.namespace
+            && existing.resolution == service.resolution
+            && existing.labels == service.labels
+            && existing.selector == service.selector
+            && existing.export_to == service.export_to;
+        if !alike {
+            return;
+        }
+        let missing: Vec<_> = service
+            .ports
+            .iter()
+            .filter(|port| existing.port(port.port).is_none())
+            .cloned()
+            .collect();
+        if !missing.is_empty() {
+            Arc::make_mut(&mut self.services[i]).ports.extend(missing);
+        }
+    }
+}
+
+/// The services of an egress listener, and those that its routes lead to.
+fn add_services(config: &Config, listener: &Egress, own: &str, merged: &mut MergedServices) {
+    for service in &listener.services {
+        merged.add(service.clone());
+    }
+    for vs in &listener.virtual_services {
+        for (host, ports) in destinations(vs, own) {
+            let Some(service) = service_for(config, host, own) else {
+                continue;
+            };
+            let narrowed = match listener.matches_port() {
+                Some(port) => service
+                    .port(port)
+                    .and_then(|_| service.with_ports(|number| number == port)),
+                None if ports.contains(&0) => Some(service.clone()),
+                None => service.with_ports(|number| ports.contains(&number)),
+            };
+            if let Some(service) = narrowed {
+                merged.add(service);
             }
         }
     }
-    let narrowed = |service: &Arc<Service>| {
-        let ports = used.get(service.host.as_str())?;
-        with_ports(service, |port| ports.contains(&port))
+}
+
+/// Hosts that routes lead to, with ports; 0: one that names no port.
+fn destinations<'a>(vs: &'a VirtualService, own: &str) -> BTreeMap<&'a str, BTreeSet<u32>> {
+    let mut all: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+    let mut add = |destination: &'a Destination| {
+        all.entry(&destination.host)
+            .or_default()
+            .insert(destination.port.unwrap_or(0));
     };
-    all.iter().filter_map(narrowed).collect()
+    for http in &vs.http {
+        // the last word counts, unless one fits
+        let mut fits = true;
+        for matched in http
+            .matches
+            .iter()
+            .filter(|m| !m.source_namespace.is_empty())
+        {
+            fits = matched.source_namespace == own;
+            if fits {
+                break;
+            }
+        }
+        if fits {
+            http.route.iter().for_each(|d| add(&d.destination));
+            http.all_mirrors().for_each(|(d, _)| add(d));
+        }
+    }
+    for route in vs.tcp.iter().chain(&vs.tls) {
+        route.route.iter().for_each(|d| add(&d.destination));
+    }
+    all
+}
+
+/// The service that a destination means: of the own namespace, else Kubernetes' own, else the oldest.
+fn service_for<'a>(config: &'a Config, host: &str, own: &str) -> Option<&'a Arc<Service>> {
+    let all = || config.registry.services.iter().filter(|s| s.host == host);
+    let first_of = |namespace: &str| {
+        let mut of = all().filter(|s| s.namespace == namespace);
+        all()
+            .find(|s| s.namespace == namespace && s.origin == Origin::Kubernetes)
+            .or_else(|| of.next())
+    };
+    first_of(own).or_else(|| all().filter(|s| s.is_visible(own)).min_by_key(|s| s.origin))
 }

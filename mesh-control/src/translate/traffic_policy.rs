@@ -4,17 +4,19 @@ use http::http_protocol_options::{
 };
 use mesh_proto::envoy::config::cluster::v3 as xds;
 use mesh_proto::envoy::config::core::v3 as core;
+use mesh_proto::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
+use mesh_proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use mesh_proto::envoy::extensions::upstreams::http::v3 as http;
 use mesh_proto::envoy::r#type::v3::Percent;
 use xds::circuit_breakers::Thresholds;
-use xds::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+use xds::circuit_breakers::thresholds::RetryBudget;
 
-use super::NodeKind;
 use super::address::{any, duration};
-use super::cluster::is_passthrough;
-use crate::model::{
-    ConnectionPool, Keepalive, LoadBalancer, OutlierDetection, Protocol, TrafficPolicy,
-};
+use super::endpoints::Group;
+use super::scope::Scope;
+use super::{NodeKind, load_balancer, outlier_detection};
+use crate::model::{ConnectionPool, Keepalive, Protocol, TrafficPolicy};
+use crate::registry::Service;
 
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -28,18 +30,9 @@ impl HttpOptions {
             _ if protocol.is_http2() => HttpOptions(Some(http2())),
             // what the first bytes tell of the client's side goes for the other side too
             Protocol::Unknown if node == NodeKind::Sidecar => {
-                HttpOptions(Some(http::HttpProtocolOptions {
-                    upstream_protocol_options: Some(
-                        UpstreamProtocolOptions::UseDownstreamProtocolConfig(
-                            UseDownstreamHttpConfig {
-                                http_protocol_options: Some(core::Http1ProtocolOptions::default()),
-                                http2_protocol_options: Some(core::Http2ProtocolOptions::default()),
-                                ..Default::default()
-                            },
-                        ),
-                    ),
-                    ..Default::default()
-                }))
+                let mut options = HttpOptions::default();
+                options.set_use_downstream();
+                options
             }
             _ => HttpOptions(None),
         }
@@ -65,10 +58,22 @@ impl HttpOptions {
         }
     }
 
-    fn has_no_protocol(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|options| options.upstream_protocol_options.is_none())
+    /// Unless another protocol was chosen.
+    fn set_http2(&mut self) {
+        let options = self.0.get_or_insert_default();
+        if options.upstream_protocol_options.is_none() {
+            options.upstream_protocol_options = http2().upstream_protocol_options;
+        }
+    }
+
+    fn set_use_downstream(&mut self) {
+        self.0.get_or_insert_default().upstream_protocol_options = Some(
+            UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
+                http_protocol_options: Some(core::Http1ProtocolOptions::default()),
+                http2_protocol_options: Some(core::Http2ProtocolOptions::default()),
+                ..Default::default()
+            }),
+        );
     }
 
     fn common(&mut self) -> &mut core::HttpProtocolOptions {
@@ -109,41 +114,60 @@ fn http2() -> http::HttpProtocolOptions {
     }
 }
 
-/// Applies everything that a policy says of a cluster on the caller's side.
-pub(super) fn apply(cluster: &mut xds::Cluster, http: &mut HttpOptions, policy: &TrafficPolicy) {
+/// Applies everything that a policy says of a cluster on the caller's side. `inline`: the endpoints that stand
+/// in the cluster itself.
+pub(super) fn apply(
+    scope: &Scope,
+    service: &Service,
+    cluster: &mut xds::Cluster,
+    http: &mut HttpOptions,
+    policy: &TrafficPolicy,
+    inline: Vec<Group>,
+) {
+    let pool = policy.connection_pool.as_ref();
+    if pool.is_some_and(|pool| pool.h2_upgrade == Some(true) && !pool.use_client_protocol) {
+        http.set_http2();
+    }
     apply_connection_pool(cluster, http, policy);
-    let is_original_dst = cluster.cluster_discovery_type
-        == Some(ClusterDiscoveryType::Type(
-            DiscoveryType::OriginalDst.into(),
-        ));
-    if is_passthrough(policy) {
-        cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(
-            DiscoveryType::OriginalDst.into(),
-        ));
-        cluster.lb_policy = LbPolicy::ClusterProvided.into();
-    } else if !is_original_dst {
-        cluster.lb_policy = match policy.load_balancer {
-            Some(LoadBalancer::RoundRobin) => LbPolicy::RoundRobin,
-            Some(LoadBalancer::Random) => LbPolicy::Random,
-            _ => LbPolicy::LeastRequest,
-        }
-        .into();
-    }
     // endpoints that are not ready are sent too (as unhealthy), so no panic may choose them
-    let min_health = policy
-        .outlier_detection
-        .as_ref()
-        .map_or(0, |outlier| outlier.min_health_percent);
-    let panic = Percent {
-        value: f64::from(min_health),
+    let min_health = match service.traffic_distribution {
+        Some(_) => 0,
+        None => policy
+            .outlier_detection
+            .as_ref()
+            .map_or(0, |outlier| outlier.min_health_percent),
     };
-    cluster
-        .common_lb_config
-        .get_or_insert_default()
-        .healthy_panic_threshold = Some(panic);
+    let common = cluster.common_lb_config.get_or_insert_default();
+    common.healthy_panic_threshold = Some(Percent {
+        value: f64::from(min_health),
+    });
     if let Some(outlier) = &policy.outlier_detection {
-        apply_outlier_detection(cluster, outlier);
+        outlier_detection::apply(cluster, outlier);
     }
+    load_balancer::apply(scope, service, cluster, policy, inline);
+    if let Some(version) = policy.proxy_protocol {
+        cluster.transport_socket = Some(upstream_proxy_protocol(version));
+    }
+}
+
+/// Sends the PROXY protocol before anything else.
+fn upstream_proxy_protocol(version: u32) -> core::TransportSocket {
+    let socket = |name: &str, config| core::TransportSocket {
+        name: name.to_owned(),
+        config_type: Some(core::transport_socket::ConfigType::TypedConfig(config)),
+    };
+    let config = ProxyProtocolUpstreamTransport {
+        config: Some(core::ProxyProtocolConfig {
+            version: i32::try_from(version).unwrap_or_default(),
+            ..Default::default()
+        }),
+        transport_socket: Some(socket("raw_buffer", any(&RawBuffer::default()))),
+        ..Default::default()
+    };
+    socket(
+        "envoy.transport_sockets.upstream_proxy_protocol",
+        any(&config),
+    )
 }
 
 /// Circuit breakers, timeouts and connection settings.
@@ -153,7 +177,22 @@ pub(super) fn apply_connection_pool(
     policy: &TrafficPolicy,
 ) {
     let pool = policy.connection_pool.as_ref();
-    cluster.circuit_breakers = Some(circuit_breakers(pool));
+    let mut breakers = circuit_breakers(pool);
+    if let Some(budget) = &policy.retry_budget {
+        for threshold in &mut breakers.thresholds {
+            threshold.retry_budget = Some(RetryBudget {
+                budget_percent: Some(Percent {
+                    value: budget.percent.unwrap_or(20.0),
+                }),
+                min_retry_concurrency: Some(match budget.min_concurrency {
+                    0 => 3,
+                    given => given,
+                }),
+                budget_interval: budget.interval.map(duration),
+            });
+        }
+    }
+    cluster.circuit_breakers = Some(breakers);
     let Some(pool) = pool else { return };
     if let Some(timeout) = pool.connect_timeout {
         cluster.connect_timeout = Some(duration(timeout));
@@ -164,23 +203,33 @@ pub(super) fn apply_connection_pool(
             ..Default::default()
         });
     }
-    if pool.upgrade_to_h2 && http.has_no_protocol() {
-        http.0 = Some(http2());
-    }
-    if let Some(idle) = pool.idle_timeout {
-        http.common().idle_timeout = Some(duration(idle));
-    }
-    if pool.max_requests_per_connection > 0 {
-        http.common().max_requests_per_connection = Some(pool.max_requests_per_connection);
-    }
-    if let Some(limit) = pool.max_connection_duration {
-        http.common().max_connection_duration = Some(duration(limit));
-    }
-    if pool.max_concurrent_streams > 0 {
-        http.common();
+    let idle = pool.http_idle_timeout.or(pool.tcp_idle_timeout);
+    let has_options = idle.is_some()
+        || pool.max_requests_per_connection > 0
+        || pool.max_connection_duration.is_some()
+        || pool.max_concurrent_streams > 0
+        || pool.http2_keepalive.is_some();
+    if has_options {
+        let common = http.common();
+        common.idle_timeout = idle.map(duration);
+        common.max_requests_per_connection =
+            (pool.max_requests_per_connection > 0).then_some(pool.max_requests_per_connection);
+        common.max_connection_duration = pool.max_connection_duration.map(duration);
         if let Some(http2) = http.http2_mut() {
-            http2.max_concurrent_streams = Some(pool.max_concurrent_streams);
+            if pool.max_concurrent_streams > 0 {
+                http2.max_concurrent_streams = Some(pool.max_concurrent_streams);
+            }
+            if let Some((interval, timeout)) = pool.http2_keepalive {
+                http2.connection_keepalive = Some(core::KeepaliveSettings {
+                    interval: Some(duration(interval)),
+                    timeout: Some(duration(timeout)),
+                    ..Default::default()
+                });
+            }
         }
+    }
+    if pool.use_client_protocol {
+        http.set_use_downstream();
     }
 }
 
@@ -210,33 +259,4 @@ fn tcp_keepalive(keepalive: &Keepalive) -> core::TcpKeepalive {
         keepalive_time: keepalive.time.map(seconds),
         keepalive_interval: keepalive.interval.map(seconds),
     }
-}
-
-fn apply_outlier_detection(cluster: &mut xds::Cluster, outlier: &OutlierDetection) {
-    // a threshold of 0 turns a detector off
-    let enforcing = |threshold: u32| Some(if threshold > 0 { 100 } else { 0 });
-    let mut out = xds::OutlierDetection {
-        enforcing_success_rate: Some(0),
-        consecutive_5xx: outlier.consecutive_5xx,
-        enforcing_consecutive_5xx: outlier.consecutive_5xx.and_then(enforcing),
-        consecutive_gateway_failure: outlier.consecutive_gateway,
-        enforcing_consecutive_gateway_failure: outlier.consecutive_gateway.and_then(enforcing),
-        interval: outlier.interval.map(duration),
-        base_ejection_time: outlier.base_ejection_time.map(duration),
-        max_ejection_percent: (outlier.max_ejection_percent > 0)
-            .then_some(outlier.max_ejection_percent),
-        ..Default::default()
-    };
-    if outlier.old_consecutive_errors {
-        out.enforcing_consecutive_5xx = Some(0);
-    }
-    if outlier.split_local_origin {
-        out.split_external_local_origin_errors = true;
-        if let Some(failures) = outlier.consecutive_local_origin.filter(|n| *n > 0) {
-            out.consecutive_local_origin_failure = Some(failures);
-            out.enforcing_consecutive_local_origin_failure = Some(100);
-        }
-        out.enforcing_local_origin_success_rate = Some(0);
-    }
-    cluster.outlier_detection = Some(out);
 }

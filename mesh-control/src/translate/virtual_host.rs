@@ -4,11 +4,11 @@ use std::sync::Arc;
 use mesh_proto::envoy::config::route::v3 as rt;
 
 use super::listener::catch_all_cluster;
-use super::network_filters::PASSTHROUGH;
 use super::route::{RouteContext, routes_of};
 use super::route_action;
-use super::scope::{Egress, Scope, host_matches};
-use crate::model::{ClusterIp, Protocol, Service, VirtualService};
+use super::scope::{Egress, Scope};
+use crate::model::{VirtualService, names};
+use crate::registry::{Origin, Resolution, Service, UNSPECIFIED};
 
 const MAX_DIRECT_RESPONSE: u32 = 1 << 20;
 
@@ -62,31 +62,40 @@ pub(super) fn route_configuration(scope: &Scope, name: &str) -> rt::RouteConfigu
 }
 
 fn virtual_hosts(scope: &Scope, egress: &Egress, port: u32) -> Vec<rt::VirtualHost> {
-    let registry: BTreeMap<&str, &Arc<Service>> = egress
+    // of several addresses of a host the last one counts, as in istiod's map
+    let registry: BTreeMap<String, &Arc<Service>> = egress
         .services
         .iter()
         .filter(|s| s.port(port).is_some())
-        .map(|s| (s.host.as_str(), s))
+        .map(|s| (s.host.to_lowercase(), s))
         .collect();
     let mut groups = Vec::new();
-    let mut with_rules: BTreeSet<&str> = BTreeSet::new();
-    for vs in &egress.virtual_services {
+    let mut with_rules: BTreeSet<String> = BTreeSet::new();
+    let relevant = |vs: &&Arc<VirtualService>| {
+        // hosts that are no services are served on port 80 only
+        port == 80
+            || vs.hosts.iter().any(|host| {
+                let host = host.to_lowercase();
+                registry.contains_key(&host)
+                    || registry.keys().any(|service| {
+                        (host.starts_with('*') || service.starts_with('*'))
+                            && names::overlaps(&host, service)
+                    })
+            })
+    };
+    for vs in egress.virtual_services.iter().filter(relevant) {
         let Some(group) = group_of(scope, egress, vs, &registry, port) else {
             continue;
         };
-        for service in &group.services {
-            if let Some((host, _)) = registry.get_key_value(service.host.as_str()) {
-                with_rules.insert(host);
-            }
-        }
+        with_rules.extend(group.services.iter().map(|s| s.host.to_lowercase()));
         groups.push(group);
     }
     for (host, service) in &registry {
         let is_http = service
             .port(port)
-            .is_some_and(|p| is_http_or_unknown(p.protocol));
-        if is_http && !with_rules.contains(host) {
-            let route = route_action::default_route(scope, host, port);
+            .is_some_and(|p| p.protocol.is_http_or_unknown());
+        if is_http && service.resolution != Resolution::Alias && !with_rules.contains(host) {
+            let route = route_action::default_route(scope, &service.host, port);
             groups.push(Group {
                 services: vec![(*service).clone()],
                 other_hosts: Vec::new(),
@@ -97,23 +106,19 @@ fn virtual_hosts(scope: &Scope, egress: &Egress, port: u32) -> Vec<rt::VirtualHo
     named(scope, groups, port)
 }
 
-fn is_http_or_unknown(protocol: Protocol) -> bool {
-    protocol.is_http() || protocol == Protocol::Unknown
-}
-
 /// What a VirtualService makes of a port; `None` if it says nothing about it.
 fn group_of(
     scope: &Scope,
     egress: &Egress,
     vs: &Arc<VirtualService>,
-    registry: &BTreeMap<&str, &Arc<Service>>,
+    registry: &BTreeMap<String, &Arc<Service>>,
     port: u32,
 ) -> Option<Group> {
     let mut services: Vec<Arc<Service>> = Vec::new();
     let mut other_hosts = Vec::new();
     for host in &vs.hosts {
         if !host.starts_with('*') {
-            match registry.get(host.to_lowercase().as_str()) {
+            match registry.get(&host.to_lowercase()) {
                 Some(service) => services.push((*service).clone()),
                 None => other_hosts.push(host.to_lowercase()),
             }
@@ -121,7 +126,7 @@ fn group_of(
         }
         let covered: Vec<_> = registry
             .values()
-            .filter(|s| host_matches(host, &s.host))
+            .filter(|s| names::overlaps(host, &s.host))
             .collect();
         if covered.is_empty() {
             other_hosts.push(host.to_lowercase());
@@ -131,16 +136,24 @@ fn group_of(
         };
         services.extend(covered.iter().filter(mine).map(|s| (**s).clone()));
     }
-    services.retain(|s| s.port(port).is_some_and(|p| is_http_or_unknown(p.protocol)));
+    services.retain(|s| {
+        s.port(port)
+            .is_some_and(|p| p.protocol.is_http_or_unknown())
+    });
     // hosts that are no services are served on port 80, or beside a service
     if services.is_empty() && port != 80 {
         return None;
     }
+    let lookup = |host: &str| {
+        let service = registry.get(host)?;
+        // of the port that is called only
+        service.with_ports(|number| number == port)
+    };
     let context = RouteContext {
         scope,
         listener_port: port,
         gateways: &["mesh"],
-        destination_port: &|host| registry.contains_key(host).then_some(port),
+        service: &lookup,
     };
     let routes = routes_of(&context, vs);
     (!routes.is_empty()).then_some(Group {
@@ -154,7 +167,7 @@ fn group_of(
 fn most_specific<'a>(egress: &'a Egress, host: &str) -> Option<&'a Arc<VirtualService>> {
     let mut best: Option<(usize, &Arc<VirtualService>)> = None;
     for vs in &egress.virtual_services {
-        for pattern in vs.hosts.iter().filter(|p| host_matches(p, host)) {
+        for pattern in vs.hosts.iter().filter(|p| covers(p, host)) {
             let rank = if pattern.starts_with('*') {
                 pattern.len()
             } else {
@@ -166,6 +179,13 @@ fn most_specific<'a>(egress: &'a Egress, host: &str) -> Option<&'a Arc<VirtualSe
         }
     }
     best.map(|(_, vs)| vs)
+}
+
+fn covers(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        Some(suffix) => host.strip_prefix('*').unwrap_or(host).ends_with(suffix),
+        None => pattern == host,
+    }
 }
 
 /// Gives every group its virtual hosts; a domain belongs to the first that claims it.
@@ -211,40 +231,76 @@ fn named(scope: &Scope, groups: Vec<Group>, port: u32) -> Vec<rt::VirtualHost> {
 
 /// The names by which the node may call a service.
 fn domains(scope: &Scope, service: &Service) -> Vec<String> {
-    let host = &service.host;
-    let mut domains = vec![host.clone(), format!("{host}.")];
-    let (name, namespace) = (&service.metadata.name, &service.metadata.namespace);
-    if let Some((own, suffix)) = scope.node.dns_domain.split_once(".svc.")
-        && host.ends_with(&format!(".svc.{suffix}"))
-    {
-        if own == namespace {
-            domains.push(name.clone());
-            domains.push(format!("{name}.{namespace}.svc"));
-            domains.push(format!("{name}.{namespace}"));
-        } else {
-            domains.push(format!("{name}.{namespace}"));
-            domains.push(format!("{name}.{namespace}.svc"));
-        }
+    let mut domains = Vec::new();
+    for host in std::iter::once(&service.host).chain(&service.aliases) {
+        domains.push(host.clone());
+        domains.extend(short_names(scope, host));
     }
-    match &service.cluster_ip {
-        ClusterIp::Headless => {
-            let wildcards: Vec<_> = domains.iter().map(|domain| format!("*.{domain}")).collect();
-            domains.extend(wildcards);
-        }
-        ClusterIp::Addresses(addresses) => {
-            domains.extend(addresses.iter().map(ToString::to_string))
-        }
-        ClusterIp::Unset => {}
+    if service.resolution == Resolution::Passthrough && service.origin == Origin::Kubernetes {
+        let wildcards: Vec<_> = domains.iter().map(|domain| format!("*.{domain}")).collect();
+        domains.extend(wildcards);
     }
+    let addresses = service.addresses.iter().filter(|a| *a != UNSPECIFIED);
+    domains.extend(addresses.map(|address| match address.contains(':') {
+        true => format!("[{address}]"),
+        false => address.clone(),
+    }));
     domains
+}
+
+/// Other spellings of a host: with a dot at the end, and without what it shares with the node's domain.
+pub(super) fn short_names(scope: &Scope, host: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if host.parse::<std::net::IpAddr>().is_err() {
+        found.push(format!("{host}."));
+    }
+    let domain = scope.node.dns_domain.as_str();
+    let Some((own, suffix)) = domain.split_once(".svc.") else {
+        found.extend(by_shared_domain(host, domain));
+        return found;
+    };
+    let Some(rest) = host.strip_suffix(&format!(".svc.{suffix}")) else {
+        return found;
+    };
+    let Some((name, namespace)) = rest.split_once('.') else {
+        return found;
+    };
+    if own == namespace {
+        found.push(name.to_owned());
+        found.push(format!("{rest}.svc"));
+        found.push(rest.to_owned());
+    } else {
+        found.push(rest.to_owned());
+        found.push(format!("{rest}.svc"));
+    }
+    found
+}
+
+/// For a domain that is not Kubernetes': what the host has before the shared end, and with its first part.
+fn by_shared_domain(host: &str, domain: &str) -> Vec<String> {
+    let shared = host
+        .rsplit('.')
+        .zip(domain.rsplit('.'))
+        .take_while(|(a, b)| a == b)
+        .count();
+    let parts: Vec<&str> = host.split('.').collect();
+    if shared == 0 {
+        return Vec::new();
+    }
+    let (unique, common) = parts.split_at(parts.len() - shared);
+    let mut found = vec![unique.join(".")];
+    if let ([_, _], [first, ..]) = (unique, common) {
+        found.push(format!("{}.{first}", unique.join(".")));
+    }
+    found
 }
 
 /// The virtual host for everything else.
 fn catch_all(scope: &Scope) -> rt::VirtualHost {
     let cluster = catch_all_cluster(scope);
-    let (name, action) = match cluster {
-        PASSTHROUGH => ("allow_any", route_action::passthrough(cluster)),
-        _ => (
+    let (name, action) = match scope.registry_only {
+        false => ("allow_any", route_action::passthrough(&cluster)),
+        true => (
             "block_all",
             rt::route::Action::DirectResponse(rt::DirectResponseAction {
                 status: 502,

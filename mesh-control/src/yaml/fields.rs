@@ -39,6 +39,13 @@ impl<'a> Fields<'a> {
             .any(|entry| !names.contains(&entry.key.as_str()))
     }
 
+    /// Whether one of those fields is there.
+    pub(crate) fn has_any_of(&self, names: &[&str]) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| names.contains(&entry.key.as_str()))
+    }
+
     /// A field; `None` if it is missing or null.
     pub fn get(&self, name: &'static str) -> Option<At<'a>> {
         self.known.borrow_mut().push(name);

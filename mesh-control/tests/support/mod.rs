@@ -107,6 +107,64 @@ pub fn node(kind: &str, ip: &str, name: &str, labels: &[(&str, &str)]) -> core::
     }
 }
 
+/// A node per pod of a folder's files, in their order: a gateway by its label `istio`, else a sidecar. Pods are
+/// written with `metadata: {name: …, namespace: …, labels: {…}}` on one line.
+pub fn nodes_of_pods(folder: &Path) -> Vec<core::Node> {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    files.sort();
+    let text: Vec<_> = files
+        .iter()
+        .map(|file| std::fs::read_to_string(file).unwrap())
+        .collect();
+    text.iter()
+        .flat_map(|text| text.split("\n---\n"))
+        .filter(|document| document.lines().any(|line| line == "kind: Pod"))
+        .map(node_of_pod)
+        .collect()
+}
+
+fn node_of_pod(pod: &str) -> core::Node {
+    let metadata = pod
+        .lines()
+        .find(|line| line.starts_with("metadata: {"))
+        .unwrap();
+    let value = |text: &str, key: &str| {
+        let (_, rest) = text.split_once(&format!("{key}: "))?;
+        let end = rest.find([',', '}']).unwrap_or(rest.len());
+        Some(rest[..end].to_owned())
+    };
+    let labels = metadata
+        .split_once("labels: {")
+        .map_or("", |(_, rest)| rest);
+    let labels: Vec<(&str, &str)> = labels
+        .trim_end_matches('}')
+        .split(", ")
+        .filter_map(|label| label.split_once(": "))
+        .collect();
+    let kind = match labels.iter().any(|(k, _)| *k == "istio") {
+        true => "router",
+        false => "sidecar",
+    };
+    let name = value(metadata, "name").unwrap();
+    let namespace = value(metadata, "namespace").unwrap_or_else(|| "default".to_owned());
+    let ip = value(pod, "podIP").unwrap();
+    let mut node = node(kind, &ip, &name, &labels);
+    node.id = format!("{kind}~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local");
+    if let Some(metadata) = &mut node.metadata {
+        metadata
+            .fields
+            .insert("NAMESPACE".to_owned(), text(&namespace));
+        if let Some(name) = value(pod, "nodeName") {
+            metadata.fields.insert("NODE_NAME".to_owned(), text(&name));
+        }
+    }
+    node
+}
+
 /// A client on a stream of the control plane, in process.
 pub struct Client {
     requests: mpsc::UnboundedSender<DiscoveryRequest>,
