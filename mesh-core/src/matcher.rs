@@ -96,6 +96,20 @@ pub enum MatchedHeader {
     Absent(Box<str>),
 }
 
+impl MatchedHeader {
+    /// The header's name.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Method => ":method",
+            Self::Scheme => ":scheme",
+            Self::Authority => ":authority",
+            Self::Path => ":path",
+            Self::Name(name) => name.as_str(),
+            Self::Absent(name) => name,
+        }
+    }
+}
+
 /// `HeaderMatcher`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -225,6 +239,41 @@ fn equals(a: &[u8], b: &[u8], ignore_case: bool) -> bool {
         a.eq_ignore_ascii_case(b)
     } else {
         a == b
+    }
+}
+
+/// `CookieMatcher`.
+#[derive(Clone, Debug)]
+pub struct CookieMatcher {
+    /// `name`.
+    pub name: Box<str>,
+    /// `string_match`.
+    pub value: StringMatcher,
+    /// `invert_match`.
+    pub invert: bool,
+}
+
+impl CookieMatcher {
+    /// Whether the request's cookies match: the first of that name decides; none is no match unless inverted.
+    pub fn matches(&self, headers: &HeaderMap, scratch: &mut Scratch) -> bool {
+        let value = headers
+            .get_all(http::header::COOKIE)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|b| *b == b';'))
+            .find_map(|pair| {
+                let at = pair.iter().position(|b| *b == b'=')?;
+                let name = pair[..at].trim_ascii();
+                (name == self.name.as_bytes()).then(|| unquoted(&pair[at + 1..]))
+            });
+        value.is_some_and(|value| self.value.matches(value, scratch)) != self.invert
+    }
+}
+
+/// A cookie's value without the quotes around it (RFC 6265, 4.1.1).
+fn unquoted(value: &[u8]) -> &[u8] {
+    match value {
+        [b'"', inside @ .., b'"'] => inside,
+        _ => value,
     }
 }
 

@@ -28,6 +28,7 @@ mod local_reply_layer;
 mod mesh_error;
 mod numbers;
 mod observe;
+mod process;
 pub mod server;
 mod service;
 mod stages;

@@ -20,8 +20,18 @@ const DOMAINS: &[&str] = &[
     "a.test:8080",
 ];
 const PATHS: &[&str] = &["/", "/a", "/a/b", "/a/bc", "/A", "/long/path", "/files"];
+/// Each has the variable `x`.
+const TEMPLATES: &[&str] = &[
+    "/a/{x}",
+    "/{x}/b",
+    "/{x=**}",
+    "/long/{x=*/y}",
+    "/{first}/{x=**}",
+    "/files/{x}",
+    "/{x=a/*}.html",
+];
 const REGEXES: &[&str] = &["/a.*", "/(a|long)/[a-z]+", "/files/\\d+", "/a/b?", ".*"];
-const HEADERS: &[&str] = &["x-a", "x-b", "x-c"];
+pub(crate) const HEADERS: &[&str] = &["x-a", "x-b", "x-c"];
 
 pub(crate) struct Configuration {
     tables: Vec<Value>,
@@ -87,12 +97,12 @@ impl Configuration {
     }
 }
 
-fn type_url(name: &str) -> Value {
+pub(crate) fn type_url(name: &str) -> Value {
     json!(format!("type.googleapis.com/envoy.extensions.{name}"))
 }
 
-struct Generator<'a> {
-    random: &'a mut Random,
+pub(crate) struct Generator<'a> {
+    pub(crate) random: &'a mut Random,
 }
 
 impl Generator<'_> {
@@ -137,6 +147,12 @@ impl Generator<'_> {
         if self.random.chance(20) {
             table["most_specific_header_mutations_wins"] = json!(true);
         }
+        if self.random.chance(25) {
+            table["ignore_path_parameters_in_path_matching"] = json!(true);
+        }
+        if self.random.chance(10) {
+            table["internal_only_headers"] = json!(["x-b"]);
+        }
         self.header_operations(&mut table);
         table
     }
@@ -160,7 +176,9 @@ impl Generator<'_> {
     }
 
     fn route(&mut self, n: usize) -> Value {
-        let mut route = json!({"name": format!("r{n}"), "match": self.matcher()});
+        let matcher = self.matcher();
+        let template = matcher.get("path_match_policy").is_some();
+        let mut route = json!({"name": format!("r{n}"), "match": matcher});
         match self.random.below(10) {
             0 => route["redirect"] = self.redirect(),
             1 => {
@@ -168,7 +186,7 @@ impl Generator<'_> {
                 route["direct_response"] =
                     json!({"status": status, "body": {"inline_string": "direct"}});
             }
-            _ => route["route"] = self.forward(),
+            _ => route["route"] = self.forward(template),
         }
         if self.random.chance(40) {
             self.header_operations(&mut route);
@@ -184,6 +202,7 @@ impl Generator<'_> {
             2 => matcher["path"] = json!(path),
             3 if path != "/" => matcher["path_separated_prefix"] = json!(path),
             4 => matcher["safe_regex"] = json!({"regex": self.random.one(REGEXES)}),
+            5 if self.random.chance(60) => matcher["path_match_policy"] = self.template(),
             _ => matcher["prefix"] = json!("/"),
         }
         if self.random.chance(20) {
@@ -203,7 +222,55 @@ impl Generator<'_> {
             };
             matcher["query_parameters"] = json!([parameter]);
         }
+        if self.random.chance(40) {
+            self.rare_condition(&mut matcher);
+        }
         matcher
+    }
+
+    fn template(&mut self) -> Value {
+        json!({
+            "name": "envoy.path.match.uri_template.uri_template_matcher",
+            "typed_config": {
+                "@type": type_url("path.match.uri_template.v3.UriTemplateMatchConfig"),
+                "path_template": self.random.one(TEMPLATES),
+            },
+        })
+    }
+
+    /// One of the conditions that few routes have.
+    fn rare_condition(&mut self, matcher: &mut Value) {
+        match self.random.below(5) {
+            0 => {
+                let cookie = match self.random.below(3) {
+                    0 => json!({"exact": "1"}),
+                    1 => json!({"prefix": "a", "ignore_case": true}),
+                    _ => json!({"safe_regex": {"regex": "[0-9]*"}}),
+                };
+                matcher["cookies"] = json!([{
+                    "name": self.random.one(&["c", "d"]),
+                    "string_match": cookie,
+                    "invert_match": self.random.chance(30),
+                }]);
+            }
+            1 => {
+                let name = *self.random.one(&["presented", "validated"]);
+                matcher["tls_context"] = json!({name: self.random.chance(30)});
+            }
+            2 => {
+                matcher["dynamic_metadata"] = json!([{
+                    "filter": "a",
+                    "path": [{"key": "b"}],
+                    "value": {"present_match": true},
+                    "invert": self.random.chance(70),
+                }]);
+            }
+            3 => {
+                let numerator = *self.random.one(&[0, 100, 100]);
+                matcher["runtime_fraction"] = json!({"runtime_key": "no.such.key", "default_value": {"numerator": numerator}});
+            }
+            _ => matcher["grpc"] = json!({}),
+        }
     }
 
     fn header_matcher(&mut self) -> Value {
@@ -240,150 +307,5 @@ impl Generator<'_> {
             matcher["treat_missing_header_as_empty"] = json!(true);
         }
         matcher
-    }
-
-    fn redirect(&mut self) -> Value {
-        let mut redirect = json!({});
-        match self.random.below(4) {
-            0 => redirect["path_redirect"] = json!(self.random.one(&["/to", "/to?x=1"])),
-            1 => redirect["prefix_rewrite"] = json!("/new"),
-            2 => {
-                redirect["regex_rewrite"] =
-                    json!({"pattern": {"regex": "/([a-z]+)"}, "substitution": "/r-\\1"});
-            }
-            _ => {}
-        }
-        match self.random.below(4) {
-            0 => redirect["https_redirect"] = json!(true),
-            1 => redirect["scheme_redirect"] = json!(self.random.one(&["http", "HTTPS"])),
-            _ => {}
-        }
-        if self.random.chance(40) {
-            redirect["host_redirect"] = json!("to.test");
-        }
-        if self.random.chance(30) {
-            redirect["port_redirect"] = json!(8443);
-        }
-        if self.random.chance(40) {
-            redirect["response_code"] = json!(self.random.one(&[
-                "FOUND",
-                "SEE_OTHER",
-                "TEMPORARY_REDIRECT",
-                "PERMANENT_REDIRECT"
-            ]));
-        }
-        if self.random.chance(30) {
-            redirect["strip_query"] = json!(true);
-        }
-        redirect
-    }
-
-    fn forward(&mut self) -> Value {
-        let cluster = |n: usize| format!("c{n}");
-        let mut forward = match self.random.below(10) {
-            0 => json!({"cluster": "missing"}),
-            1 => json!({"cluster_header": "x-cluster"}),
-            2 => json!({"weighted_clusters": {
-                "header_name": "x-weight",
-                "clusters": [
-                    {"name": cluster(0), "weight": 1 + self.random.below(50)},
-                    {"name": cluster(1), "weight": 1 + self.random.below(50),
-                     "request_headers_to_add": [{"header": {"key": "x-from-weight", "value": "1"}}]},
-                ],
-            }}),
-            _ => json!({"cluster": cluster(self.random.below(3))}),
-        };
-        match self.random.below(6) {
-            0 => forward["prefix_rewrite"] = json!(self.random.one(&["/", "/new", "/new/"])),
-            1 => {
-                forward["regex_rewrite"] =
-                    json!({"pattern": {"regex": "/([a-z]+)"}, "substitution": "/x\\1"});
-            }
-            _ => {}
-        }
-        match self.random.below(6) {
-            0 => forward["host_rewrite_literal"] = json!("host.test"),
-            1 => forward["host_rewrite_header"] = json!("x-host"),
-            _ => {}
-        }
-        if self.random.chance(15) {
-            forward["append_x_forwarded_host"] = json!(true);
-        }
-        if self.random.chance(40) {
-            forward["timeout"] = json!(self.random.one(&["0s", "10s"]));
-        }
-        if self.random.chance(40) {
-            forward["retry_policy"] = self.retry_policy();
-        }
-        forward
-    }
-
-    fn retry_policy(&mut self) -> Value {
-        const TOKENS: &[&str] = &[
-            "5xx",
-            "gateway-error",
-            "reset",
-            "connect-failure",
-            "retriable-4xx",
-            "refused-stream",
-            "retriable-status-codes",
-            "unavailable",
-            "reset-before-request",
-        ];
-        let tokens: Vec<&str> = (0..1 + self.random.below(3))
-            .map(|_| *self.random.one(TOKENS))
-            .collect();
-        let mut policy = json!({
-            "retry_on": tokens.join(","),
-            "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
-        });
-        if self.random.chance(80) {
-            policy["num_retries"] = json!(self.random.below(4));
-        }
-        if self.random.chance(50) {
-            policy["retriable_status_codes"] = json!([418, 503]);
-        }
-        policy
-    }
-
-    fn header_operations(&mut self, of: &mut Value) {
-        for side in ["request", "response"] {
-            if self.random.chance(25) {
-                let names = [*self.random.one(HEADERS), "x-up"];
-                of[format!("{side}_headers_to_remove")] = json!([self.random.one(&names)]);
-            }
-            if self.random.chance(40) {
-                let added: Vec<Value> = (0..1 + self.random.below(2))
-                    .map(|_| self.header_addition())
-                    .collect();
-                of[format!("{side}_headers_to_add")] = json!(added);
-            }
-        }
-    }
-
-    fn header_addition(&mut self) -> Value {
-        let values = [
-            "set",
-            "%REQ(X-A)%",
-            "a-%PROTOCOL%-b",
-            "100%%",
-            "%REQ(X-NONE?:METHOD)%",
-            "%RESPONSE_CODE%x",
-        ];
-        // The last is only known to Envoy after the response; our decoder may refuse it: left out.
-        let value = *self.random.one(&values[..values.len() - 1]);
-        let mut addition = json!({"header": {"key": self.random.one(HEADERS), "value": value}});
-        if self.random.chance(70) {
-            addition["append_action"] = json!(self.random.one(&[
-                "APPEND_IF_EXISTS_OR_ADD",
-                "ADD_IF_ABSENT",
-                "OVERWRITE_IF_EXISTS_OR_ADD",
-                "OVERWRITE_IF_EXISTS",
-            ]));
-        }
-        if self.random.chance(20) {
-            addition["keep_empty_value"] = json!(true);
-        }
-        addition
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Random route tables and requests; the seed is printed (`MESH_SEED` repeats a run, `MESH_CASES` asks for more).
 
+mod action;
 mod config;
 mod request;
 
@@ -168,11 +169,17 @@ async fn routes_headers_retries_and_local_replies_are_envoys() {
     let ours = Side::start(Program::MeshProxy, &configuration, &own).await;
 
     let mut different = Vec::new();
+    let mut summary = String::new();
     for n in 0..cases {
         let case = request::Case::random(&mut random, CONFIGURATIONS);
         let theirs = envoy.run(&case, format!("e{n}"), &upstreams).await;
         let mine = ours.run(&case, format!("m{n}"), &upstreams).await;
         if theirs != mine {
+            summary += &format!(
+                "case {n}, table {}:\n{}",
+                case.table,
+                difference(&theirs, &mine)
+            );
             different.push(format!(
                 "case {n}: {case:?}\n{}\nroute table: {}\nEnvoy: {theirs:?}\nmesh-proxy: {mine:?}\n",
                 difference(&theirs, &mine),
@@ -184,7 +191,7 @@ async fn routes_headers_retries_and_local_replies_are_envoys() {
     let alive = tokio::time::timeout(Duration::from_secs(5), ours.proxy.admin("/ready")).await;
     assert!(
         different.is_empty(),
-        "{} of {cases} cases differ (MESH_SEED={seed}); mesh-proxy ready: {}; the first three:\n{}\nlog of mesh-proxy:\n{}",
+        "{} of {cases} cases differ (MESH_SEED={seed}); mesh-proxy ready: {}; all:\n{summary}the first three:\n{}\nlog of mesh-proxy:\n{}",
         different.len(),
         alive.is_ok_and(|r| r.is_ok()),
         different

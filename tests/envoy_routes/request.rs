@@ -53,6 +53,11 @@ const PATHS: &[&str] = &[
     "/a/./b",
     "/%61",
     "/a%2Fb",
+    "/a;v=1/b",
+    "/files;x",
+    "/a/y.html",
+    "/long/z/y",
+    "/a/b;c",
 ];
 const QUERIES: &[&str] = &["", "", "?q=1", "?q=x", "?q", "?p=2&q=17", "?q=x&q=1", "?"];
 const SCRIPTS: &[&str] = &[
@@ -106,6 +111,21 @@ impl Case {
                 "x-forwarded-proto",
                 random.one(&["http", "https"]).to_string(),
             ));
+        }
+        if random.chance(20) {
+            let cookies = [
+                "c=1",
+                "c=a; d=2",
+                "d=\"1\"; c=Abc",
+                "c",
+                "x=1;c=1",
+                "c=1; c=2",
+                "c=",
+            ];
+            headers.push(("cookie", random.one(&cookies).to_string()));
+        }
+        if random.chance(8) {
+            headers.push(("content-type", "application/grpc".into()));
         }
         if random.chance(10) {
             headers.push(("x-envoy-max-retries", "1".into()));

@@ -108,12 +108,24 @@ impl List {
                 let pattern = pattern.as_str();
                 self.add("regex_rewrite", format_args!("{pattern} -> {substitution}"));
             }
+            Some(PathRewrite::Format(_)) => self.add("path_rewrite", "a format"),
             None => {}
         }
         match &forward.host_rewrite {
             Some(HostRewrite::Literal(to)) => self.add("host_rewrite_literal", Value(to)),
             Some(HostRewrite::Auto) => self.add("auto_host_rewrite", "the endpoint's hostname"),
-            Some(HostRewrite::Header(name)) => self.add("host_rewrite_header", name),
+            Some(HostRewrite::Header(name)) => self.add("host_rewrite_header", name.as_str()),
+            Some(HostRewrite::PathRegex {
+                pattern,
+                substitution,
+            }) => {
+                let pattern = pattern.as_str();
+                self.add(
+                    "host_rewrite_path_regex",
+                    format_args!("{pattern} -> {substitution}"),
+                );
+            }
+            Some(HostRewrite::Format(_)) => self.add("host_rewrite", "a format"),
             None => {}
         }
         if let Some(header) = &forward.weighted_header {

@@ -9,9 +9,10 @@ use super::{Fraction, HashPolicy, Provenance};
 use crate::{
     filter::FilterOverride,
     head::RequestHead,
-    matcher::{HeaderMatcher, MatchedHeader, QueryParameterMatcher},
+    matcher::{CookieMatcher, HeaderMatcher, MatchedHeader, QueryParameterMatcher},
     metadata::{DynamicMetadata, MetadataMatcher},
     regex::{Regex, Scratch},
+    route::{HeaderFormat, PathTemplate},
 };
 
 /// `RouteConfiguration`.
@@ -28,6 +29,8 @@ pub struct RouteConfiguration {
     pub internal_only_headers: Vec<HeaderName>,
     /// `most_specific_header_mutations_wins`; default false.
     pub most_specific_header_mutations_wins: bool,
+    /// `ignore_path_parameters_in_path_matching`: segments end at their first `;`, for all specifiers but templates.
+    pub ignore_path_parameters_in_path_matching: bool,
     /// `ignore_port_in_host_matching`; default false.
     pub ignore_port_in_host_matching: bool,
     /// Per-filter configuration of this level.
@@ -138,12 +141,34 @@ pub struct RouteMatch {
     pub headers: Vec<HeaderMatcher>,
     /// `query_parameters`.
     pub query_parameters: Vec<QueryParameterMatcher>,
+    /// `cookies`.
+    pub cookies: Vec<CookieMatcher>,
     /// `grpc`: only requests with gRPC's content-type.
     pub grpc: bool,
     /// `runtime_fraction.default_value`.
     pub runtime_fraction: Option<Fraction>,
+    /// `tls_context`.
+    pub tls_context: Option<TlsContextMatch>,
+    /// `filter_state` has matchers: nothing here sets filter state, so the route never matches.
+    pub filter_state: bool,
     /// `dynamic_metadata`.
     pub dynamic_metadata: Vec<MetadataMatcher>,
+}
+
+/// `RouteMatch.TlsContextMatchOptions`, about the peer's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsContextMatch {
+    /// `presented`; None: either.
+    pub presented: Option<bool>,
+    /// `validated`; None: either.
+    pub validated: Option<bool>,
+}
+
+impl TlsContextMatch {
+    /// Whether it holds for a peer without a certificate: all peers, until TLS is terminated here.
+    pub fn holds_without_certificate(self) -> bool {
+        self.presented != Some(true) && self.validated != Some(true)
+    }
 }
 
 /// The path specifier of a [`RouteMatch`]; matched against the path without query and fragment.
@@ -158,6 +183,8 @@ pub enum PathMatcher {
     PathSeparatedPrefix(Box<str>),
     /// `safe_regex`: the whole path.
     Regex(Regex),
+    /// `path_match_policy`: a path template.
+    Template(PathTemplate),
     /// `connect_matcher`: CONNECT requests.
     Connect,
 }
@@ -191,11 +218,13 @@ pub struct Forward {
     pub cluster: ClusterSpecifier,
     /// `weighted_clusters.header_name`: a header whose number is used instead of the stream's random number.
     pub weighted_header: Option<HeaderName>,
+    /// `weighted_clusters.use_hash_policy`: the hash of `hash_policy` is used instead of the stream's random number.
+    pub weighted_by_hash: bool,
     /// `cluster_not_found_response_code`; default 503.
     pub cluster_not_found_response_code: StatusCode,
-    /// `prefix_rewrite` or `regex_rewrite`.
+    /// `prefix_rewrite`, `regex_rewrite`, `path_rewrite_policy` or `path_rewrite`.
     pub path_rewrite: Option<PathRewrite>,
-    /// `host_rewrite_literal`, `auto_host_rewrite` or `host_rewrite_header`.
+    /// `host_rewrite_literal`, `auto_host_rewrite`, `host_rewrite_header`, `host_rewrite_path_regex` or `host_rewrite`.
     pub host_rewrite: Option<HostRewrite>,
     /// `append_x_forwarded_host`.
     pub append_x_forwarded_host: bool,
@@ -225,6 +254,7 @@ impl Forward {
         Self {
             cluster,
             weighted_header: None,
+            weighted_by_hash: false,
             cluster_not_found_response_code: StatusCode::SERVICE_UNAVAILABLE,
             path_rewrite: None,
             host_rewrite: None,
@@ -279,8 +309,10 @@ pub enum ClusterSpecifier {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WeightedCluster {
-    /// `name`.
+    /// `name`; empty with `cluster_header`.
     pub name: Arc<str>,
+    /// `cluster_header`: the header names the cluster.
+    pub cluster_header: Option<MatchedHeader>,
     /// `weight`.
     pub weight: u32,
     /// Header operations of this level.
@@ -296,6 +328,7 @@ impl WeightedCluster {
     pub fn new(name: Arc<str>, weight: u32) -> Self {
         Self {
             name,
+            cluster_header: None,
             weight,
             headers: HeaderOperations::default(),
             host_rewrite_literal: None,
@@ -312,13 +345,16 @@ pub enum PathRewrite {
     Prefix(Box<str>),
     /// `path_redirect` (redirects only): the whole path.
     Full(Box<str>),
-    /// `regex_rewrite`: RE2 global replace on the path without query (`\1` names a group).
+    /// `regex_rewrite`, or `path_rewrite_policy`'s template: RE2 global replace on the path without query (`\1` names a
+    /// group).
     Regex {
         /// `pattern.regex`.
         pattern: Regex,
         /// `substitution`.
         substitution: Box<str>,
     },
+    /// `path_rewrite`: the path without query, with substitution operators.
+    Format(HeaderFormat),
 }
 
 /// How the host is rewritten.
@@ -330,7 +366,16 @@ pub enum HostRewrite {
     /// `auto_host_rewrite`: the endpoint's hostname.
     Auto,
     /// `host_rewrite_header`.
-    Header(HeaderName),
+    Header(MatchedHeader),
+    /// `host_rewrite_path_regex`: RE2 global replace on the path without query.
+    PathRegex {
+        /// `pattern.regex`.
+        pattern: Regex,
+        /// `substitution`.
+        substitution: Box<str>,
+    },
+    /// `host_rewrite`: with substitution operators.
+    Format(HeaderFormat),
 }
 
 /// `RedirectAction`.
@@ -394,7 +439,7 @@ pub struct HeaderAddition {
     /// `header.key`. Never a pseudo header; `host` is refused by the decoder.
     pub name: HeaderName,
     /// `header.value` or `raw_value`, parsed for Envoy's substitution operators.
-    pub value: crate::route::HeaderFormat,
+    pub value: HeaderFormat,
     /// `append_action`.
     pub action: AppendAction,
     /// `keep_empty_value`.
@@ -403,7 +448,7 @@ pub struct HeaderAddition {
 
 impl HeaderAddition {
     /// An addition that drops empty values.
-    pub fn new(name: HeaderName, value: crate::route::HeaderFormat, action: AppendAction) -> Self {
+    pub fn new(name: HeaderName, value: HeaderFormat, action: AppendAction) -> Self {
         Self {
             name,
             value,

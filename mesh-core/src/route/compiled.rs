@@ -15,8 +15,9 @@ use crate::{
     head::{RequestHead, StreamView},
     local_reply::LocalReply,
     model::{
-        ClusterSpecifier, FilterOverrides, Forward, PathRewrite, RetryPolicy, Route, RouteAction,
-        RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster,
+        ClusterSpecifier, FilterOverrides, Forward, HostRewrite, PathMatcher, PathRewrite,
+        RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, TlsContextMatch,
+        VirtualHost, WeightedCluster,
     },
     regex::Scratch,
     snapshot::ClusterIndex,
@@ -62,13 +63,17 @@ impl CompiledRoute {
         } else {
             Box::default()
         };
+        if let Some(HostRewrite::PathRegex { pattern, .. }) =
+            forward.and_then(|f| f.host_rewrite.as_ref())
+        {
+            pattern.prepare_replace();
+        }
         Self {
             retry_policy: forward
                 .and_then(|f| f.retry_policy.as_ref())
                 .or(host.retry_policy.as_ref())
                 .cloned(),
-            selection: forward
-                .map(|f| Selection::new(&f.cluster, f.weighted_header.as_ref(), slots)),
+            selection: forward.map(|f| Selection::new(f, slots)),
             response_reads_request: weighted
                 .iter()
                 .map(|entry| &entry.headers)
@@ -99,7 +104,7 @@ impl CompiledRoute {
     #[inline]
     pub(super) fn matches(
         &self,
-        candidate: Candidate,
+        candidate: Candidate<'_>,
         view: &StreamView<'_>,
         scratch: &mut Scratch,
     ) -> bool {
@@ -107,13 +112,15 @@ impl CompiledRoute {
         if self.conditional && !conditions_hold(matcher, view, scratch) {
             return false;
         }
-        candidate == Candidate::PathMatches
-            || path_matches(
-                matcher,
-                view.head.path,
-                view.head.method == Method::CONNECT,
-                scratch,
-            )
+        let path = match candidate {
+            Candidate::PathMatches => return true,
+            // Templates see the path as it is.
+            Candidate::Unknown(_) if matches!(matcher.path, PathMatcher::Template(_)) => {
+                view.head.path
+            }
+            Candidate::Unknown(path) => path,
+        };
+        path_matches(matcher, path, view.head.method == Method::CONNECT, scratch)
     }
 
     /// The configuration.
@@ -251,6 +258,9 @@ fn is_conditional(matcher: &RouteMatch) -> bool {
         || matcher.grpc
         || !matcher.headers.is_empty()
         || !matcher.query_parameters.is_empty()
+        || !matcher.cookies.is_empty()
+        || matcher.tls_context.is_some()
+        || matcher.filter_state
         || !matcher.dynamic_metadata.is_empty()
 }
 
@@ -269,6 +279,14 @@ fn conditions_hold(matcher: &RouteMatch, view: &StreamView<'_>, scratch: &mut Sc
                 .iter()
                 .all(|m| m.matches(query, scratch))
         })
+        && matcher
+            .cookies
+            .iter()
+            .all(|m| m.matches(head.headers, scratch))
+        && !matcher.filter_state
+        && matcher
+            .tls_context
+            .is_none_or(TlsContextMatch::holds_without_certificate)
         && matcher
             .dynamic_metadata
             .iter()

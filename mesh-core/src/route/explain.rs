@@ -1,15 +1,17 @@
 //! Why a route was chosen: for every route before it the condition that ruled it out.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use http::Method;
 
-use super::{Found, RouteIndex, RouteTable, path_index::path_matches};
+use super::{
+    Found, RouteIndex, RouteTable,
+    path_index::{path_matches, without_parameters},
+};
 use crate::{
     head::{RequestHead, StreamView},
     matcher::{
-        HeaderCondition, HeaderMatcher, MatchedHeader, QueryCondition, QueryParameterMatcher,
-        StringMatcher,
+        HeaderCondition, HeaderMatcher, QueryCondition, QueryParameterMatcher, StringMatcher,
     },
     model::{PathMatcher, RouteMatch},
     regex::Scratch,
@@ -61,7 +63,12 @@ impl RouteTable {
                     virtual_host: virtual_host.unwrap_or_default(),
                     route: at,
                 },
-                unmet: unmet(&route.matcher, view, scratch),
+                unmet: unmet(
+                    &route.matcher,
+                    self.config().ignore_path_parameters_in_path_matching,
+                    view,
+                    scratch,
+                ),
             })
             .collect();
         RouteSearch {
@@ -73,7 +80,12 @@ impl RouteTable {
 }
 
 /// The conditions of a match that do not hold.
-fn unmet(matcher: &RouteMatch, view: &StreamView<'_>, scratch: &mut Scratch) -> Vec<String> {
+fn unmet(
+    matcher: &RouteMatch,
+    ignores_parameters: bool,
+    view: &StreamView<'_>,
+    scratch: &mut Scratch,
+) -> Vec<String> {
     // Without `..`: who adds a condition says here why it does not hold.
     let RouteMatch {
         path: _,
@@ -82,12 +94,21 @@ fn unmet(matcher: &RouteMatch, view: &StreamView<'_>, scratch: &mut Scratch) -> 
         query_parameters,
         grpc,
         runtime_fraction,
+        cookies,
+        tls_context,
+        filter_state,
         dynamic_metadata,
     } = matcher;
     let head = &view.head;
     let mut unmet = Vec::new();
     let is_connect = head.method == Method::CONNECT;
-    if !path_matches(matcher, head.path, is_connect, scratch) {
+    let ignores_parameters =
+        ignores_parameters && !matches!(matcher.path, PathMatcher::Template(_));
+    let path = match ignores_parameters {
+        true => without_parameters(head.path),
+        false => Cow::Borrowed(head.path),
+    };
+    if !path_matches(matcher, &path, is_connect, scratch) {
         unmet.push(format!(
             "{}, not {}",
             Path(matcher),
@@ -118,6 +139,17 @@ fn unmet(matcher: &RouteMatch, view: &StreamView<'_>, scratch: &mut Scratch) -> 
         let (numerator, denominator) = (fraction.numerator, fraction.denominator);
         unmet.push(format!("by chance, {numerator} of {denominator}"));
     }
+    for cookie in cookies {
+        if !cookie.matches(head.headers, scratch) {
+            unmet.push(format!("cookie {}", cookie.name));
+        }
+    }
+    if tls_context.is_some_and(|tls| !tls.holds_without_certificate()) {
+        unmet.push("a peer's certificate".to_owned());
+    }
+    if *filter_state {
+        unmet.push("filter state".to_owned());
+    }
     for metadata in dynamic_metadata {
         if !metadata.matches(view.metadata, scratch) {
             unmet.push(format!("dynamic metadata of {}", metadata.filter));
@@ -135,6 +167,9 @@ pub(crate) fn describe(matcher: &RouteMatch) -> String {
         query_parameters,
         grpc,
         runtime_fraction,
+        cookies,
+        tls_context,
+        filter_state,
         dynamic_metadata,
     } = matcher;
     let mut parts = vec![Path(matcher).to_string()];
@@ -144,6 +179,9 @@ pub(crate) fn describe(matcher: &RouteMatch) -> String {
     parts.extend(
         runtime_fraction.map(|f| format!("by chance, {} of {}", f.numerator, f.denominator)),
     );
+    parts.extend(cookies.iter().map(|m| format!("cookie {}", m.name)));
+    parts.extend(tls_context.map(|_| "the peer's certificate".to_owned()));
+    parts.extend(filter_state.then(|| "filter state".to_owned()));
     parts.extend(
         dynamic_metadata
             .iter()
@@ -161,6 +199,7 @@ impl fmt::Display for Path<'_> {
             PathMatcher::Path(path) => write!(f, "path {path}"),
             PathMatcher::PathSeparatedPrefix(path) => write!(f, "path_separated_prefix {path}"),
             PathMatcher::Regex(regex) => write!(f, "safe_regex {}", regex.as_str()),
+            PathMatcher::Template(template) => write!(f, "path template {}", template.as_str()),
             PathMatcher::Connect => f.write_str("only CONNECT"),
         }?;
         match self.0.case_insensitive {
@@ -175,7 +214,7 @@ struct Header<'a>(&'a HeaderMatcher);
 impl fmt::Display for Header<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let not = if self.0.invert { "not " } else { "" };
-        write!(f, "header {}: {not}", name(&self.0.name))?;
+        write!(f, "header {}: {not}", self.0.name.as_str())?;
         match &self.0.condition {
             HeaderCondition::Any | HeaderCondition::Present(true) => f.write_str("present"),
             HeaderCondition::Present(false) => f.write_str("absent"),
@@ -185,23 +224,12 @@ impl fmt::Display for Header<'_> {
     }
 }
 
-fn name(header: &MatchedHeader) -> &str {
-    match header {
-        MatchedHeader::Method => ":method",
-        MatchedHeader::Scheme => ":scheme",
-        MatchedHeader::Authority => ":authority",
-        MatchedHeader::Path => ":path",
-        MatchedHeader::Name(name) => name.as_str(),
-        MatchedHeader::Absent(name) => name,
-    }
-}
-
 /// What the request has for a header.
 struct Actual<'a>(&'a HeaderMatcher, &'a RequestHead<'a>);
 
 impl fmt::Display for Actual<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.1.header(name(&self.0.name)) {
+        match self.1.header(self.0.name.as_str()) {
             None => f.write_str("which is absent"),
             Some(value) => write!(f, "not {:?}", String::from_utf8_lossy(value)),
         }

@@ -1,15 +1,27 @@
 //! Header values with Envoy's substitution operators (`%REQ(x)%`, `%DOWNSTREAM_REMOTE_ADDRESS%`, …).
 
+mod date;
 mod operator;
+mod sink;
 
-use std::{net::SocketAddr, sync::LazyLock};
+use std::{
+    net::SocketAddr,
+    sync::LazyLock,
+    time::{Instant, SystemTime},
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
-use operator::{Buffer, Length, Operator, Sink};
+use operator::Operator;
+use sink::{Buffer, Length, Limited, Sink};
 
-use crate::head::{ConnectionInfo, RequestHead};
+use crate::{
+    flags::ResponseFlags,
+    head::{ConnectionInfo, RequestHead},
+    metadata::DynamicMetadata,
+    model::ConnectionManagerConfig,
+};
 
 /// A header value, parsed. A constant costs a reference count per request, an operator at most one allocation.
 #[derive(Clone, Debug)]
@@ -28,6 +40,8 @@ enum Segment {
         operator: Operator,
         /// `:Z`: no more than so many bytes.
         limit: Option<usize>,
+        /// Written where the operator's value is empty.
+        missing: &'static str,
     },
 }
 
@@ -44,16 +58,54 @@ pub struct FormatContext<'a> {
     pub head: RequestHead<'a>,
     /// The downstream connection.
     pub connection: &'a ConnectionInfo,
+    /// By which the client's address is found behind trusted proxies; None: it is the peer's.
+    pub manager: Option<&'a ConnectionManagerConfig>,
     /// The downstream protocol (`%PROTOCOL%`).
     pub protocol: Option<Version>,
     /// Response headers, for response operations.
     pub response: Option<&'a HeaderMap>,
+    /// The status that is answered (`%RESP(:STATUS)%`).
+    pub status: Option<&'a StatusCode>,
+    /// The upstream's status; 0: there is none (yet).
+    pub response_code: u16,
+    /// The details of the response's status.
+    pub response_code_details: Option<&'a str>,
+    /// The flags set so far.
+    pub response_flags: ResponseFlags,
+    /// When the request came.
+    pub started: Option<Instant>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// What filters said.
+    pub metadata: Option<&'a DynamicMetadata>,
     /// The upstream host's address, once picked.
     pub upstream_host: Option<SocketAddr>,
     /// The upstream cluster's name, once drawn.
     pub upstream_cluster: Option<&'a str>,
     /// The route's name.
     pub route_name: &'a str,
+    /// What only the process knows.
+    pub process: ProcessValues,
+}
+
+/// What a format may read of the process, asked for only where a format does.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessValues {
+    /// The machine's name (`%HOSTNAME%`).
+    pub hostname: fn() -> &'static str,
+    /// The date of a moment (`%START_TIME%`).
+    pub wall_clock: fn(Instant) -> SystemTime,
+    /// A variable of the environment (`%ENVIRONMENT(X)%`).
+    pub variable: fn(&str) -> Option<String>,
+}
+
+impl ProcessValues {
+    /// Nothing is known.
+    pub const NONE: Self = Self {
+        hostname: || "",
+        wall_clock: |_| SystemTime::UNIX_EPOCH,
+        variable: |_| None,
+    };
 }
 
 impl<'a> FormatContext<'a> {
@@ -62,11 +114,32 @@ impl<'a> FormatContext<'a> {
         Self {
             head,
             connection,
+            manager: None,
             protocol: None,
             response: None,
+            status: None,
+            response_code: 0,
+            response_code_details: None,
+            response_flags: ResponseFlags::NONE,
+            started: None,
+            attempts: 0,
+            metadata: None,
             upstream_host: None,
             upstream_cluster: None,
             route_name: "",
+            process: ProcessValues::NONE,
+        }
+    }
+
+    /// The same over a request as it is now.
+    pub(super) fn of_request<'b>(&self, parts: &'b http::request::Parts) -> FormatContext<'b>
+    where
+        'a: 'b,
+    {
+        FormatContext {
+            head: RequestHead::of(parts),
+            protocol: self.protocol.or(Some(parts.version)),
+            ..*self
         }
     }
 
@@ -87,14 +160,25 @@ impl<'a> FormatContext<'a> {
 }
 
 impl HeaderFormat {
-    /// Parses a value. Operators: `%REQ(X?Y):Z%`, `%RESP(X?Y):Z%`, `%DOWNSTREAM_REMOTE_ADDRESS%`,
-    /// `%DOWNSTREAM_LOCAL_ADDRESS%` (each also `_WITHOUT_PORT`; `%DOWNSTREAM_REMOTE_PORT%`,
-    /// `%DOWNSTREAM_LOCAL_PORT%`), `%PROTOCOL%`, `%UPSTREAM_HOST%`, `%UPSTREAM_CLUSTER%`, `%ROUTE_NAME%`; `%%` is a
-    /// percent sign.
+    /// Parses a value with Envoy's command operators (`%REQ(X?Y):Z%`, `%DOWNSTREAM_REMOTE_ADDRESS%`, …); `%%` is a
+    /// percent sign. What an operator names but is not there is empty.
     ///
     /// # Errors
-    /// An unknown operator, an unterminated `%`, or bytes that no header may hold.
+    /// An unknown operator, wrong parameters, a `%` that begins no operator, or bytes that no header may hold; in Envoy's
+    /// words.
     pub fn parse(value: &[u8]) -> Result<Self, InvalidFormat> {
+        Self::parse_with(value, "")
+    }
+
+    /// The same, but what is not there is written as `-`, as in access logs and in `host_rewrite`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_marking_missing(value: &[u8]) -> Result<Self, InvalidFormat> {
+        Self::parse_with(value, "-")
+    }
+
+    fn parse_with(value: &[u8], missing: &'static str) -> Result<Self, InvalidFormat> {
         let constant = HeaderValue::from_bytes(value)
             .map_err(|_| invalid(value, "control characters are not allowed in a header"))?;
         if !value.contains(&b'%') {
@@ -113,7 +197,9 @@ impl HeaderFormat {
                 rest = after;
                 continue;
             }
-            let (segment, after) = parse_operator(after).map_err(|e| invalid(value, &e))?;
+            let at = text.len() - after.len() - 1;
+            let (segment, after) =
+                parse_operator(text, at, after, missing).map_err(InvalidFormat)?;
             if !literal.is_empty() {
                 segments.push(Segment::Literal(std::mem::take(&mut literal).into()));
             }
@@ -144,6 +230,7 @@ impl HeaderFormat {
             Segment::Operator {
                 operator,
                 limit: None,
+                ..
             },
         ] = &**segments
             && let Some(value) = operator.shared_value(cx)
@@ -165,14 +252,9 @@ impl HeaderFormat {
     pub fn reads_request(&self) -> bool {
         match &self.0 {
             Parsed::Constant(_) => false,
-            Parsed::Segments(segments) => segments.iter().any(|segment| {
-                matches!(
-                    segment,
-                    Segment::Operator {
-                        operator: Operator::Request(_),
-                        ..
-                    }
-                )
+            Parsed::Segments(segments) => segments.iter().any(|segment| match segment {
+                Segment::Operator { operator, .. } => operator.reads_request(),
+                Segment::Literal(_) => false,
             }),
         }
     }
@@ -185,44 +267,81 @@ fn invalid(value: &[u8], reason: &str) -> InvalidFormat {
     ))
 }
 
-/// Parses what follows an opening `%`: `NAME`, `(argument)`, `:limit`, `%`. Returns what follows that.
-fn parse_operator(text: &str) -> Result<(Segment, &str), String> {
-    let unterminated =
-        || format!("operator %{text} has no closing %; a percent sign itself is written %%");
-    let end = text
+/// Parses what follows an opening `%` at a place of the text: `NAME`, `(argument)`, `:limit`, `%`. Returns what follows
+/// that.
+fn parse_operator<'t>(
+    text: &str,
+    at: usize,
+    after: &'t str,
+    missing: &'static str,
+) -> Result<(Segment, &'t str), String> {
+    let incorrect =
+        || format!("Incorrect configuration: {text}. Couldn't find valid command at position {at}");
+    let end = after
         .find(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_')
         .filter(|end| *end > 0)
-        .ok_or_else(unterminated)?;
-    let (name, mut rest) = text.split_at(end);
+        .ok_or_else(incorrect)?;
+    let (name, rest) = after.split_at(end);
+    let (argument, limit, rest) = match rest.strip_prefix('(') {
+        // An argument may hold brackets: it ends where the operator can end.
+        Some(inside) => inside
+            .match_indices(')')
+            .find_map(|(close, _)| {
+                let (limit, rest) = operator_end(&inside[close + 1..])?;
+                Some((Some(&inside[..close]), limit, rest))
+            })
+            .ok_or_else(incorrect)?,
+        None => {
+            let (limit, rest) = operator_end(rest).ok_or_else(incorrect)?;
+            (None, limit, rest)
+        }
+    };
+    let operator = Operator::parse(name, argument, limit)?;
+    let segment = Segment::Operator {
+        operator,
+        limit,
+        missing,
+    };
+    Ok((segment, rest))
+}
 
-    let mut argument = None;
-    if let Some(after) = rest.strip_prefix('(') {
-        let (inner, after) = after.split_once(')').ok_or_else(unterminated)?;
-        argument = Some(inner);
-        rest = after;
+/// `:limit%` or `%`: the limit and what follows.
+fn operator_end(text: &str) -> Option<(Option<usize>, &str)> {
+    if let Some(rest) = text.strip_prefix('%') {
+        return Some((None, rest));
     }
-    let mut limit = None;
-    if let Some(after) = rest.strip_prefix(':') {
-        let (digits, _) = after.split_once('%').ok_or_else(unterminated)?;
-        let length = digits
-            .parse()
-            .map_err(|_| format!("operator %{name}%: length {digits:?} is not a number"))?;
-        limit = Some(length);
-        rest = &after[digits.len()..];
-    }
-    let rest = rest.strip_prefix('%').ok_or_else(unterminated)?;
-    let operator = Operator::parse(name, argument)?;
-    if limit.is_some() && !matches!(operator, Operator::Request(_) | Operator::Response(_)) {
-        return Err(format!("operator %{name}% takes no length"));
-    }
-    Ok((Segment::Operator { operator, limit }, rest))
+    let (digits, rest) = text.strip_prefix(':')?.split_once('%')?;
+    let limit = digits
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then_some(digits)?;
+    Some((Some(limit.parse().ok()?), rest))
 }
 
 fn write_all(segments: &[Segment], cx: &FormatContext<'_>, sink: &mut impl Sink) {
     for segment in segments {
         match segment {
             Segment::Literal(text) => sink.bytes(text.as_bytes()),
-            Segment::Operator { operator, limit } => operator.write(cx, *limit, sink),
+            Segment::Operator {
+                operator,
+                limit,
+                missing,
+            } => {
+                if !missing.is_empty() && is_missing(operator, cx) {
+                    sink.bytes(missing.as_bytes());
+                    continue;
+                }
+                match limit {
+                    None => operator.write(cx, sink),
+                    Some(left) => operator.write(cx, &mut Limited { sink, left: *left }),
+                }
+            }
         }
     }
+}
+
+fn is_missing(operator: &Operator, cx: &FormatContext<'_>) -> bool {
+    let mut length = Length(0);
+    operator.write(cx, &mut length);
+    length.0 == 0
 }

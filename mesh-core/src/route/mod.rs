@@ -16,18 +16,20 @@ mod redirect;
 mod rewrite;
 mod select;
 mod table;
+mod template;
 #[cfg(test)]
 mod tests;
 
 pub use compiled::CompiledRoute;
 pub(crate) use explain::describe;
 pub use explain::{PassedOver, RouteSearch};
-pub use format::{FormatContext, HeaderFormat, InvalidFormat};
+pub use format::{FormatContext, HeaderFormat, InvalidFormat, ProcessValues};
 pub use hash_policy::{HashContext, request_hash};
 pub use redirect::https_redirect;
 pub use rewrite::{auto_host, rewrite_host};
 pub use select::SelectedCluster;
 pub use table::{ClusterSlots, Found, RouteIndex, RouteTable};
+pub use template::{InvalidTemplate, PathTemplate};
 
 use http::StatusCode;
 

@@ -4,6 +4,8 @@
 //! can match beyond the first `?` or `#`, so the tree needs no scan for the query. Regexes share one automaton. The rest
 //! (matchers that ignore case, CONNECT) is tried in order. Nothing is tried whose place is behind the best one found.
 
+use std::borrow::Cow;
+
 use crate::{
     model::{PathMatcher, Route, RouteMatch},
     regex::{RegexSet, Scratch},
@@ -22,6 +24,8 @@ pub(super) struct PathIndex {
     regexes: Box<[Regexes]>,
     /// What is tried in order.
     rest: Box<[u32]>,
+    /// The tree and the expressions see segments up to their first `;`.
+    ignores_parameters: bool,
 }
 
 /// Regex routes in one automaton.
@@ -34,24 +38,35 @@ struct Regexes {
 
 /// What the index knows of a route that it proposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Candidate {
+pub(super) enum Candidate<'p> {
     /// Its path matches.
     PathMatches,
-    /// Its path is to be matched.
-    Unknown,
+    /// It is to be held against this path.
+    Unknown(&'p str),
 }
 
 impl PathIndex {
-    pub(super) fn new<'r>(routes: impl ExactSizeIterator<Item = &'r Route>) -> Self {
+    pub(super) fn new<'r>(
+        routes: impl ExactSizeIterator<Item = &'r Route>,
+        ignores_parameters: bool,
+    ) -> Self {
         let linear = routes.len() <= LINEAR;
         let mut entries = Vec::new();
         let mut regexes = Vec::new();
         let mut rest = Vec::new();
         for (at, route) in (0u32..).zip(routes) {
             let matcher = &route.matcher;
-            if let PathMatcher::Regex(regex) = &matcher.path {
-                regexes.push((at, regex));
-                continue;
+            match &matcher.path {
+                PathMatcher::Regex(regex) => {
+                    regexes.push((at, regex));
+                    continue;
+                }
+                // Templates see the parameters, so they may not share the automaton with those that do not.
+                PathMatcher::Template(template) if !ignores_parameters => {
+                    regexes.push((at, template.regex()));
+                    continue;
+                }
+                _ => {}
             }
             match in_tree(&matcher.path) {
                 // It never matches.
@@ -78,6 +93,7 @@ impl PathIndex {
             tree: (!linear).then(|| Tree::new(entries)),
             regexes: sets.into(),
             rest: rest.into(),
+            ignores_parameters,
         }
     }
 
@@ -87,8 +103,12 @@ impl PathIndex {
         &self,
         path: &str,
         scratch: &mut Scratch,
-        mut holds: impl FnMut(u32, Candidate, &mut Scratch) -> bool,
+        mut holds: impl FnMut(u32, Candidate<'_>, &mut Scratch) -> bool,
     ) -> Option<u32> {
+        let path = match self.ignores_parameters {
+            true => &*without_parameters(path),
+            false => path,
+        };
         let mut best = u32::MAX;
         if let Some(tree) = &self.tree
             && !path.is_empty()
@@ -123,7 +143,7 @@ impl PathIndex {
             if *at >= best {
                 break;
             }
-            if holds(*at, Candidate::Unknown, scratch) {
+            if holds(*at, Candidate::Unknown(path), scratch) {
                 return Some(*at);
             }
         }
@@ -137,7 +157,7 @@ fn in_tree(path: &PathMatcher) -> Option<(&str, Kind)> {
         PathMatcher::Prefix(path) => Some((path, Kind::Prefix)),
         PathMatcher::Path(path) => Some((path, Kind::Exact)),
         PathMatcher::PathSeparatedPrefix(path) => Some((path, Kind::Separated)),
-        PathMatcher::Regex(_) | PathMatcher::Connect => None,
+        PathMatcher::Regex(_) | PathMatcher::Template(_) | PathMatcher::Connect => None,
     }
 }
 
@@ -147,6 +167,24 @@ const ENDS_PATH: [char; 2] = ['?', '#'];
 fn without_query(path: &str) -> &str {
     let end = path.bytes().position(|b| matches!(b, b'?' | b'#'));
     end.map_or(path, |end| &path[..end])
+}
+
+/// The path whose segments end at their first `;` (`ignore_path_parameters_in_path_matching`); the query stays. Allocates
+/// only if there is one.
+pub(super) fn without_parameters(path: &str) -> Cow<'_, str> {
+    let path_only = without_query(path);
+    if !path_only.contains(';') {
+        return Cow::Borrowed(path);
+    }
+    let mut kept = String::with_capacity(path.len());
+    for (at, segment) in path_only.split('/').enumerate() {
+        if at > 0 {
+            kept.push('/');
+        }
+        kept.push_str(segment.split(';').next().unwrap_or_default());
+    }
+    kept.push_str(&path[path_only.len()..]);
+    Cow::Owned(kept)
 }
 
 /// Whether the path specifier holds for `:path` (empty: the request has none). A specifier that itself contains `?` or
@@ -169,6 +207,10 @@ pub(super) fn path_matches(
     match &matcher.path {
         PathMatcher::Regex(regex) => {
             !path.is_empty() && regex.is_full_match(without_query(path).as_bytes(), scratch)
+        }
+        PathMatcher::Template(template) => {
+            let path = without_query(path).as_bytes();
+            !path.is_empty() && template.regex().is_full_match(path, scratch)
         }
         PathMatcher::Connect => is_connect,
         _ => false,

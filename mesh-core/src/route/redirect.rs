@@ -52,7 +52,7 @@ pub(super) fn path_after(route: &Route, path: &str) -> Option<String> {
     };
     match redirect.path.as_ref()? {
         PathRewrite::Full(_) => None,
-        rewrite => rewritten_path(rewrite, &route.matcher.path, path),
+        rewrite => rewritten_path(rewrite, &route.matcher.path, path, None),
     }
 }
 
@@ -122,7 +122,7 @@ fn redirect_path(redirect: &Redirect, matcher: &PathMatcher, path: &str) -> (Str
             ([full, query].concat(), false)
         }
         Some(rewrite) => (
-            rewritten_path(rewrite, matcher, path).unwrap_or_else(|| path.to_owned()),
+            rewritten_path(rewrite, matcher, path, None).unwrap_or_else(|| path.to_owned()),
             false,
         ),
         None => (path.to_owned(), false),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     filter::FilterChain,
-    head::{RequestHead, StreamView},
+    head::StreamView,
     local_reply::LocalReply,
     model::{HeaderMutations, HeaderOperations, RequireTls, RouteConfiguration, VirtualHost},
     regex::Scratch,
@@ -77,7 +77,10 @@ impl RouteTable {
             .iter()
             .map(|host| Host {
                 require_tls: host.require_tls,
-                paths: PathIndex::new(host.routes.iter().map(|route| &**route)),
+                paths: PathIndex::new(
+                    host.routes.iter().map(|route| &**route),
+                    config.ignore_path_parameters_in_path_matching,
+                ),
                 routes: host
                     .routes
                     .iter()
@@ -205,7 +208,7 @@ impl RouteTable {
             if let Some(host) = &entry.host_rewrite_literal
                 && !host.is_empty()
             {
-                rewrite::set_authority(parts, rewrite::parse_authority(host)?)?;
+                rewrite::set_host(parts, host.clone())?;
             }
         }
         for level in self.levels(at, route) {
@@ -216,6 +219,7 @@ impl RouteTable {
                 forward,
                 &route.config().matcher.path,
                 parts,
+                cx,
                 suppress_envoy_headers,
             ),
             None => Ok(()),
@@ -250,11 +254,7 @@ impl Target for RequestTarget<'_, '_> {
     }
 
     fn context(&self) -> FormatContext<'_> {
-        FormatContext {
-            head: RequestHead::of(self.parts),
-            protocol: self.cx.protocol.or(Some(self.parts.version)),
-            ..self.cx
-        }
+        self.cx.of_request(self.parts)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     error::BoxError,
     mesh_error::{ErrorKind, MeshError, kind_of},
     numbers::number,
+    process::PROCESS,
     stream::Stream,
 };
 
@@ -26,6 +27,8 @@ impl Stream {
         if let Some(chain) = &self.seen.chain {
             chain.stats().local_reply(&reply.details);
         }
+        // Header operations see the status that HTTP clients get, not gRPC's 200.
+        let (code, details) = (reply.status, reply.details.clone());
         let kept = reply.is_failure.then(|| reply.clone());
         let closes = reply.closes_connection && self.downstream_version < Version::HTTP_2;
         self.limits.update(self.progress.as_deref());
@@ -35,7 +38,9 @@ impl Stream {
             headers.remove("grpc-message");
         }
         if let (Some(at), Some(table)) = (self.route, self.table()) {
-            let cx = self.format_context();
+            let mut cx = self.format_context();
+            cx.response_code_details = Some(&details);
+            cx.status = Some(&code);
             table.finalize_response(at, self.selected.as_ref(), &mut headers, &cx);
             let counts = table
                 .virtual_host(at)
@@ -77,10 +82,19 @@ impl Stream {
             .as_ref()
             .map(|load| load.endpoint().address());
         cx.upstream_cluster = self.seen.cluster.as_ref().map(|c| &*c.config().name);
-        cx.route_name = self
-            .route
-            .and_then(|at| self.table()?.route(at))
-            .map_or("", |r| &r.config().name);
+        cx.response_flags = self.seen.flags;
+        cx.attempts = self.attempts;
+        self.name_route(&mut cx);
         cx
+    }
+
+    /// What formats of requests and of responses read alike.
+    pub(super) fn name_route<'a>(&'a self, cx: &mut FormatContext<'a>) {
+        cx.started = Some(self.limits.started.instant());
+        cx.process = PROCESS;
+        cx.manager = self.seen.chain.as_ref().map(|chain| &**chain.manager());
+        if let (Some(at), Some(table)) = (self.route, self.table()) {
+            cx.route_name = table.route(at).map_or("", |r| &r.config().name);
+        }
     }
 }

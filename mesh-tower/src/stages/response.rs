@@ -46,7 +46,10 @@ impl Stream {
             let at = self.route;
             if let Some((at, route)) = at.and_then(|at| Some((at, table.route(at)?))) {
                 if route.changes_response() {
-                    let cx = self.format_context();
+                    let mut cx = self.format_context();
+                    cx.response_code = parts.status.as_u16();
+                    cx.status = Some(&parts.status);
+                    cx.response_code_details = Some("via_upstream");
                     table.finalize_response(at, self.selected.as_ref(), &mut parts.headers, &cx);
                 }
                 let counts = table

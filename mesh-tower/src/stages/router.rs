@@ -184,7 +184,9 @@ impl Stream {
         {
             let mut cx = FormatContext::without_request(self.connection.info());
             cx.upstream_cluster = self.seen.cluster.as_ref().map(|c| &*c.config().name);
-            cx.route_name = &route.config().name;
+            cx.protocol = Some(self.downstream_version);
+            self.name_route(&mut cx);
+            cx.attempts = 1;
             let suppress = chain.manager().suppress_envoy_headers;
             table.finalize_request(at, self.selected.as_ref(), parts, &cx, suppress)?;
         }

@@ -229,7 +229,8 @@ fn prepare(request: &mut http::Request<PooledBody>) -> Result<(), TransportError
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     if let Some(authority) = &parts.authority {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|e| invalid(e.into()))?;
-        request.headers_mut().insert(HOST, host);
+        // A route may have rewritten the host to what no URI can hold.
+        request.headers_mut().entry(HOST).or_insert(host);
     }
     if request.method() == Method::CONNECT {
         parts.scheme = None;

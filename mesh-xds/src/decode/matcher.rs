@@ -2,8 +2,8 @@
 
 use mesh_core::{
     matcher::{
-        HeaderCondition, HeaderMatcher, MatchedHeader, QueryCondition, QueryParameterMatcher,
-        StringMatcher,
+        CookieMatcher, HeaderCondition, HeaderMatcher, MatchedHeader, QueryCondition,
+        QueryParameterMatcher, StringMatcher,
     },
     regex::Regex,
 };
@@ -146,6 +146,18 @@ pub(super) fn path(p: &mut Problems, value: &matcher::PathMatcher) -> Option<Str
             None
         }
     }
+}
+
+/// `CookieMatcher`.
+pub(super) fn cookie(p: &mut Problems, value: &proto::CookieMatcher) -> Option<CookieMatcher> {
+    let name = p.require_text("name", &value.name);
+    let matcher = p.require("string_match", value.string_match.as_ref());
+    let matcher = matcher.and_then(|matcher| p.field("string_match", |p| string(p, matcher)));
+    Some(CookieMatcher {
+        name: name?.into(),
+        value: matcher?,
+        invert: value.invert_match,
+    })
 }
 
 /// `QueryParameterMatcher`.

@@ -25,6 +25,7 @@ mod retry;
 mod route;
 mod route_action;
 mod route_match;
+mod route_rewrite;
 mod scalar;
 pub(crate) mod supported;
 mod supported_fields;

@@ -3,7 +3,9 @@
 use std::{collections::HashSet, sync::Arc};
 
 use http::HeaderValue;
-use mesh_core::model::{RequireTls, Route, RouteConfiguration, VirtualCluster, VirtualHost};
+use mesh_core::model::{
+    PathMatcher, RequireTls, Route, RouteConfiguration, VirtualCluster, VirtualHost,
+};
 use mesh_proto::envoy::config::route::v3::{
     self as proto, route::Action, virtual_host::TlsRequirementType,
 };
@@ -47,6 +49,7 @@ pub(super) fn route_configuration(
     );
     config.most_specific_header_mutations_wins = value.most_specific_header_mutations_wins;
     config.ignore_port_in_host_matching = value.ignore_port_in_host_matching;
+    config.ignore_path_parameters_in_path_matching = value.ignore_path_parameters_in_path_matching;
     config.filter_overrides = filter_overrides(p, &value.typed_per_filter_config);
     let body_limit = value
         .max_direct_response_body_size_bytes
@@ -134,7 +137,13 @@ fn route(p: &mut Problems, value: &proto::Route, body_limit: u32) -> Option<Rout
     let matched = p.require("match", value.r#match.as_ref());
     let matcher = matched.and_then(|matched| p.field("match", |p| route_match(p, matched)));
     let action = match &value.action {
-        Some(Action::Route(forward)) => p.field("route", |p| route_action::forward(p, forward)),
+        Some(Action::Route(forward)) => {
+            let template = matcher.as_ref().and_then(|m| match &m.path {
+                PathMatcher::Template(template) => Some(template),
+                _ => None,
+            });
+            p.field("route", |p| route_action::forward(p, forward, template))
+        }
         Some(Action::Redirect(redirect)) => {
             p.field("redirect", |p| route_action::redirect(p, redirect))
         }

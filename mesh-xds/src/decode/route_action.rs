@@ -4,24 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use mesh_core::model::{
-    ClusterSpecifier, DirectResponse, Forward, HostRewrite, MaxStreamDuration, PathRewrite,
-    Redirect, RouteAction, RoutingPriority, WeightedCluster,
-};
-use mesh_proto::envoy::{
-    config::{
-        core::v3::{self as core, data_source::Specifier as Source},
-        route::v3::{
-            self as proto,
-            redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
-            route_action::{
-                ClusterNotFoundResponseCode as NotFound, ClusterSpecifier as Cluster,
-                HostRewriteSpecifier as Host,
-            },
-            weighted_cluster::{RandomValueSpecifier, cluster_weight},
-        },
+use mesh_core::{
+    model::{
+        ClusterSpecifier, DirectResponse, Forward, MaxStreamDuration, PathRewrite, Redirect,
+        RouteAction, RoutingPriority, WeightedCluster,
     },
-    r#type::matcher::v3::RegexMatchAndSubstitute,
+    route::PathTemplate,
+};
+use mesh_proto::envoy::config::{
+    core::v3::{self as core, data_source::Specifier as Source},
+    route::v3::{
+        self as proto,
+        redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
+        route_action::{ClusterNotFoundResponseCode as NotFound, ClusterSpecifier as Cluster},
+        weighted_cluster::{RandomValueSpecifier, cluster_weight},
+    },
 };
 
 use super::{
@@ -31,15 +28,20 @@ use super::{
     http_filter::filter_overrides,
     matcher,
     retry::retry_policy,
+    route_rewrite as rewrite,
     scalar::{duration, duration_or, enumeration, header_name, header_value},
 };
 use crate::problems::Problems;
 
-/// `RouteAction`.
-pub(super) fn forward(p: &mut Problems, value: &proto::RouteAction) -> Option<RouteAction> {
+/// `RouteAction`. `template`: what matched the path, if it is one.
+pub(super) fn forward(
+    p: &mut Problems,
+    value: &proto::RouteAction,
+    template: Option<&PathTemplate>,
+) -> Option<RouteAction> {
     let cluster = cluster_specifier(p, value.cluster_specifier.as_ref());
-    let path_rewrite = path_rewrite(p, value);
-    let host_rewrite = host_rewrite(p, value.host_rewrite_specifier.as_ref());
+    let path_rewrite = rewrite::path(p, value, template);
+    let host_rewrite = rewrite::host(p, value.host_rewrite_specifier.as_ref());
     let not_found = enumeration(
         p,
         "cluster_not_found_response_code",
@@ -55,12 +57,18 @@ pub(super) fn forward(p: &mut Problems, value: &proto::RouteAction) -> Option<Ro
         NotFound::NotFound => StatusCode::NOT_FOUND,
         NotFound::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    if let Some(Cluster::WeightedClusters(weighted)) = &value.cluster_specifier
-        && let Some(RandomValueSpecifier::HeaderName(name)) = &weighted.random_value_specifier
-    {
-        forward.weighted_header = p.field("weighted_clusters", |p| {
-            p.field("header_name", |p| header_name(p, name))
-        });
+    if let Some(Cluster::WeightedClusters(weighted)) = &value.cluster_specifier {
+        match &weighted.random_value_specifier {
+            Some(RandomValueSpecifier::HeaderName(name)) if !name.is_empty() => {
+                forward.weighted_header = p.field("weighted_clusters", |p| {
+                    p.field("header_name", |p| header_name(p, name))
+                });
+            }
+            Some(RandomValueSpecifier::UseHashPolicy(by_hash)) => {
+                forward.weighted_by_hash = *by_hash;
+            }
+            _ => {}
+        }
     }
     forward.path_rewrite = path_rewrite;
     forward.host_rewrite = host_rewrite;
@@ -156,9 +164,19 @@ fn weighted_cluster(
     p: &mut Problems,
     value: &proto::weighted_cluster::ClusterWeight,
 ) -> Option<WeightedCluster> {
-    let name = p.require_text("name", &value.name)?;
+    let cluster_header = match (value.name.is_empty(), value.cluster_header.is_empty()) {
+        (false, true) => None,
+        (true, false) => Some(p.field("cluster_header", |p| {
+            matcher::matched_header(p, &value.cluster_header)
+        })?),
+        _ => {
+            p.error("must hold either name or cluster_header");
+            return None;
+        }
+    };
     let weight = p.require("weight", value.weight)?;
-    let mut cluster = WeightedCluster::new(name.into(), weight);
+    let mut cluster = WeightedCluster::new(value.name.as_str().into(), weight);
+    cluster.cluster_header = cluster_header;
     cluster.headers = header_operations(
         p,
         (
@@ -177,44 +195,6 @@ fn weighted_cluster(
     }
     cluster.filter_overrides = filter_overrides(p, &value.typed_per_filter_config);
     Some(cluster)
-}
-
-fn path_rewrite(p: &mut Problems, value: &proto::RouteAction) -> Option<PathRewrite> {
-    match (&value.regex_rewrite, value.prefix_rewrite.as_str()) {
-        (Some(_), prefix) if !prefix.is_empty() => {
-            p.error_at(
-                "regex_rewrite",
-                "must not be set together with prefix_rewrite",
-            );
-            None
-        }
-        (Some(rewrite), _) => p.field("regex_rewrite", |p| regex_rewrite(p, rewrite)),
-        (None, "") => None,
-        (None, prefix) => Some(PathRewrite::Prefix(prefix.into())),
-    }
-}
-
-fn regex_rewrite(p: &mut Problems, value: &RegexMatchAndSubstitute) -> Option<PathRewrite> {
-    let pattern = p.require("pattern", value.pattern.as_ref())?;
-    let pattern = p.field("pattern", |p| matcher::regex(p, pattern))?;
-    Some(PathRewrite::Regex {
-        pattern,
-        substitution: value.substitution.as_str().into(),
-    })
-}
-
-fn host_rewrite(p: &mut Problems, value: Option<&Host>) -> Option<HostRewrite> {
-    match value? {
-        Host::HostRewriteLiteral(host) => {
-            header_value(p, "host_rewrite_literal", host).map(HostRewrite::Literal)
-        }
-        Host::AutoHostRewrite(auto) => auto.then_some(HostRewrite::Auto),
-        Host::HostRewriteHeader(name) => p
-            .field("host_rewrite_header", |p| header_name(p, name))
-            .map(HostRewrite::Header),
-        // found by the field table
-        Host::HostRewritePathRegex(_) | Host::HostRewrite(_) => None,
-    }
 }
 
 /// `RedirectAction`.
@@ -242,7 +222,7 @@ pub(super) fn redirect(p: &mut Problems, value: &proto::RedirectAction) -> Optio
             Some(PathRewrite::Prefix(prefix.as_str().into()))
         }
         Some(PathRewriteSpecifier::RegexRewrite(rewrite)) => {
-            p.field("regex_rewrite", |p| regex_rewrite(p, rewrite))
+            p.field("regex_rewrite", |p| rewrite::regex(p, rewrite))
         }
         Some(PathRewriteSpecifier::PathRedirect(_) | PathRewriteSpecifier::PathRewrite(_))
         | None => None,

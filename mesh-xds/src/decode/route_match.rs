@@ -1,9 +1,15 @@
 //! `RouteMatch`.
 
-use mesh_core::model::{PathMatcher, RouteMatch};
-use mesh_proto::envoy::config::route::v3::{self as proto, route_match::PathSpecifier};
+use mesh_core::{
+    model::{PathMatcher, RouteMatch, TlsContextMatch},
+    route::PathTemplate,
+};
+use mesh_proto::envoy::{
+    config::route::v3::{self as proto, route_match::PathSpecifier},
+    extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig,
+};
 
-use super::{matcher, metadata_matcher::metadata, scalar::runtime_fraction};
+use super::{any::unpack_checked, matcher, metadata_matcher::metadata, scalar::runtime_fraction};
 use crate::problems::Problems;
 
 /// `RouteMatch`.
@@ -17,6 +23,16 @@ pub(super) fn route_match(p: &mut Problems, value: &proto::RouteMatch) -> Option
         &value.query_parameters,
         matcher::query_parameter,
     );
+    matched.cookies = p.each("cookies", &value.cookies, matcher::cookie);
+    matched.tls_context = value.tls_context.as_ref().map(|tls| TlsContextMatch {
+        presented: tls.presented,
+        validated: tls.validated,
+    });
+    matched.filter_state = !value.filter_state.is_empty();
+    if matched.filter_state {
+        let never = "nothing here sets filter state: the route never matches";
+        p.field("filter_state", |p| p.warn(never));
+    }
     matched.grpc = value.grpc.is_some();
     if let Some(fraction) = &value.runtime_fraction {
         matched.runtime_fraction = p.field("runtime_fraction", |p| runtime_fraction(p, fraction));
@@ -45,10 +61,15 @@ fn path(p: &mut Problems, value: Option<&PathSpecifier>) -> Option<PathMatcher> 
             Some(PathMatcher::PathSeparatedPrefix(prefix.as_str().into()))
         }),
         Some(PathSpecifier::ConnectMatcher(_)) => Some(PathMatcher::Connect),
-        // found by the field table
-        Some(PathSpecifier::PathMatchPolicy(_)) => None,
+        Some(PathSpecifier::PathMatchPolicy(policy)) => p.field("path_match_policy", |p| {
+            let any = p.require("typed_config", policy.typed_config.as_ref())?;
+            let config: UriTemplateMatchConfig =
+                p.field("typed_config", |p| unpack_checked(p, any))?;
+            p.check(PathTemplate::new(&config.path_template))
+                .map(PathMatcher::Template)
+        }),
         None => {
-            p.error("must hold prefix, path, safe_regex, path_separated_prefix or connect_matcher");
+            p.error("must hold prefix, path, safe_regex, path_separated_prefix, path_match_policy or connect_matcher");
             None
         }
     }

@@ -244,7 +244,7 @@ const ROUTE: &[Fields] = fields! {
     "envoy.config.route.v3.RouteConfiguration" {
         "name virtual_hosts response_headers_to_add response_headers_to_remove request_headers_to_add
          request_headers_to_remove most_specific_header_mutations_wins max_direct_response_body_size_bytes
-         ignore_port_in_host_matching internal_only_headers",
+         ignore_port_in_host_matching internal_only_headers ignore_path_parameters_in_path_matching",
         silent: "typed_per_filter_config validate_clusters metadata",
         warn: "request_mirror_policies"
     }
@@ -266,8 +266,15 @@ const ROUTE: &[Fields] = fields! {
     "envoy.config.route.v3.Decorator" { "operation", silent: "", warn: "propagate" }
     "envoy.config.route.v3.RouteMatch" {
         "prefix path safe_regex connect_matcher path_separated_prefix case_sensitive runtime_fraction headers
-         query_parameters grpc dynamic_metadata",
-        silent: "", warn: ""
+         query_parameters grpc dynamic_metadata cookies tls_context path_match_policy",
+        silent: "filter_state", warn: ""
+    }
+    "envoy.config.route.v3.RouteMatch.TlsContextMatchOptions" { "presented validated", silent: "", warn: "" }
+    "envoy.config.route.v3.CookieMatcher" { "name string_match invert_match", silent: "", warn: "" }
+    "envoy.config.core.v3.TypedExtensionConfig" { "", silent: "name typed_config", warn: "" }
+    "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig" { "path_template", silent: "", warn: "" }
+    "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig" {
+        "path_template_rewrite", silent: "", warn: ""
     }
     "envoy.config.route.v3.RouteMatch.ConnectMatcher" { "", silent: "", warn: "" }
     "envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions" { "", silent: "", warn: "" }
@@ -279,7 +286,8 @@ const ROUTE: &[Fields] = fields! {
     "envoy.config.route.v3.QueryParameterMatcher" { "name string_match present_match", silent: "", warn: "" }
     "envoy.config.route.v3.RouteAction" {
         "cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite
-         host_rewrite_literal auto_host_rewrite host_rewrite_header append_x_forwarded_host timeout idle_timeout
+         host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex host_rewrite path_rewrite
+         path_rewrite_policy append_x_forwarded_host timeout idle_timeout
          retry_policy priority max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration
          hash_policy",
         silent: "rate_limits include_vh_rate_limits early_data_policy",
@@ -298,9 +306,9 @@ const ROUTE: &[Fields] = fields! {
         "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset", silent: "", warn: ""
     }
     "envoy.config.route.v3.RouteAction.UpgradeConfig" { "upgrade_type enabled", silent: "", warn: "" }
-    "envoy.config.route.v3.WeightedCluster" { "clusters header_name", silent: "total_weight runtime_key_prefix", warn: "" }
+    "envoy.config.route.v3.WeightedCluster" { "clusters header_name use_hash_policy", silent: "total_weight runtime_key_prefix", warn: "" }
     "envoy.config.route.v3.WeightedCluster.ClusterWeight" {
-        "name weight request_headers_to_add request_headers_to_remove response_headers_to_add
+        "name cluster_header weight request_headers_to_add request_headers_to_remove response_headers_to_add
          response_headers_to_remove host_rewrite_literal",
         silent: "typed_per_filter_config", warn: ""
     }

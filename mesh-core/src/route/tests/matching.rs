@@ -1,11 +1,93 @@
 use super::*;
 use crate::{
     matcher::{
-        HeaderCondition, HeaderMatcher, MatchedHeader, QueryCondition, QueryParameterMatcher,
-        StringMatcher,
+        CookieMatcher, HeaderCondition, HeaderMatcher, MatchedHeader, QueryCondition,
+        QueryParameterMatcher, StringMatcher,
     },
     regex::Regex,
 };
+
+/// The answers are those of Envoy 1.40.
+#[test]
+fn path_parameters_may_be_ignored() {
+    let template = |text| on(PathMatcher::Template(PathTemplate::new(text).unwrap()));
+    let regex = |text| on(PathMatcher::Regex(Regex::new(text).unwrap()));
+    for (matcher, matching, other) in [
+        (
+            prefix("/a/b"),
+            &["/a;v=1/b", "/a/b;x", "/a;/b;?q=;"][..],
+            &["/a;v=1", "/b;/a/b"][..],
+        ),
+        (
+            on(PathMatcher::Path("/a".into())),
+            &["/a;v=1", "/a?q;v"],
+            &["/a;v=1/b"],
+        ),
+        (regex("/a"), &["/a;x?q"], &["/a;x/b"]),
+        (prefix("/a;"), &[], &["/a;", "/a;v=1"]),
+        (template("/{x}/b"), &["/a;v=1/b"], &["/a/b;x"]),
+    ] {
+        // Beside enough others that the index takes part.
+        for others in [0, 5] {
+            let mut all = vec![to(matcher.clone(), "c")];
+            all.extend((0..others).map(|n| to(prefix(&format!("/none{n}")), "c")));
+            let mut config = routes(all);
+            config.ignore_path_parameters_in_path_matching = true;
+            let table = table(config);
+            for path in matching {
+                let parts = get(&format!("http://h{path}"), &[]);
+                assert_eq!(place(&table, &parts), Some(0), "{path}");
+            }
+            for path in other {
+                let parts = get(&format!("http://h{path}"), &[]);
+                assert_eq!(place(&table, &parts), None, "{path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn cookies_are_matched_by_their_first_value() {
+    let cookie = |invert| RouteMatch {
+        cookies: vec![CookieMatcher {
+            name: "c".into(),
+            value: StringMatcher::Exact {
+                value: "1".into(),
+                ignore_case: false,
+            },
+            invert,
+        }],
+        ..prefix("/")
+    };
+    for (headers, holds) in [
+        (&["cookie: a=2; c=1"][..], true),
+        (&["cookie: a=2", "cookie: c=1"], true),
+        (&["cookie: c=\"1\""], true),
+        (&["cookie: c=2; c=1"], false),
+        (&["cookie: c"], false),
+        (&[], false),
+    ] {
+        let parts = get("http://h/", headers);
+        let found = |invert| place(&table(routes(vec![to(cookie(invert), "c")])), &parts).is_some();
+        assert_eq!((found(false), found(true)), (holds, !holds), "{headers:?}");
+    }
+}
+
+#[test]
+fn nobody_has_presented_a_certificate() {
+    for (presented, holds) in [(None, true), (Some(false), true), (Some(true), false)] {
+        let matcher = RouteMatch {
+            tls_context: Some(TlsContextMatch {
+                presented,
+                validated: None,
+            }),
+            ..prefix("/")
+        };
+        let table = table(routes(vec![to(matcher, "c")]));
+        let found = place(&table, &get("http://h/", &[]));
+        assert_eq!(found.is_some(), holds, "{presented:?}");
+    }
+}
 
 #[test]
 fn finds_the_virtual_host() {

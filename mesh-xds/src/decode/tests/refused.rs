@@ -145,12 +145,24 @@ fn routes() {
         "virtual_hosts[0].routes[0].route: must hold cluster, weighted_clusters or cluster_header",
     );
     action(
+        "cluster: a, path_rewrite_policy: {name: t, typed_config: {'@type': type.googleapis.com/envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig, path_template_rewrite: /x}}",
+        "^path_rewrite_policy: needs a path_match_policy with a uri_template",
+    );
+    action(
+        "cluster: a, path_rewrite: '%NONE%'",
+        "^path_rewrite: Not supported field in StreamInfo: NONE",
+    );
+    action(
+        "weighted_clusters: {clusters: [{name: a, cluster_header: b, weight: 1}]}",
+        "^weighted_clusters.clusters[0]: must hold either name or cluster_header",
+    );
+    action(
         "cluster: a, timeout: -1s",
         "^timeout: -1s is not a duration from 0 to 315576000000s",
     );
     action(
         "cluster: a, regex_rewrite: {pattern: {regex: '('}, substitution: x}, prefix_rewrite: /",
-        "^regex_rewrite: must not be set together with prefix_rewrite",
+        "virtual_hosts[0].routes[0].route: prefix_rewrite, regex_rewrite, path_rewrite_policy and path_rewrite exclude each other",
     );
     action(
         "weighted_clusters: {clusters: [{name: a, weight: 0}, {weight: 0}]}",
