@@ -166,7 +166,7 @@ fn routes() {
     );
     action(
         "weighted_clusters: {clusters: [{name: a, weight: 0}, {weight: 0}]}",
-        "^weighted_clusters.clusters[1].name: must not be empty; \
+        "^weighted_clusters.clusters[1]: must hold either name or cluster_header; \
          ^weighted_clusters.clusters: the sum of weights must be from 1 to 4294967295, it is 0",
     );
     action(
