@@ -99,6 +99,39 @@ impl EndpointSet {
         }
     }
 
+    /// Those of the endpoints that are kept; all priorities and localities stay. `scaled`: the weights of localities are
+    /// those of the part that is kept.
+    pub(super) fn filtered(&self, keep: &dyn Fn(&Endpoint) -> bool, scaled: bool) -> Self {
+        let kept = |endpoints: &[Arc<Endpoint>]| -> Vec<Arc<Endpoint>> {
+            let kept = endpoints.iter().filter(|endpoint| keep(endpoint));
+            kept.cloned().collect()
+        };
+        let locality = |group: &LocalityGroup| {
+            let endpoints = kept(&group.endpoints);
+            let part = endpoints.len() as f64 / group.endpoints.len().max(1) as f64;
+            let scale = |weight: u32| (f64::from(weight) * part).round().max(1.0) as u32;
+            LocalityGroup {
+                weight: if scaled {
+                    group.weight.map(scale)
+                } else {
+                    group.weight
+                },
+                endpoints,
+            }
+        };
+        let priority = |priority: &Priority| Priority {
+            number: priority.number,
+            endpoints: kept(&priority.endpoints),
+            localities: priority.localities.iter().map(locality).collect(),
+        };
+        Self {
+            endpoints: kept(&self.endpoints),
+            priorities: self.priorities.iter().map(priority).collect(),
+            overprovisioning: self.overprovisioning,
+            drop_overload: self.drop_overload,
+        }
+    }
+
     pub(super) fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
     }

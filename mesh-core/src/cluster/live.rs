@@ -170,6 +170,7 @@ impl ClusterLive {
                 panic_threshold: config.healthy_panic_threshold.clamp(0.0, 100.0).round() as u32,
                 locality_weighted: config.locality_weighted,
                 slow_start: config.slow_start,
+                subset: config.subset.clone(),
                 seeds,
             },
             merge_window: config.update_merge_window,

@@ -9,20 +9,22 @@ use super::{
     hashed::HashedLoad,
     lb::{Cursors, Edf, Hosts, Seeds, Sharded},
     priority::{Availability, Membership, Share, is_degraded, is_excluded, is_healthy},
+    subset::Subsets,
 };
 use crate::{
     Entropy,
-    model::{LbPolicy, SlowStart},
+    model::{LbPolicy, SlowStart, SubsetConfig},
 };
 
 /// What of a cluster's configuration load balancing reads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Balancing {
     pub(super) policy: LbPolicy,
     /// In percent, rounded.
     pub(super) panic_threshold: u32,
     pub(super) locality_weighted: bool,
     pub(super) slow_start: Option<SlowStart>,
+    pub(super) subset: Option<Arc<SubsetConfig>>,
     pub(super) seeds: Seeds,
 }
 
@@ -36,6 +38,7 @@ pub(super) struct LoadState {
     sole: Option<usize>,
     /// Instead of sources where the policy hashes.
     hashed: Option<HashedLoad>,
+    subsets: Option<Box<Subsets>>,
     /// Round-robin indices of all sources that there ever were.
     cursors: HashMap<SourceKey, Arc<Cursors>>,
     pub(super) membership: Membership,
@@ -99,6 +102,20 @@ impl LoadState {
         previous: Option<&Self>,
         now: Option<Instant>,
     ) -> Self {
+        let mut state = Self::build_whole(set, rules, previous, now);
+        if let Some(config) = &rules.subset {
+            state.subsets = Some(Box::new(Subsets::build(set, config, rules, now)));
+        }
+        state
+    }
+
+    /// Without subsets.
+    pub(super) fn build_whole(
+        set: &EndpointSet,
+        rules: &Balancing,
+        previous: Option<&Self>,
+        now: Option<Instant>,
+    ) -> Self {
         if let (Some(_), Some(now)) = (rules.slow_start, now) {
             let endpoints = set.endpoints().iter();
             let healthy = endpoints.filter(|endpoint| is_healthy(endpoint));
@@ -109,6 +126,7 @@ impl LoadState {
         let mut state = Self {
             sources: Vec::new(),
             sole: None,
+            subsets: None,
             hashed: HashedLoad::build(set.priorities(), &shares, rules),
             cursors: previous.map(|p| p.cursors.clone()).unwrap_or_default(),
             membership: Membership::of(&priorities),
@@ -144,6 +162,11 @@ impl LoadState {
             }
         }
         state
+    }
+
+    /// The subsets, if the cluster has any.
+    pub(super) fn subsets(&self) -> Option<&Subsets> {
+        self.subsets.as_deref()
     }
 
     /// The tables of a policy that hashes.

@@ -15,6 +15,7 @@ mod load;
 mod original_dst;
 mod outlier;
 mod priority;
+mod subset;
 
 pub use breaker::{Breaker, Permit};
 pub use endpoint::{Endpoint, InFlight};
@@ -24,19 +25,20 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use crate::{
     Entropy,
     model::{
-        ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, HashPolicy, OutlierDetection,
-        RoutingPriority,
+        ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, Criteria, HashPolicy,
+        OutlierDetection, RoutingPriority,
     },
     outcome::Outcome,
     stats::{BreakerStats, ClusterStats, RequestMetrics, Stats},
 };
 use endpoint::Metrics;
 use endpoint_set::EndpointSet;
-use hashed::is_hashing;
+use hashed::{HashedLoad, is_hashing};
 use labels::Labels;
 use live::{Balancer, ClusterLive};
 use load::{LoadState, Picked, Priorities};
 use outlier::{Fired, Signal};
+use subset::Chosen;
 
 /// How often a pick from a large cluster is repeated while its load state lags behind an ejection.
 const PASS_OVER: usize = 8;
@@ -46,6 +48,8 @@ const PASS_OVER: usize = 8;
 pub struct Cluster {
     config: Arc<ClusterConfig>,
     balancer: Arc<Balancer>,
+    /// Neither subsets nor hashes.
+    is_plain: bool,
     live: Arc<ClusterLive>,
     stats: Arc<ClusterStats>,
     metrics: Metrics,
@@ -67,6 +71,8 @@ pub struct PickContext<'a> {
     /// The request's hash ([`crate::route::request_hash`]), if the cluster asks for one
     /// ([`Cluster::picks_by_hash`]). None: a policy that hashes picks at random.
     pub hash: Option<u64>,
+    /// `metadata_match`: which subset, if the cluster has any.
+    pub criteria: Option<&'a Criteria>,
     /// The time, if the cluster asks for it ([`Cluster::picks_by_time`]).
     pub now: Option<Instant>,
     /// Which shard of pickers with state to use: the proxy's worker, or the caller's core.
@@ -82,6 +88,7 @@ impl PickContext<'_> {
             previous_priorities: None,
             original_destination,
             hash: None,
+            criteria: None,
             now: None,
             shard: 0,
         }
@@ -141,6 +148,7 @@ impl Cluster {
         });
         Self {
             balancer: live.balancer(set, before, now),
+            is_plain: config.subset.is_none() && !is_hashing(&config.lb_policy),
             metrics: labels.cluster(),
             live,
             stats: counters,
@@ -177,12 +185,57 @@ impl Cluster {
         if matches!(self.config.discovery, ClusterDiscovery::OriginalDst) {
             return self.pick_original_destination(cx);
         }
-        if self.picks_by_hash() {
-            return self.pick_by_hash(cx, entropy);
-        }
-        match self.balancer.steady() {
-            Some(load) => self.pick_from(load, cx, entropy),
-            None => self.pick_from_changed(cx, entropy),
+        let picked = if self.is_plain {
+            match self.balancer.steady() {
+                Some(load) => self.pick_from(load, cx, entropy),
+                None => self.pick_from_changed(cx, entropy),
+            }
+        } else {
+            self.pick_from_subset(cx, entropy)
+        };
+        picked.ok_or_else(|| self.none_healthy())
+    }
+
+    #[cold]
+    fn none_healthy(&self) -> PickError {
+        self.stats.upstream_cx_none_healthy.inc();
+        PickError::NoHealthyUpstream
+    }
+
+    /// What is neither plain nor quick: subsets, and policies that hash.
+    #[inline(never)]
+    fn pick_from_subset(
+        &self,
+        cx: &PickContext<'_>,
+        entropy: &mut dyn Entropy,
+    ) -> Option<Arc<Endpoint>> {
+        static NONE: Criteria = Vec::new();
+        self.balancer.read(|all| {
+            let (Some(config), Some(subsets)) = (&self.config.subset, all.subsets()) else {
+                return self.pick_in(all, cx, entropy);
+            };
+            let (chosen, is_fallback) = subsets.choose(config, cx.criteria.unwrap_or(&NONE));
+            let picked = match chosen {
+                Chosen::Subset(subset) => self.pick_in(subset, cx, entropy),
+                Chosen::All => self.pick_in(all, cx, entropy),
+                Chosen::None => return None,
+            };
+            match picked {
+                None if is_fallback && config.panic_mode_any => self.pick_in(all, cx, entropy),
+                picked => picked,
+            }
+        })
+    }
+
+    fn pick_in(
+        &self,
+        load: &LoadState,
+        cx: &PickContext<'_>,
+        entropy: &mut dyn Entropy,
+    ) -> Option<Arc<Endpoint>> {
+        match load.hashed() {
+            Some(hashed) => self.pick_by_hash(hashed, cx, entropy),
+            None => self.pick_from(load, cx, entropy),
         }
     }
 
@@ -210,39 +263,33 @@ impl Cluster {
         self.config.hash_policies.as_deref().unwrap_or(of_route)
     }
 
-    #[inline(never)]
     fn pick_by_hash(
         &self,
+        hashed: &HashedLoad,
         cx: &PickContext<'_>,
         entropy: &mut dyn Entropy,
-    ) -> Result<Arc<Endpoint>, PickError> {
+    ) -> Option<Arc<Endpoint>> {
         let hash = cx.hash.unwrap_or_else(|| entropy.next_u64());
         let [default, high] = &self.live.breakers;
         let active = || default.active_requests() + high.active_requests();
-        let mut reselect = cx.reselect;
-        if self.balancer.is_large() {
-            reselect = reselect.max(PASS_OVER as u32);
-        }
-        self.balancer.read(|load| {
-            let mut attempt = 0;
-            loop {
-                let picked = load.hashed().and_then(|h| h.pick(hash, attempt, active));
-                let Some(Picked { endpoint, panic }) = picked else {
-                    self.stats.upstream_cx_none_healthy.inc();
-                    return Err(PickError::NoHealthyUpstream);
-                };
-                if panic && attempt == 0 {
-                    self.stats.lb_healthy_panic.inc();
-                }
-                let lags = !panic && self.balancer.is_large() && endpoint.is_ejected();
-                let tried =
-                    attempt < cx.reselect && cx.previous.iter().any(|e| e.is_same(endpoint));
-                if attempt >= reselect || !(lags || tried) {
-                    return Ok(Arc::clone(endpoint));
-                }
-                attempt += 1;
+        let is_large = self.balancer.is_large();
+        let reselect = match is_large {
+            true => cx.reselect.max(PASS_OVER as u32),
+            false => cx.reselect,
+        };
+        let mut attempt = 0;
+        loop {
+            let Picked { endpoint, panic } = hashed.pick(hash, attempt, active)?;
+            if panic && attempt == 0 {
+                self.stats.lb_healthy_panic.inc();
             }
-        })
+            let lags = !panic && is_large && endpoint.is_ejected();
+            let tried = attempt < cx.reselect && cx.previous.iter().any(|e| e.is_same(endpoint));
+            if attempt >= reselect || !(lags || tried) {
+                return Some(Arc::clone(endpoint));
+            }
+            attempt += 1;
+        }
     }
 
     #[inline(never)]
@@ -250,7 +297,7 @@ impl Cluster {
         &self,
         cx: &PickContext<'_>,
         entropy: &mut dyn Entropy,
-    ) -> Result<Arc<Endpoint>, PickError> {
+    ) -> Option<Arc<Endpoint>> {
         self.balancer.read(|load| self.pick_from(load, cx, entropy))
     }
 
@@ -260,12 +307,12 @@ impl Cluster {
         load: &LoadState,
         cx: &PickContext<'_>,
         entropy: &mut dyn Entropy,
-    ) -> Result<Arc<Endpoint>, PickError> {
+    ) -> Option<Arc<Endpoint>> {
         match load.pick(cx, entropy) {
             Some(picked)
                 if cx.previous.is_empty() && !picked.panic && !self.balancer.is_large() =>
             {
-                Ok(Arc::clone(picked.endpoint))
+                Some(Arc::clone(picked.endpoint))
             }
             picked => self.settle(load, picked, cx, entropy),
         }
@@ -279,7 +326,7 @@ impl Cluster {
         mut picked: Option<Picked<'a>>,
         cx: &PickContext<'_>,
         entropy: &mut dyn Entropy,
-    ) -> Result<Arc<Endpoint>, PickError> {
+    ) -> Option<Arc<Endpoint>> {
         let frequency = cx.previous_priorities.unwrap_or(0) as usize;
         let excluded = match frequency {
             0 => Priorities::default(),
@@ -294,10 +341,7 @@ impl Cluster {
             false => 0,
         };
         loop {
-            let Some(Picked { endpoint, panic }) = picked else {
-                self.stats.upstream_cx_none_healthy.inc();
-                return Err(PickError::NoHealthyUpstream);
-            };
+            let Picked { endpoint, panic } = picked?;
             if panic {
                 self.stats.lb_healthy_panic.inc();
             }
@@ -306,7 +350,7 @@ impl Cluster {
             } else if reselect > 0 && cx.previous.iter().any(|e| e.is_same(endpoint)) {
                 reselect -= 1;
             } else {
-                return Ok(Arc::clone(endpoint));
+                return Some(Arc::clone(endpoint));
             }
             picked = load.pick_without(excluded, cx, entropy);
         }

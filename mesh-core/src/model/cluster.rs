@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{ClusterLoadAssignment, DnsDiscovery, HashPolicy, Maglev, Provenance, RingHash};
+use super::{
+    ClusterLoadAssignment, DnsDiscovery, HashPolicy, Maglev, Provenance, RingHash, SubsetConfig,
+};
 
 /// `Cluster`.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub struct ClusterConfig {
     pub lb_policy: LbPolicy,
     /// `consistent_hashing_lb_config.hash_policy` of a typed policy: instead of the routes'; None: the routes' count.
     pub hash_policies: Option<Box<[HashPolicy]>>,
+    /// `lb_subset_config`.
+    pub subset: Option<Arc<SubsetConfig>>,
     /// `slow_start_config` of round robin or least request.
     pub slow_start: Option<SlowStart>,
     /// `connect_timeout`; default 5 s.
@@ -54,6 +58,7 @@ impl ClusterConfig {
             discovery,
             lb_policy: LbPolicy::RoundRobin,
             hash_policies: None,
+            subset: None,
             slow_start: None,
             connect_timeout: Duration::from_secs(5),
             breaker_default: BreakerThresholds::default(),
@@ -79,6 +84,7 @@ impl PartialEq for ClusterConfig {
             discovery,
             lb_policy,
             hash_policies,
+            subset,
             slow_start,
             connect_timeout,
             breaker_default,
@@ -97,6 +103,7 @@ impl PartialEq for ClusterConfig {
             && *discovery == other.discovery
             && *lb_policy == other.lb_policy
             && *hash_policies == other.hash_policies
+            && *subset == other.subset
             && *slow_start == other.slow_start
             && *connect_timeout == other.connect_timeout
             && *breaker_default == other.breaker_default

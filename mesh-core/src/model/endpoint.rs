@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::Fraction;
+use super::{EndpointValue, Fraction};
 
 /// `ClusterLoadAssignment`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,6 +60,8 @@ pub struct EndpointConfig {
     pub workload: Option<Arc<str>>,
     /// `metadata.filter_metadata["envoy.lb"].hash_key`: what ring hash and maglev know it by, instead of its address.
     pub hash_key: Option<Arc<str>>,
+    /// `metadata.filter_metadata["envoy.lb"]`: what subsets are made of.
+    pub lb_metadata: Vec<(Arc<str>, EndpointValue)>,
 }
 
 impl EndpointConfig {
@@ -72,6 +74,7 @@ impl EndpointConfig {
             weight: 1,
             workload: None,
             hash_key: None,
+            lb_metadata: Vec::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod endpoint;
 mod hash_policy;
 mod listener;
 mod route;
+mod subset;
 
 pub use cluster::*;
 pub use dns::*;
@@ -17,6 +18,7 @@ pub use endpoint::*;
 pub use hash_policy::*;
 pub use listener::*;
 pub use route::*;
+pub use subset::*;
 
 use std::sync::Arc;
 

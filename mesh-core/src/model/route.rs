@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Fraction, HashPolicy, Provenance};
+use super::{Criteria, Fraction, HashPolicy, Provenance};
 use crate::{
     filter::FilterOverride,
     head::RequestHead,
@@ -244,6 +244,8 @@ pub struct Forward {
     pub priority: RoutingPriority,
     /// `upgrade_configs`: upgrade type (lower case) to enabled; None: the connection manager's.
     pub upgrades: Vec<(Box<str>, bool)>,
+    /// `metadata_match` of the route, and of each entry of its weighted clusters over it.
+    pub metadata_match: MetadataMatch,
     /// `hash_policy`, in order: what ring hash and maglev choose by.
     pub hash_policies: Box<[HashPolicy]>,
 }
@@ -267,8 +269,27 @@ impl Forward {
             retry_policy: None,
             priority: RoutingPriority::Default,
             upgrades: Vec::new(),
+            metadata_match: MetadataMatch::default(),
             hash_policies: Box::default(),
         }
+    }
+}
+
+/// `metadata_match`, `filter_metadata["envoy.lb"]`: which subset of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MetadataMatch {
+    /// The route's.
+    pub route: Criteria,
+    /// By place in `weighted_clusters`, merged over the route's; empty if no entry has its own.
+    pub weighted: Vec<Criteria>,
+}
+
+impl MetadataMatch {
+    /// The criteria for the cluster that was drawn: by place in `weighted_clusters`.
+    pub fn of(&self, weighted: Option<u32>) -> &Criteria {
+        let of_entry = weighted.and_then(|at| self.weighted.get(at as usize));
+        of_entry.unwrap_or(&self.route)
     }
 }
 

@@ -10,4 +10,5 @@ mod merge_window;
 mod picking;
 mod priorities;
 mod slow_start;
+mod subsets;
 mod support;

@@ -90,6 +90,12 @@ impl Stream {
         let mut cx = PickContext::first(destination);
         cx.shard = shard();
         cx.hash = hash;
+        if cluster.config().subset.is_some()
+            && let Some(forward) = self.forward_action()
+        {
+            let weighted = self.selected.and_then(|selected| selected.weighted);
+            cx.criteria = Some(forward.metadata_match.of(weighted));
+        }
         if cluster.picks_by_time() {
             cx.now = Some(now.instant());
         }

@@ -25,6 +25,7 @@ use super::{
     metadata,
     outlier_detection::outlier_detection,
     scalar::{duration_or, enumeration, percent, positive_duration},
+    subset::subset,
     transport_socket,
     upstream_http::upstream_http,
     upstream_socket::upstream_socket,
@@ -51,6 +52,16 @@ pub(super) fn cluster(p: &mut Problems, value: &proto::Cluster) -> Option<Cluste
         config.locality_weighted |= policy.locality_weighted;
         config.hash_policies = policy.hash_policies;
         config.slow_start = policy.slow_start;
+    }
+    if let Some(subset_config) = &value.lb_subset_config {
+        p.field("lb_subset_config", |p| {
+            if value.load_balancing_policy.is_some() {
+                p.error("load_balancing_policy cannot be combined with lb_subset_config");
+            } else if config.lb_policy == LbPolicy::ClusterProvided {
+                p.error("cannot be combined with lb_policy CLUSTER_PROVIDED");
+            }
+            config.subset = subset(p, subset_config).map(Arc::new);
+        });
     }
     let provided = config.lb_policy == LbPolicy::ClusterProvided;
     if known && provided != matches!(config.discovery, ClusterDiscovery::OriginalDst) {

@@ -18,6 +18,7 @@ use mesh_proto::envoy::config::{
 use super::{
     metadata,
     scalar::{enumeration, fraction, name_and_port, socket_address},
+    subset::lb_metadata,
 };
 use crate::problems::Problems;
 
@@ -188,6 +189,7 @@ fn endpoint(
     if endpoint.weight == 0 {
         p.error_at("load_balancing_weight", "must not be 0");
     }
+    endpoint.lb_metadata = lb_metadata(value.metadata.as_ref());
     endpoint.hash_key = metadata::hash_key(value.metadata.as_ref());
     endpoint.workload = metadata::workload(value.metadata.as_ref());
     Some(endpoint)

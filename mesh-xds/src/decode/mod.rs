@@ -27,6 +27,7 @@ mod route_action;
 mod route_match;
 mod route_rewrite;
 mod scalar;
+mod subset;
 pub(crate) mod supported;
 mod supported_fields;
 mod transport_socket;

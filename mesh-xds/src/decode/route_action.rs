@@ -7,7 +7,7 @@ use http::StatusCode;
 use mesh_core::{
     model::{
         ClusterSpecifier, DirectResponse, Forward, MaxStreamDuration, PathRewrite, Redirect,
-        RouteAction, RoutingPriority, WeightedCluster,
+        RouteAction, RoutingPriority, WeightedCluster, merged_criteria,
     },
     route::PathTemplate,
 };
@@ -30,6 +30,7 @@ use super::{
     retry::retry_policy,
     route_rewrite as rewrite,
     scalar::{duration, duration_or, enumeration, header_name, header_value},
+    subset::metadata_match,
 };
 use crate::problems::Problems;
 
@@ -112,6 +113,20 @@ pub(super) fn forward(
         ))
     });
     must_be_unique(p, &forward.upgrades);
+    forward.metadata_match.route = metadata_match(value.metadata_match.as_ref());
+    if let Some(Cluster::WeightedClusters(weighted)) = &value.cluster_specifier
+        && weighted
+            .clusters
+            .iter()
+            .any(|entry| entry.metadata_match.is_some())
+    {
+        let route = &forward.metadata_match.route;
+        let merged = weighted
+            .clusters
+            .iter()
+            .map(|entry| merged_criteria(route, &metadata_match(entry.metadata_match.as_ref())));
+        forward.metadata_match.weighted = merged.collect();
+    }
     forward.hash_policies = hash_policies(p, "hash_policy", &value.hash_policy);
     Some(RouteAction::Forward(Box::new(forward)))
 }

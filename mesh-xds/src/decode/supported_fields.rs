@@ -115,6 +115,7 @@ const BOOTSTRAP: &[Fields] = fields! {
 const CORE: &[Fields] = fields! {
     "envoy.config.core.v3.Address" { "socket_address", silent: "pipe envoy_internal_address", warn: "" }
     "envoy.config.core.v3.SocketAddress" { "protocol address port_value named_port", silent: "ipv4_compat", warn: "" }
+    "envoy.config.core.v3.Metadata" { "filter_metadata", silent: "typed_filter_metadata", warn: "" }
     "envoy.config.core.v3.CidrRange" { "address_prefix prefix_len", silent: "", warn: "" }
     "envoy.config.core.v3.HeaderValueOption" { "header append append_action keep_empty_value", silent: "", warn: "" }
     "envoy.config.core.v3.HeaderValue" { "key value raw_value", silent: "", warn: "" }
@@ -289,7 +290,7 @@ const ROUTE: &[Fields] = fields! {
          host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex host_rewrite path_rewrite
          path_rewrite_policy append_x_forwarded_host timeout idle_timeout
          retry_policy priority max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration
-         hash_policy",
+         hash_policy metadata_match",
         silent: "rate_limits include_vh_rate_limits early_data_policy",
         warn: "request_mirror_policies hedge_policy flush_timeout"
     }
@@ -309,7 +310,7 @@ const ROUTE: &[Fields] = fields! {
     "envoy.config.route.v3.WeightedCluster" { "clusters header_name use_hash_policy", silent: "total_weight runtime_key_prefix", warn: "" }
     "envoy.config.route.v3.WeightedCluster.ClusterWeight" {
         "name cluster_header weight request_headers_to_add request_headers_to_remove response_headers_to_add
-         response_headers_to_remove host_rewrite_literal",
+         response_headers_to_remove host_rewrite_literal metadata_match",
         silent: "typed_per_filter_config", warn: ""
     }
     "envoy.config.route.v3.RetryPolicy" {
@@ -338,7 +339,7 @@ const CLUSTER: &[Fields] = fields! {
     "envoy.config.cluster.v3.Cluster" {
         "name alt_stat_name type eds_cluster_config connect_timeout lb_policy circuit_breakers
          outlier_detection common_lb_config load_balancing_policy least_request_lb_config round_robin_lb_config
-         ring_hash_lb_config maglev_lb_config dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl
+         ring_hash_lb_config maglev_lb_config lb_subset_config dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl
          dns_lookup_family
          original_dst_lb_config max_requests_per_connection common_http_protocol_options http2_protocol_options
          upstream_connection_options upstream_bind_config",
@@ -349,6 +350,14 @@ const CLUSTER: &[Fields] = fields! {
             per_connection_buffer_high_watermark_timeout close_connections_on_host_health_failure
             track_timeout_budgets track_cluster_stats lrs_server lrs_report_endpoint_metrics preconnect_policy
             connection_pool_per_downstream_connection stats_matcher upstream_http_protocol_options queuing_policies"
+    }
+    "envoy.config.cluster.v3.Cluster.LbSubsetConfig" {
+        "fallback_policy default_subset subset_selectors locality_weight_aware scale_locality_weight panic_mode_any
+         list_as_any metadata_fallback_policy",
+        silent: "", warn: ""
+    }
+    "envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector" {
+        "keys single_host_per_subset fallback_policy fallback_keys_subset", silent: "", warn: ""
     }
     "envoy.config.cluster.v3.Cluster.RefreshRate" { "base_interval max_interval", silent: "", warn: "" }
     "envoy.extensions.clusters.dns.v3.DnsCluster" {

@@ -100,6 +100,48 @@ fn names_to_resolve() {
 }
 
 #[test]
+fn subsets_and_metadata() {
+    let found = cluster(
+        "{name: a, lb_subset_config: {fallback_policy: DEFAULT_SUBSET, default_subset: {b: 1, a: x}, list_as_any: true, \
+         subset_selectors: [{keys: [v, stage], fallback_policy: KEYS_SUBSET, fallback_keys_subset: [v]}, {keys: [v]}]}, \
+         load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: \
+         {address: 127.0.0.1, port_value: 80}}}, metadata: {filter_metadata: {envoy.lb: {v: [1, '1', true]}}}}]}]}}",
+    );
+    let subset = found.subset.as_ref().unwrap();
+    assert_eq!(subset.fallback, SubsetFallback::Default);
+    let value = |text: &str| MetadataValue::new(text);
+    let expected = [("a".into(), value("\"x\"")), ("b".into(), value("1"))];
+    assert_eq!(subset.default_subset, expected, "sorted");
+    assert_eq!(subset.selectors[0].keys, ["stage".into(), "v".into()]);
+    let ClusterDiscovery::Static(assignment) = &found.discovery else {
+        panic!("{found:?}")
+    };
+    let (key, list) = &assignment.localities[0].endpoints[0].lb_metadata[0];
+    assert_eq!(&**key, "v");
+    let elements = list.elements.as_deref().unwrap();
+    assert_eq!(elements, [value("1"), value("\"1\""), value("true")]);
+
+    let routes = routes(&with_action(
+        "metadata_match: {filter_metadata: {envoy.lb: {a: 1, b: 1}, other: {c: 1}}}, weighted_clusters: {clusters: [\
+         {name: x, weight: 1}, {name: y, weight: 1, metadata_match: {filter_metadata: {envoy.lb: {b: 2, c: 3}}}}]}",
+    ));
+    let RouteAction::Forward(forward) = &routes.virtual_hosts[0].routes[0].action else {
+        panic!("{routes:?}")
+    };
+    let told = |weighted| -> String {
+        let criteria = forward.metadata_match.of(weighted).iter();
+        criteria
+            .map(|(key, value)| format!("{key}={value:?} "))
+            .collect()
+    };
+    assert_eq!(told(Some(0)), told(None));
+    assert_eq!(
+        told(Some(1)),
+        "a=MetadataValue(\"1\") b=MetadataValue(\"2\") c=MetadataValue(\"3\") "
+    );
+}
+
+#[test]
 fn hash_policies() {
     let routes = routes(
         "

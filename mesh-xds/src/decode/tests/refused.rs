@@ -99,8 +99,10 @@ fn clusters() {
         ),
         (
             CLUSTER,
-            "{name: a, health_checks: [{timeout: 1s}], lb_subset_config: {fallback_policy: ANY_ENDPOINT}}",
-            "health_checks: not supported yet; lb_subset_config: not supported yet",
+            "{name: a, health_checks: [{timeout: 1s}], lb_subset_config: {metadata_fallback_policy: FALLBACK_LIST, scale_locality_weight: true, subset_selectors: [{keys: [a], fallback_policy: KEYS_SUBSET, fallback_keys_subset: [a]}]}}",
+            "health_checks: not supported yet; lb_subset_config.metadata_fallback_policy: FALLBACK_LIST is not supported yet; \
+             lb_subset_config.subset_selectors[0].fallback_keys_subset: fallback_keys_subset cannot be equal to keys; \
+             lb_subset_config.scale_locality_weight: Locality weight aware subset LB requires that a locality_weight_aware be set",
         ),
         (
             CLUSTER,
@@ -170,9 +172,8 @@ fn routes() {
          ^weighted_clusters.clusters: the sum of weights must be from 1 to 4294967295, it is 0",
     );
     action(
-        "cluster: a, internal_redirect_policy: {}, host_rewrite_path_regex: {pattern: {regex: x}}, metadata_match: {}",
-        "^metadata_match: not supported yet; ^internal_redirect_policy: not supported yet; \
-         ^host_rewrite_path_regex: not supported yet",
+        "cluster: a, internal_redirect_policy: {}",
+        "^internal_redirect_policy: not supported yet",
     );
     action(
         "cluster: a, retry_policy: {retry_back_off: {base_interval: 1s, max_interval: 0.5s}, retry_host_predicate: [{name: x}]}",
