@@ -195,9 +195,9 @@ fn routes() {
             &with_route(
                 "{match: {cookies: [{name: a}]}, direct_response: {status: 99, body: {filename: /x}}}",
             ),
-            "virtual_hosts[0].routes[0].match.cookies: not supported yet; \
-             virtual_hosts[0].routes[0].direct_response.body.filename: not supported yet; \
-             virtual_hosts[0].routes[0].match: must hold prefix, path, safe_regex, path_separated_prefix or connect_matcher; \
+            "virtual_hosts[0].routes[0].direct_response.body.filename: not supported yet; \
+             virtual_hosts[0].routes[0].match: must hold prefix, path, safe_regex, path_separated_prefix, path_match_policy or connect_matcher; \
+             virtual_hosts[0].routes[0].match.cookies[0].string_match: must be set; \
              virtual_hosts[0].routes[0].direct_response.status: 99 is not a status from 200 to 599",
         ),
         (
