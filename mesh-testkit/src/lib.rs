@@ -4,6 +4,7 @@
 //! * [`upstream`]: a server that answers as a request's script says and remembers what it saw.
 //! * [`process`]: Envoy and mesh-proxy on the same bootstrap.
 //! * [`exchange`]: one request and everything that a client sees of the answer.
+//! * [`raw`]: HTTP/1 byte for byte, both sides.
 //! * [`alloc`]: an allocator that counts.
 #![deny(missing_docs)]
 
@@ -13,4 +14,5 @@ pub mod exchange;
 pub mod paired;
 pub mod process;
 pub mod random;
+pub mod raw;
 pub mod upstream;

@@ -98,7 +98,7 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy/extensions/formatter/req_without_query/v3",
     "envoy/extensions/http/early_header_mutation/header_mutation/v3",
     "envoy/extensions/http/header_formatters/preserve_case/v3",
-    "envoy/extensions/http/original_ip_detection/xff/v3",
+    "envoy/extensions/http/original_ip_detection",
     "envoy/extensions/http/stateful_session",
     "envoy/extensions/internal_redirect/allow_listed_routes/v3",
     "envoy/extensions/internal_redirect/previous_routes/v3",

@@ -377,6 +377,11 @@ pub mod envoy {
                 }
             }
             pub mod original_ip_detection {
+                pub mod custom_header {
+                    pub mod v3 {
+                        include!("envoy.extensions.http.original_ip_detection.custom_header.v3.rs");
+                    }
+                }
                 pub mod xff {
                     pub mod v3 {
                         include!("envoy.extensions.http.original_ip_detection.xff.v3.rs");
