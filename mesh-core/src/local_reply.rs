@@ -30,6 +30,11 @@ pub struct LocalReply {
     pub is_failure: bool,
     /// An HTTP/1 connection is closed after it: the request was refused before it was read to its end.
     pub closes_connection: bool,
+    /// An HTTP/2 stream is reset instead of answered, where the server can: what is wrong with the request is the
+    /// codec's business.
+    pub resets_stream: bool,
+    /// The codec refused the request: nobody has seen yet that it is gRPC.
+    pub by_codec: bool,
 }
 
 impl LocalReply {
@@ -49,6 +54,8 @@ impl LocalReply {
             details: details.into(),
             is_failure: true,
             closes_connection: false,
+            resets_stream: false,
+            by_codec: false,
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    convert::Infallible,
     future::Future,
     io,
     pin::{Pin, pin},
@@ -14,30 +13,33 @@ use std::{
     time::Duration,
 };
 
-use ::http::{Request, Response, StatusCode, header::UPGRADE};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+use ::http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CONNECTION, UPGRADE},
 };
+use bytes::BytesMut;
+use hyper::{body::Incoming, ext::Protocol, server::conn::http2, upgrade::OnUpgrade};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mesh_core::{
     head::ConnectionInfo,
     model::{CodecType, ConnectionManagerConfig},
 };
 use mesh_tower::{
     ChainSource, LocalReplyLayer, LocalReplyService, MeshBody, MeshService,
-    server::PrefixedIo,
+    server::{Http1Options, PrefixedIo, serve_http1},
     transport::{Transport, TransportBody},
 };
-use tokio::{io::copy_bidirectional, net::TcpStream};
+use tokio::{io::AsyncReadExt, net::TcpStream};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{idle::idle, listener::Shared};
+use crate::{body::DownstreamBody, idle::idle, listener::Shared, tunnel};
 
-type Proxy = LocalReplyService<MeshService<Transport<mesh_tower::RequestBody<Incoming>>>>;
+type Proxy = LocalReplyService<MeshService<Transport<mesh_tower::RequestBody<DownstreamBody>>>>;
+type ProxyFuture = <Proxy as Service<Request<DownstreamBody>>>::Future;
+type Answer = Response<MeshBody<TransportBody>>;
 
-/// Serves HTTP/1.1 and HTTP/2 until the peer closes; or until the listener drains, no request has come for
+/// Serves HTTP/1 and HTTP/2 until the peer closes; or until the listener drains, no request has come for
 /// `idle_timeout`, or `max_connection_duration` is over, and what is in flight has ended.
 pub(crate) async fn serve(
     io: PrefixedIo<TcpStream>,
@@ -47,15 +49,13 @@ pub(crate) async fn serve(
     state: &Shared,
 ) -> io::Result<()> {
     let plane = &state.plane;
-    let requests = Arc::new(AtomicU64::new(0));
+    let requests = AtomicU64::new(0);
     let proxy =
         LocalReplyLayer.layer(plane.service_for_chain(source, Arc::new(info), plane.transport()));
     let service = HttpService {
         proxy: RefCell::new(proxy),
-        requests: Arc::clone(&requests),
+        requests: &requests,
     };
-    let builder = codec(manager);
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
     let over = async {
         tokio::select! {
             () = state.drain_requested() => {}
@@ -63,6 +63,82 @@ pub(crate) async fn serve(
             () = lifetime(manager.max_connection_duration) => {}
         }
     };
+    let (read, mut io) = io.into_parts();
+    let read = BytesMut::from(read);
+    let (read, is_http2) = match manager.codec {
+        CodecType::Http1 => (read, false),
+        CodecType::Http2 => (read, true),
+        CodecType::Auto => sniff(&mut io, read).await?,
+    };
+    let read = read.freeze();
+    match is_http2 {
+        true => serve_http2(PrefixedIo::new(read, io), manager, service, over).await,
+        false => {
+            let call = move |request: Request<_>| {
+                let answer = service.answer(request.map(DownstreamBody::Http1));
+                async move {
+                    match answer.await {
+                        Ok(response) => response,
+                        Err(never) => match never {},
+                    }
+                }
+            };
+            let options = http1_options(manager);
+            if let Some(switched) = serve_http1(io, read, &options, call, over).await? {
+                tunnel::join(switched.io, switched.response).await;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Whether a connection begins as HTTP/2 does (Envoy `determineNextProtocol`).
+async fn sniff(io: &mut TcpStream, mut read: BytesMut) -> io::Result<(BytesMut, bool)> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2";
+    loop {
+        let both = read.len().min(PREFACE.len());
+        if read[..both] != PREFACE[..both] || both == PREFACE.len() {
+            let is_http2 = both == PREFACE.len() && read.starts_with(PREFACE);
+            return Ok((read, is_http2));
+        }
+        if io.read_buf(&mut read).await? == 0 {
+            return Ok((read, false));
+        }
+    }
+}
+
+fn http1_options(manager: &ConnectionManagerConfig) -> Http1Options {
+    let mut options = Http1Options::default();
+    options.accept_http_10 = manager.accept_http_10;
+    options.trailers = manager.http1_trailers;
+    options.proxy_100_continue = manager.proxy_100_continue;
+    options.underscores = manager.headers_with_underscores;
+    options.max_headers = manager.max_headers_count as usize;
+    options.max_head = manager.max_request_headers_kb as usize * 1024;
+    options.headers_timeout = manager.request_headers_timeout;
+    options.delayed_close = manager.delayed_close_timeout;
+    options
+}
+
+async fn serve_http2(
+    io: PrefixedIo<TcpStream>,
+    manager: &ConnectionManagerConfig,
+    service: HttpService<'_>,
+    over: impl Future<Output = ()>,
+) -> io::Result<()> {
+    // Names and values are counted exactly later; HTTP/2 counts 32 bytes more for each.
+    let list = manager.max_request_headers_kb.saturating_mul(1024);
+    let overhead = manager.max_headers_count.saturating_mul(32);
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .max_concurrent_streams(manager.max_concurrent_streams.unwrap_or(1024))
+        .max_header_list_size(list.saturating_add(overhead).saturating_add(4096));
+    if manager.http2_allow_connect {
+        builder.enable_connect_protocol();
+    }
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = over => {
@@ -80,64 +156,60 @@ async fn lifetime(limit: Option<Duration>) {
     }
 }
 
-fn codec(manager: &ConnectionManagerConfig) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    let headers_timeout = manager.request_headers_timeout;
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .auto_date_header(false)
-        .header_read_timeout((headers_timeout > Duration::ZERO).then_some(headers_timeout));
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .auto_date_header(false)
-        .max_concurrent_streams(manager.max_concurrent_streams.unwrap_or(1024))
-        .max_header_list_size(manager.max_request_headers_kb.saturating_mul(1024));
-    match manager.codec {
-        CodecType::Auto => builder,
-        CodecType::Http1 => builder.http1_only(),
-        CodecType::Http2 => builder.http2_only(),
+/// The mesh's service. One per connection, used by one task at a time.
+struct HttpService<'a> {
+    proxy: RefCell<Proxy>,
+    /// How many requests have come.
+    requests: &'a AtomicU64,
+}
+
+impl HttpService<'_> {
+    fn answer(&self, request: Request<DownstreamBody>) -> ProxyFuture {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.proxy.borrow_mut().call(request)
     }
 }
 
-/// The mesh's service as hyper wants it. One per connection, used by one task at a time.
-struct HttpService {
-    proxy: RefCell<Proxy>,
-    /// How many requests have come.
-    requests: Arc<AtomicU64>,
-}
+impl hyper::service::Service<Request<Incoming>> for HttpService<'_> {
+    type Response = Answer;
+    type Error = h2::Error;
+    type Future = Http2Answer;
 
-impl hyper::service::Service<Request<Incoming>> for HttpService {
-    type Response = Response<MeshBody<TransportBody>>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn call(&self, mut request: Request<Incoming>) -> Answer {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+    fn call(&self, mut request: Request<Incoming>) -> Http2Answer {
+        let is_connect = *request.method() == Method::CONNECT;
         // Taken before the mesh sees the request: it belongs to this connection.
-        let downstream = request
-            .headers()
-            .contains_key(UPGRADE)
-            .then(|| hyper::upgrade::on(&mut request));
-        Answer {
-            future: self.proxy.borrow_mut().call(request),
+        let downstream = is_connect.then(|| hyper::upgrade::on(&mut request));
+        if is_connect && let Some(protocol) = request.extensions_mut().remove::<Protocol>() {
+            to_upgrade(&mut request, &protocol);
+        }
+        Http2Answer {
+            future: self.answer(request.map(DownstreamBody::Http2)),
             downstream,
         }
     }
 }
 
+/// Extended CONNECT (RFC 8441) as the upgrade that it stands for (Envoy `transformUpgradeRequestFromH2toH1`).
+fn to_upgrade(request: &mut Request<Incoming>, protocol: &Protocol) {
+    *request.method_mut() = Method::GET;
+    let headers = request.headers_mut();
+    if let Ok(kind) = HeaderValue::from_str(protocol.as_str()) {
+        headers.insert(UPGRADE, kind);
+    }
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+}
+
 pin_project_lite::pin_project! {
-    /// The answer to one request; joins the two sides of an upgrade.
-    struct Answer {
+    /// The answer to one HTTP/2 request; joins the two sides of a tunnel.
+    struct Http2Answer {
         #[pin]
-        future: <Proxy as Service<Request<Incoming>>>::Future,
+        future: ProxyFuture,
         downstream: Option<OnUpgrade>,
     }
 }
 
-impl Future for Answer {
-    type Output = Result<Response<MeshBody<TransportBody>>, Infallible>;
+impl Future for Http2Answer {
+    type Output = Result<Answer, h2::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -145,27 +217,25 @@ impl Future for Answer {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS
-            && let Some(downstream) = this.downstream.take()
+        if response
+            .extensions()
+            .get::<mesh_tower::StreamReset>()
+            .is_some()
         {
-            let upstream = hyper::upgrade::on(&mut response);
-            // The body holds the request's place at its endpoint: it goes with the upgraded stream.
-            let held = std::mem::take(response.body_mut());
-            tokio::spawn(join(downstream, upstream, held));
+            return Poll::Ready(Err(h2::Reason::PROTOCOL_ERROR.into()));
+        }
+        *response.version_mut() = Version::HTTP_2;
+        if let Some(downstream) = this.downstream.take()
+            && (response.status().is_success()
+                || response.status() == StatusCode::SWITCHING_PROTOCOLS)
+        {
+            let mut head = tunnel::head_of(&mut response);
+            *head.status_mut() = StatusCode::OK;
+            head.headers_mut().remove(UPGRADE);
+            head.headers_mut().remove(CONNECTION);
+            tokio::spawn(tunnel::join_later(downstream, response));
+            response = head;
         }
         Poll::Ready(Ok(response))
     }
-}
-
-async fn join(downstream: OnUpgrade, upstream: OnUpgrade, held: MeshBody<TransportBody>) {
-    let (downstream, upstream) = match tokio::try_join!(downstream, upstream) {
-        Ok(both) => both,
-        Err(e) => return tracing::debug!(error = %e, "upgrade failed"),
-    };
-    let copied =
-        copy_bidirectional(&mut TokioIo::new(downstream), &mut TokioIo::new(upstream)).await;
-    if let Err(e) = copied {
-        tracing::debug!(error = %e, "upgraded stream ended");
-    }
-    drop(held);
 }

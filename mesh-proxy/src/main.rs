@@ -2,6 +2,7 @@
 //! core, every request through the same stages and the same `MeshService` that an application embeds.
 
 mod args;
+mod body;
 mod connection;
 mod http;
 mod idle;
@@ -9,6 +10,7 @@ mod listener;
 mod node_address;
 mod original_dst;
 mod tcp;
+mod tunnel;
 mod worker;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};

@@ -360,13 +360,11 @@ async fn serve(
             .or_default()
             .push(message);
         whole?;
-        let end = answer
-            .windows(4)
-            .position(|w| w == b"\r\n\r\n")
-            .map_or(answer.len(), |at| at + 4);
-        write
-            .write_all(if is_head { &answer[..end] } else { answer })
-            .await?;
+        let end = match is_head {
+            true => end_of_heads(answer),
+            false => answer.len(),
+        };
+        write.write_all(&answer[..end]).await?;
         let text = String::from_utf8_lossy(answer).to_ascii_lowercase();
         if text.starts_with("http/1.1 101") || (is_connect && text.starts_with("http/1.1 200")) {
             tokio::io::copy(&mut read, &mut write).await?;
@@ -380,6 +378,19 @@ async fn serve(
             return Ok(());
         }
     }
+}
+
+/// Where the last head of an answer ends: informational ones come before it.
+fn end_of_heads(answer: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(at) = answer[end..].windows(4).position(|w| w == b"\r\n\r\n") {
+        let is_early = answer[end..].starts_with(b"HTTP/1.1 1");
+        end += at + 4;
+        if !is_early {
+            break;
+        }
+    }
+    end
 }
 
 #[cfg(test)]
@@ -401,14 +412,18 @@ mod tests {
         )
         .await;
         let probe = b"GET / HTTP/1.1\r\n\r\n";
-        let one = b"POST /a HTTP/1.1\r\nX-Case: 1\r\nx-answer: 1\r\ncontent-length: 3\r\n\r\nabc".to_vec();
+        let one = b"POST /a HTTP/1.1\r\nX-Case: 1\r\nx-answer: 1\r\ncontent-length: 3\r\n\r\nabc"
+            .to_vec();
         let seen = converse(address, &[one], &["POST"], probe).await.unwrap();
         assert_eq!(seen.end, End::Kept(200));
         let [early, last] = &seen.responses[..] else {
             panic!("{seen:?}")
         };
         assert_eq!((early.status(), last.status()), (100, 200));
-        assert_eq!((&last.body[..], last.trailers[0].1.as_str()), (&b"x"[..], "b"));
+        assert_eq!(
+            (&last.body[..], last.trailers[0].1.as_str()),
+            (&b"x"[..], "b")
+        );
         let got = upstream.take("1");
         assert_eq!(got[0].headers[0], ("X-Case".into(), "1".into()));
         assert_eq!(&got[0].body[..], b"abc");

@@ -47,6 +47,6 @@ pub use future::ResponseFuture;
 pub use grpc::{GrpcChannel, GrpcFuture};
 pub use layer::MeshLayer;
 pub use local_reply_layer::{LocalReplyFuture, LocalReplyLayer, LocalReplyService};
-pub use mesh_error::{ErrorKind, MeshError};
+pub use mesh_error::{ErrorKind, MeshError, StreamReset};
 pub use service::MeshService;
 pub use stages::ChainSource;

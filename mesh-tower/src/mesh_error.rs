@@ -124,9 +124,16 @@ impl MeshError {
         let mut response = Response::new(MeshBody::local(inner.body));
         *response.status_mut() = inner.status;
         *response.headers_mut() = inner.headers;
+        if inner.reply.resets_stream {
+            response.extensions_mut().insert(StreamReset);
+        }
         response
     }
 }
+
+/// In the extensions of a response that is none: a server resets the stream instead, if it can.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamReset;
 
 /// Who is at fault, by the flag that was set.
 pub(crate) fn kind_of(reply: &LocalReply) -> ErrorKind {

@@ -24,7 +24,7 @@ use crate::{
     mesh_error::MeshError,
     observe::Observed,
     stages::{ChainSource, Entry},
-    stream::{Connection, Position, Stream},
+    stream::{Connection, Position, Stream, Tunnel},
 };
 
 /// Routes, balances and retries; made by [`MeshLayer`](crate::MeshLayer).
@@ -161,6 +161,8 @@ where
         sent: false,
         is_empty,
         asks: false,
+        tunnel: Tunnel::No,
+        routable: true,
         answers_operation: false,
         is_head: parts.method == Method::HEAD,
         downstream_version,

@@ -3,7 +3,7 @@
 //! The steps are in [`crate::stages`], each a method in the file that is called like it.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, LazyLock},
     task::{Context, Poll},
 };
@@ -59,12 +59,30 @@ pub(crate) struct Stream {
     pub(crate) is_empty: bool,
     /// The request has headers `x-envoy-*`, by which it may ask for other timeouts and retries.
     pub(crate) asks: bool,
+    /// What the request wants to become.
+    pub(crate) tunnel: Tunnel,
+    /// A route is looked for.
+    pub(crate) routable: bool,
     /// The response names the route's operation.
     pub(crate) answers_operation: bool,
     /// HEAD: replies say how long their body would be, and have none.
     pub(crate) is_head: bool,
     /// What the caller spoke.
     pub(crate) downstream_version: Version,
+}
+
+/// What a request wants to become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Tunnel {
+    /// Nothing else.
+    #[default]
+    No,
+    /// CONNECT.
+    Connect,
+    /// `upgrade: websocket`.
+    WebSocket,
+    /// Any other upgrade.
+    Upgrade,
 }
 
 /// How far the head is.
@@ -101,6 +119,8 @@ pub(crate) struct Kept {
     pub(crate) request_id: Option<HeaderValue>,
     /// What hash policies made up: `set-cookie`.
     pub(crate) cookies: Vec<HeaderValue>,
+    /// The client, where it is not the connection's peer.
+    pub(crate) remote: Option<IpAddr>,
 }
 
 /// The downstream connection.

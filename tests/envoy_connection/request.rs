@@ -3,11 +3,7 @@
 use bytes::Bytes;
 use http::{Request, Version};
 use http_body_util::Full;
-use mesh_testkit::{
-    random::Random,
-    raw::ANSWER,
-    upstream::CASE,
-};
+use mesh_testkit::{random::Random, raw::ANSWER, upstream::CASE};
 
 /// What the upstream can answer, by number.
 pub(crate) const ANSWERS: &[&[u8]] = &[
@@ -37,32 +33,96 @@ pub(crate) struct Case {
     pub(crate) manager: u16,
     pub(crate) http2: bool,
     pub(crate) method: &'static str,
-    target: String,
+    pub(crate) target: String,
     version: &'static str,
-    hosts: Vec<&'static str>,
-    headers: Vec<(&'static str, String)>,
+    pub(crate) hosts: Vec<&'static str>,
+    pub(crate) headers: Vec<(&'static str, String)>,
     /// The framing's header lines, and the bytes of the body.
     framing: &'static str,
-    body: &'static str,
+    pub(crate) body: &'static str,
     /// The head ends lines with LF only, or so.
     newline: &'static str,
 }
 
 const HOSTS: &[&str] = &[
-    "a.test", "a.test", "a.test", "a.test:8080", "only.test", "c.test:443", "A.Test", "x.test", "a.test.", "a.test.:8080",
+    "a.test",
+    "a.test",
+    "a.test",
+    "a.test:8080",
+    "only.test",
+    "c.test:443",
+    "A.Test",
+    "x.test",
+    "a.test.",
+    "a.test.:8080",
     "a.test:80",
 ];
 const ODD_HOSTS: &[&str] = &[
-    "", "u@a.test", "a.test:99999", "a.test:", "a.test:x", "[::1]:80", "[::1]", "a b", "a/b", "a.test, b.test",
-    "127.0.0.1:10000", "a_b.test", "a.test..", "a%41.test", "\"a\"", "a\\b", "é.test", "a.test:10000", "a;b", "[::1",
+    "",
+    "u@a.test",
+    "a.test:99999",
+    "a.test:",
+    "a.test:x",
+    "[::1]:80",
+    "[::1]",
+    "a b",
+    "a/b",
+    "a.test, b.test",
+    "127.0.0.1:10000",
+    "a_b.test",
+    "a.test..",
+    "a%41.test",
+    "\"a\"",
+    "a\\b",
+    "é.test",
+    "a.test:10000",
+    "a;b",
+    "[::1",
 ];
 const PATHS: &[&str] = &[
-    "/", "/", "/a", "/a?x=1&y=/../", "/direct", "/empty", "/redirect", "/missing", "/nothing/x", "/only/x", "/ws",
+    "/",
+    "/",
+    "/a",
+    "/a?x=1&y=/../",
+    "/direct",
+    "/empty",
+    "/redirect",
+    "/missing",
+    "/nothing/x",
+    "/only/x",
+    "/ws",
 ];
 const ODD_PATHS: &[&str] = &[
-    "//a//b", "/a/../direct", "/a/./b", "/a%2Fb", "/a%5cb", "/%2e%2e/x", "/%00", "/\\a", "/a;b", "/a?", "/a#b", "/a?x#y",
-    "http://only.test/only/z", "http://a.test", "https://a.test/direct", "HTTP://A.test/a", "ftp://a.test/", "*", "a", "a/b",
-    "/a\"b", "/{x}", "/a|b", "/a^b", "/é", "/%zz", "http://u@a.test/a", "http:///a", "/a%", "?x",
+    "//a//b",
+    "/a/../direct",
+    "/a/./b",
+    "/a%2Fb",
+    "/a%5cb",
+    "/%2e%2e/x",
+    "/%00",
+    "/\\a",
+    "/a;b",
+    "/a?",
+    "/a#b",
+    "/a?x#y",
+    "http://only.test/only/z",
+    "http://a.test",
+    "https://a.test/direct",
+    "HTTP://A.test/a",
+    "ftp://a.test/",
+    "*",
+    "a",
+    "a/b",
+    "/a\"b",
+    "/{x}",
+    "/a|b",
+    "/a^b",
+    "/é",
+    "/%zz",
+    "http://u@a.test/a",
+    "http:///a",
+    "/a%",
+    "?x",
 ];
 
 impl Case {
@@ -71,7 +131,9 @@ impl Case {
         let mut case = Self {
             manager: u16::try_from(random.below(managers)).unwrap_or(0),
             http2,
-            method: *random.one(&["GET", "GET", "GET", "POST", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"]),
+            method: *random.one(&[
+                "GET", "GET", "GET", "POST", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH",
+            ]),
             target: (*random.one(PATHS)).to_owned(),
             version: "HTTP/1.1",
             hosts: vec![*random.one(HOSTS)],
@@ -97,11 +159,19 @@ impl Case {
             case.odd_bytes(random);
         }
         if random.chance(8) {
-            case.method = *random.one(&["TRACE", "PROPFIND", "CONNECT", "CONNECT", "FOO", "get", "M-SEARCH"]);
+            case.method = *random.one(&[
+                "TRACE", "PROPFIND", "CONNECT", "CONNECT", "FOO", "get", "M-SEARCH",
+            ]);
         }
         if case.method == "CONNECT" {
-            case.target = (*random.one(&["c.test:443", "a.test:443", "c.test", "/", "c.test:99999"])).to_owned();
-            case.hosts = vec![if random.chance(80) { "c.test:443" } else { "a.test" }];
+            case.target =
+                (*random.one(&["c.test:443", "a.test:443", "c.test", "/", "c.test:99999"]))
+                    .to_owned();
+            case.hosts = vec![if random.chance(80) {
+                "c.test:443"
+            } else {
+                "a.test"
+            }];
         } else {
             case.body(random);
         }
@@ -128,25 +198,40 @@ impl Case {
         self.headers.push(("connection", connection.into()));
         let kind = *random.one(&["websocket", "websocket", "WebSocket", "foo", "h2c"]);
         self.headers.push(("upgrade", kind.into()));
-        let answer = *random.one(&[13, 13, 13, 0, 5, 14]);
+        // Nobody answers 101 to what is not asked for.
+        let answer = match kind {
+            "h2c" => *random.one(&[0, 5]),
+            _ => *random.one(&[13, 13, 13, 0, 1, 5, 15]),
+        };
         self.headers.push((ANSWER, answer.to_string()));
     }
 
     fn body(&mut self, random: &mut Random) {
-        if !["POST", "PUT", "PATCH", "PROPFIND", "DELETE", "OPTIONS"].contains(&self.method) && !random.chance(4) {
+        if !["POST", "PUT", "PATCH", "PROPFIND", "DELETE", "OPTIONS"].contains(&self.method)
+            && !random.chance(4)
+        {
             return;
         }
         (self.framing, self.body) = match random.below(if self.http2 { 3 } else { 9 }) {
             0 => ("", ""),
             1 => ("content-length: 0\r\n", ""),
             2 => ("content-length: 5\r\n", "hello"),
-            3 | 4 => ("transfer-encoding: chunked\r\n", "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
-            5 => ("transfer-encoding: chunked\r\ntrailer: x-t\r\n", "3;a=b\r\nabc\r\n0\r\nx-t: 1\r\n\r\n"),
+            3 | 4 => (
+                "transfer-encoding: chunked\r\n",
+                "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+            ),
+            5 => (
+                "transfer-encoding: chunked\r\ntrailer: x-t\r\n",
+                "3;a=b\r\nabc\r\n0\r\nx-t: 1\r\n\r\n",
+            ),
             6 => ("expect: 100-continue\r\ncontent-length: 5\r\n", "hello"),
             7 => *random.one(&[
                 ("content-length: 5\r\ncontent-length: 5\r\n", "hello"),
                 ("content-length: 5\r\ncontent-length: 6\r\n", "hello"),
-                ("content-length: 5\r\ntransfer-encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+                (
+                    "content-length: 5\r\ntransfer-encoding: chunked\r\n",
+                    "5\r\nhello\r\n0\r\n\r\n",
+                ),
                 ("content-length: +5\r\n", "hello"),
                 ("content-length: 5, 5\r\n", "hello"),
                 ("content-length: \r\n", ""),
@@ -154,8 +239,14 @@ impl Case {
                 ("transfer-encoding: gzip, chunked\r\n", "0\r\n\r\n"),
                 ("transfer-encoding: gzip\r\n", ""),
                 ("transfer-encoding: chunked\r\n", "x\r\nabc\r\n0\r\n\r\n"),
-                ("transfer-encoding: identity\r\ncontent-length: 5\r\n", "hello"),
-                ("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n", "0\r\n\r\n"),
+                (
+                    "transfer-encoding: identity\r\ncontent-length: 5\r\n",
+                    "hello",
+                ),
+                (
+                    "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+                    "0\r\n\r\n",
+                ),
                 ("transfer-encoding: Chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
             ]),
             _ => ("content-length: 5\r\ncontent-type: text/plain\r\n", "hello"),
@@ -164,10 +255,30 @@ impl Case {
 
     fn odd_bytes(&mut self, random: &mut Random) {
         if random.chance(12) {
-            self.version = *random.one(&["HTTP/1.0", "HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "HTTP/0.9", "http/1.1", "HTTP/1.1 ", "", "HTTX/1.1"]);
+            self.version = *random.one(&[
+                "HTTP/1.0",
+                "HTTP/1.0",
+                "HTTP/1.2",
+                "HTTP/2.0",
+                "HTTP/0.9",
+                "http/1.1",
+                "HTTP/1.1 ",
+                "",
+                "HTTX/1.1",
+            ]);
         }
         if random.chance(8) {
-            let value = *random.one(&["close", "Close", "keep-alive", "x-a", "x-a, close", "host", "x-forwarded-for", "te", "upgrade"]);
+            let value = *random.one(&[
+                "close",
+                "Close",
+                "keep-alive",
+                "x-a",
+                "x-a, close",
+                "host",
+                "x-forwarded-for",
+                "te",
+                "upgrade",
+            ]);
             self.headers.push(("connection", value.into()));
         }
         if random.chance(2) {
@@ -195,6 +306,49 @@ impl Case {
                 self.headers.push(("x-many", "1".into()));
             }
         }
+    }
+
+    /// Whether it is older than HTTP/1.1.
+    pub(crate) fn is_old(&self) -> bool {
+        !self.http2 && self.version.trim_end() != "HTTP/1.1"
+    }
+
+    /// How many things are wrong with it, of which an answer names one.
+    pub(crate) fn faults(&self) -> usize {
+        const FRAMINGS: &[&str] = &["gzip", "identity", "+5", "-1", "length: \r", "5, 5"];
+        let target = ["ftp:", "*", "é", "a/b", "http:///", "?x"];
+        let lines = |name: &str| self.framing.matches(name).count();
+        let faults = [
+            FRAMINGS.iter().any(|wrong| self.framing.contains(wrong))
+                || lines("content-length") + lines("transfer-encoding") > 1,
+            self.is_old(),
+            self.target == "a" || target.iter().any(|wrong| self.target.starts_with(wrong)),
+            self.target.contains('#'),
+            self.headers.len() > 19 || self.headers.iter().any(|(_, v)| v.len() > 1_000),
+            self.hosts.len() != 1 || ODD_HOSTS.contains(&self.hosts[0]),
+            self.expects(),
+            self.nominates("x-forwarded-for") || self.nominates("host"),
+            self.body.starts_with("x\r\n"),
+        ];
+        faults.iter().filter(|fault| **fault).count()
+    }
+
+    /// Whether `connection` names a header.
+    pub(crate) fn nominates(&self, header: &str) -> bool {
+        self.headers.contains(&("connection", header.to_owned()))
+    }
+
+    /// Whether it waits for `100 Continue`.
+    pub(crate) fn expects(&self) -> bool {
+        let header = ("expect", "100-continue".to_owned());
+        self.framing.contains("100-continue") || self.headers.contains(&header)
+    }
+
+    /// Whether the upstream is asked for this answer.
+    pub(crate) fn answers_with(&self, n: usize) -> bool {
+        self.headers
+            .iter()
+            .any(|(name, value)| *name == ANSWER && *value == n.to_string())
     }
 
     /// The request's bytes.
@@ -226,7 +380,10 @@ impl Case {
             _ if self.target.starts_with('/') => format!("http://{host}{}", self.target),
             _ => return None,
         };
-        let mut request = Request::builder().version(Version::HTTP_2).method(self.method).uri(uri);
+        let mut request = Request::builder()
+            .version(Version::HTTP_2)
+            .method(self.method)
+            .uri(uri);
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
@@ -237,12 +394,35 @@ impl Case {
 
 fn header(random: &mut Random) -> (&'static str, String) {
     let (name, values): (_, &[&str]) = *random.one(&[
-        ("x-forwarded-for", &["10.0.0.1", "1.2.3.4", "1.2.3.4, 10.0.0.1", "10.0.0.1,10.0.0.2,127.0.0.1", "junk", "", "::1", "1.2.3.4:80"] as &[&str]),
-        ("x-forwarded-for", &["10.0.0.1", "1.2.3.4", "10.1.1.1, 2.2.2.2"]),
+        (
+            "x-forwarded-for",
+            &[
+                "10.0.0.1",
+                "1.2.3.4",
+                "1.2.3.4, 10.0.0.1",
+                "10.0.0.1,10.0.0.2,127.0.0.1",
+                "junk",
+                "",
+                "::1",
+                "1.2.3.4:80",
+            ] as &[&str],
+        ),
+        (
+            "x-forwarded-for",
+            &["10.0.0.1", "1.2.3.4", "10.1.1.1, 2.2.2.2"],
+        ),
         ("x-forwarded-proto", &["http", "https", "HTTPS", "ftp", ""]),
         ("x-forwarded-host", &["other.test"]),
         ("x-client", &["10.9.9.9", "9.9.9.9", "bad", ""]),
-        ("x-request-id", &["11111111-2222-4333-9444-555555555555", "11111111-2222-9333-9444-555555555555", "mine", ""]),
+        (
+            "x-request-id",
+            &[
+                "11111111-2222-4333-9444-555555555555",
+                "11111111-2222-9333-9444-555555555555",
+                "mine",
+                "",
+            ],
+        ),
         ("x-envoy-internal", &["true"]),
         ("x-envoy-external-address", &["8.8.8.8"]),
         ("x-envoy-original-path", &["/before"]),
@@ -263,7 +443,10 @@ fn header(random: &mut Random) -> (&'static str, String) {
         ("content-type", &["application/grpc", "text/plain"]),
         ("x-forwarded-client-cert", &["By=x"]),
         ("range", &["bytes=0-1"]),
-        ("traceparent", &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]),
+        (
+            "traceparent",
+            &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+        ),
     ]);
     (name, (*random.one(values)).to_owned())
 }

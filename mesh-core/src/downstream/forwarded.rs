@@ -3,9 +3,12 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::{head::ConnectionInfo, model::ConnectionManagerConfig};
+use crate::{
+    head::ConnectionInfo,
+    model::{ConnectionManagerConfig, OriginalIpDetection},
+};
 
 /// `x-forwarded-for`.
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -14,32 +17,101 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The client behind trusted proxies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Client {
-    /// None: `x-forwarded-for` does not say, and the connection is not asked.
+    /// None: nothing says, and the connection is not asked.
     pub(super) address: Option<IpAddr>,
     /// There is no other hop that could be lying: only then may the client count as internal.
-    pub(super) only_one: bool,
+    pub(super) trusted: bool,
+    /// The peer is appended to `x-forwarded-for`.
+    pub(super) append: bool,
 }
 
 /// Finds the client before anything is appended to `x-forwarded-for`.
+///
+/// # Errors
+/// The status of an extension that refuses requests in which it finds nobody.
 pub(super) fn client(
     manager: &ConnectionManagerConfig,
     headers: &HeaderMap,
     peer: Option<IpAddr>,
-) -> Client {
+) -> Result<Client, StatusCode> {
     let hops = manager.xff_num_trusted_hops as usize;
     if manager.use_remote_address {
         let trusted = hops
             .checked_sub(1)
             .and_then(|skip| from_right(headers, skip));
-        return Client {
+        return Ok(Client {
             address: trusted.or(peer),
-            only_one: !headers.contains_key(FOR),
-        };
+            trusted: !headers.contains_key(FOR),
+            append: !manager.skip_xff_append,
+        });
     }
+    if manager.original_ip_detection.is_empty() {
+        return Ok(by_xff(headers, hops, false));
+    }
+    let mut found = Client::default();
+    for extension in &manager.original_ip_detection {
+        found = detect(extension, headers, peer)?;
+        if found.address.is_some() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn by_xff(headers: &HeaderMap, hops: usize, append: bool) -> Client {
     Client {
         address: from_right(headers, hops),
-        only_one: hops == 0 && elements(headers).nth(1).is_none(),
+        trusted: hops == 0 && elements(headers).nth(1).is_none(),
+        append,
+    }
+}
+
+fn detect(
+    extension: &OriginalIpDetection,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+) -> Result<Client, StatusCode> {
+    match extension {
+        OriginalIpDetection::Xff {
+            trusted_hops,
+            trusted_ranges,
+            skip_append,
+        } => {
+            let is_trusted = |ip: IpAddr| trusted_ranges.iter().any(|range| range.contains(&ip));
+            if trusted_ranges.is_empty() {
+                return Ok(by_xff(headers, *trusted_hops as usize, !skip_append));
+            }
+            if !peer.is_some_and(is_trusted) {
+                return Ok(Client {
+                    append: true,
+                    ..Client::default()
+                });
+            }
+            let mut hops = elements(headers).map_while(address);
+            let address = hops.find(|ip| !is_trusted(*ip));
+            Ok(Client {
+                address,
+                trusted: elements(headers).nth(1).is_none(),
+                append: !skip_append,
+            })
+        }
+        OriginalIpDetection::CustomHeader {
+            name,
+            trusted,
+            reject,
+        } => {
+            let value = headers.get(name).map(HeaderValue::as_bytes);
+            match (value.and_then(address), reject) {
+                (None, Some(status)) => Err(*status),
+                (address, _) => Ok(Client {
+                    address,
+                    trusted: *trusted,
+                    append: false,
+                }),
+            }
+        }
     }
 }
 
@@ -73,14 +145,17 @@ fn elements(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 
 /// The address after `skip` others from the right; None: there are not so many, or it is no address.
 fn from_right(headers: &HeaderMap, skip: usize) -> Option<IpAddr> {
-    let element = elements(headers).nth(skip)?;
+    elements(headers).nth(skip).and_then(address)
+}
+
+fn address(element: &[u8]) -> Option<IpAddr> {
     std::str::from_utf8(element).ok()?.parse().ok()
 }
 
 /// Appends an address; several lines become one.
 pub(super) fn append(headers: &mut HeaderMap, address: IpAddr) {
     let mut text = String::new();
-    for line in headers.get_all(FOR) {
+    for line in headers.get_all(FOR).iter().filter(|line| !line.is_empty()) {
         text.push_str(line.to_str().unwrap_or_default());
         text.push(',');
     }

@@ -2,17 +2,21 @@
 //! (Envoy `conn_manager_utility.cc`, `conn_manager_impl.cc`).
 //!
 //! * `request`: checks and rewrites a request's head; `response`: a response's.
-//! * `path`: normalisation; `forwarded`: x-forwarded-for and who is internal; `request_id`; `upgrade`.
+//! * `codec`: what an HTTP/1 codec refuses; `limits`: how much a head may hold; `sanitise`: what is taken out; `path`: normalisation; `forwarded`: x-forwarded-for and who is internal; `request_id`; `upgrade`.
 
+mod codec;
 mod forwarded;
+mod limits;
 mod path;
 mod request;
 mod request_id;
 mod response;
+mod sanitise;
 #[cfg(test)]
 mod tests;
 mod upgrade;
 
+pub use codec::CodecError;
 pub use forwarded::client_address;
-pub use request::{Accepted, on_request};
+pub use request::{Accepted, check_upgrade, on_request};
 pub use response::on_response;

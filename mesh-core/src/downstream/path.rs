@@ -15,7 +15,7 @@ pub(super) struct Normal {
     pub(super) redirect: bool,
 }
 
-/// The path is refused: `%00`, bytes outside of ASCII, or a slash that must not be escaped.
+/// The path is refused: `%00`, or a slash that must not be escaped.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refused;
 
@@ -31,9 +31,6 @@ pub(super) fn normalise(
 }
 
 fn normalise_text(manager: &ConnectionManagerConfig, came: &str) -> Result<Normal, Refused> {
-    if !came.is_ascii() {
-        return Err(Refused);
-    }
     let (path, query) = came.split_at(came.find('?').unwrap_or(came.len()));
     let mut now = Cow::Borrowed(path);
     let mut redirect = false;
@@ -363,7 +360,8 @@ mod tests {
             assert_eq!(got.path.is_none(), came == normal, "{came}");
         }
         assert_eq!(normalised(&plain, "/a%00"), Err(Refused));
-        assert_eq!(normalised(&plain, "/\u{e9}"), Err(Refused));
+        let escaped = normalised(&plain, "/\u{e9}").unwrap();
+        assert_eq!(escaped.path.as_deref(), Some("/%C3%A9"));
     }
 
     #[test]

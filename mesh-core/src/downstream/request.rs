@@ -1,21 +1,25 @@
 //! A request's head: refused, or rewritten to what filters, routes and upstreams see.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
-    header::{CONNECTION, EXPECT, HOST, LOCATION, REFERER, TE, TRANSFER_ENCODING, UPGRADE, VIA},
+    header::{CONNECTION, COOKIE, HOST, LOCATION, VIA},
     request,
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-use super::{forwarded, path, request_id, upgrade};
+use super::{
+    CodecError, forwarded, limits, path, request_id,
+    sanitise::{nominates_host, remove_nominated, sanitise},
+    upgrade,
+};
 use crate::{
     Entropy,
     head::{ConnectionInfo, Names},
     local_reply::LocalReply,
-    model::{ConnectionManagerConfig, StripHostPort, TrafficDirection},
+    model::{ConnectionManagerConfig, Forward, StripHostPort, TrafficDirection},
 };
 
 /// What the stage found out about a request.
@@ -24,10 +28,16 @@ use crate::{
 pub struct Accepted {
     /// The request is from an internal peer: `x-envoy-*` overrides are honoured.
     pub internal: bool,
-    /// The request asks for an upgrade (lower case) or is CONNECT, and the manager allows it.
+    /// The upgrade that the request asks for, lower case; `connect` for CONNECT. [`check_upgrade`] says whether it
+    /// may.
     pub upgrade: Option<Box<str>>,
     /// What the request's names tell.
     pub names: Names,
+    /// The client, where it is not the connection's peer: behind trusted proxies, or found by an extension. What
+    /// formats and rules call the downstream's remote address.
+    pub client: Option<IpAddr>,
+    /// False: no route is looked for, since `x-forwarded-proto` is there and empty.
+    pub routable: bool,
 }
 
 /// Checks and rewrites a request's head: missing host, path normalisation, sanitising, x-forwarded-*, request id.
@@ -49,17 +59,20 @@ pub fn on_request(
     entropy: &mut dyn Entropy,
 ) -> Result<Accepted, Box<LocalReply>> {
     let _ = direction;
-    if !connection.in_process && parts.version < Version::HTTP_2 {
-        request_line(manager, parts, connection)?;
-    }
-    let names = Names::of(&parts.headers);
-    let authority = authority(parts, connection, names)?;
-    let path = path(manager, parts)?;
-    let authority = stripped(authority, manager, connection, parts);
+    let mut names = Names::of(&parts.headers);
     let asked = match names.has(Names::UPGRADE) {
         true => upgrade::asked_for(parts),
         false => None,
     };
+    if !connection.in_process {
+        codec(manager, parts, connection, asked.is_some())?;
+        names = Names::of(&parts.headers);
+    }
+    let authority = authority(manager, parts, connection, names)?;
+    let path = path(manager, parts)?;
+    let authority = stripped(authority, manager, connection, parts);
+    let mut client = None;
+    let mut routable = true;
     let (internal, names) = if connection.in_process {
         if !names.has(Names::FORWARDED_PROTO) {
             parts.headers.insert(forwarded::PROTO, proto(connection));
@@ -67,9 +80,17 @@ pub fn on_request(
         (true, names)
     } else {
         if names.has(Names::OF_CONNECTION) {
-            sanitise(manager, parts, asked.is_some())?;
+            sanitise(manager, parts, asked.is_some());
         }
-        let internal = forward(manager, &mut parts.headers, connection);
+        let internal;
+        (internal, client) =
+            forward(manager, &mut parts.headers, connection).map_err(|mut reply| {
+                // An upgrade's request has no end that could be waited for.
+                reply.closes_connection = asked.is_some() || parts.method == Method::CONNECT;
+                reply
+            })?;
+        let proto = parts.headers.get(forwarded::PROTO);
+        routable = proto.is_none_or(|proto| !proto.is_empty());
         (internal, Names::of(&parts.headers))
     };
     let edge = !internal && manager.use_remote_address;
@@ -77,23 +98,156 @@ pub fn on_request(
         let preserve = manager.preserve_external_request_id;
         request_id::ensure(&mut parts.headers, edge, preserve, entropy);
     }
-    rewrite_uri(parts, authority, path, connection);
+    let to_overwrite = manager.scheme_to_overwrite.as_ref();
+    rewrite_uri(parts, authority, path, connection, to_overwrite);
 
-    let allowed = |kind: &str| manager.upgrades.iter().any(|upgrade| **upgrade == *kind);
     let upgrade = match asked {
-        Some(kind) if allowed(&kind) => Some(kind),
-        Some(_) => {
-            return Err(refused(StatusCode::FORBIDDEN, "", "upgrade_failed"));
-        }
-        // Whether CONNECT is allowed is the route's business too: without an upgrade it just finds none.
-        None if parts.method == Method::CONNECT && allowed("connect") => Some("connect".into()),
-        None => None,
+        None if parts.method == Method::CONNECT => Some(CONNECT.into()),
+        asked => asked,
     };
     Ok(Accepted {
         internal,
         upgrade,
         names,
+        client,
+        routable,
     })
+}
+
+/// Headers of which several lines are one, as in Envoy's header map (`http/headers.h`).
+const ONE_LINE: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "access-control-request-headers",
+    "access-control-request-method",
+    "access-control-request-private-network",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-type",
+    "expect",
+    "grpc-accept-encoding",
+    "grpc-timeout",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "origin",
+    "pragma",
+    "proxy-connection",
+    "referer",
+    "te",
+    "upgrade",
+    "user-agent",
+    "via",
+    "x-client-trace-id",
+    "x-envoy-attempt-count",
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-external-address",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-internal",
+    "x-envoy-ip-tags",
+    "x-envoy-is-timeout-retry",
+    "x-envoy-max-retries",
+    "x-envoy-original-host",
+    "x-envoy-original-path",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-stream-duration-ms",
+    "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-request-id",
+];
+
+/// Joins the lines of headers that are one.
+fn join_lines(headers: &mut HeaderMap, http1: bool) {
+    let repeated: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| headers.get_all(*name).iter().nth(1).is_some())
+        .filter(|name| {
+            ONE_LINE.binary_search(&name.as_str()).is_ok() || (!http1 && **name == COOKIE)
+        })
+        .cloned()
+        .collect();
+    for name in repeated {
+        let lines: Vec<&[u8]> = headers
+            .get_all(&name)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .filter(|line| !line.is_empty())
+            .collect();
+        // HTTP/2 splits cookies to compress them (RFC 9113, 8.2.3).
+        let separator: &[u8] = if name == COOKIE { b"; " } else { b"," };
+        if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(lines.join(separator))) {
+            headers.insert(name, joined);
+        }
+    }
+}
+
+/// The upgrade type of CONNECT requests.
+const CONNECT: &str = "connect";
+
+/// Whether an upgrade is allowed: by the route if it names it, else by the manager.
+///
+/// # Errors
+/// 403.
+pub fn check_upgrade(
+    kind: &str,
+    manager: &ConnectionManagerConfig,
+    route: Option<&Forward>,
+) -> Result<(), Box<LocalReply>> {
+    let of_route = route.and_then(|route| {
+        let named = route.upgrades.iter().find(|(name, _)| **name == *kind);
+        named.map(|(_, enabled)| *enabled)
+    });
+    match of_route.unwrap_or_else(|| manager.upgrades.iter().any(|upgrade| **upgrade == *kind)) {
+        true => Ok(()),
+        false => Err(refused(StatusCode::FORBIDDEN, "", "upgrade_failed")),
+    }
+}
+
+/// What Envoy's codecs do with a head before anybody else sees it.
+fn codec(
+    manager: &ConnectionManagerConfig,
+    parts: &mut request::Parts,
+    connection: &ConnectionInfo,
+    upgrade: bool,
+) -> Result<(), Box<LocalReply>> {
+    let http1 = parts.version < Version::HTTP_2;
+    if http1 {
+        if !upgrade && parts.headers.contains_key(CONNECTION) {
+            if nominates_host(&parts.headers) {
+                parts.headers.remove(HOST);
+            }
+            remove_nominated(&mut parts.headers)?;
+        }
+        request_line(manager, parts, connection)?;
+    }
+    if let Some(error) = parts.extensions.get::<CodecError>() {
+        return Err(refused(error.status, error.body, error.details));
+    }
+    limits::check(manager, parts)?;
+    if parts.headers.len() != parts.headers.keys_len() {
+        join_lines(&mut parts.headers, http1);
+    }
+    Ok(())
 }
 
 /// What Envoy's HTTP/1 codec refuses.
@@ -103,11 +257,10 @@ fn request_line(
     connection: &ConnectionInfo,
 ) -> Result<(), Box<LocalReply>> {
     if parts.version < Version::HTTP_11 && !manager.accept_http_10 {
-        return Err(refused(
-            StatusCode::UPGRADE_REQUIRED,
-            "Upgrade Required",
-            "low_version",
-        ));
+        let body = "Upgrade Required";
+        let mut reply = refused(StatusCode::UPGRADE_REQUIRED, body, "low_version");
+        reply.by_codec = true;
+        return Err(reply);
     }
     let is_authority = parts.uri.scheme().is_none() && parts.uri.authority().is_some();
     if is_authority && parts.method != Method::CONNECT {
@@ -115,21 +268,26 @@ fn request_line(
     }
     // Only a front proxy minds.
     let https = parts.uri.scheme() == Some(&Scheme::HTTPS);
-    if https && !connection.tls && manager.use_remote_address {
-        return Err(refused(
-            StatusCode::FORBIDDEN,
-            "Forbidden",
-            "http1.invalid_scheme",
-        ));
+    let is_front = manager.use_remote_address && manager.xff_num_trusted_hops == 0;
+    if https && !connection.tls && is_front {
+        let mut reply = refused(StatusCode::FORBIDDEN, "Forbidden", "http1.invalid_scheme");
+        reply.by_codec = true;
+        return Err(reply);
     }
     Ok(())
 }
 
-fn bad_request(details: &'static str) -> Box<LocalReply> {
-    refused(StatusCode::BAD_REQUEST, "Bad Request", details)
+pub(super) fn bad_request(details: &'static str) -> Box<LocalReply> {
+    let mut reply = refused(StatusCode::BAD_REQUEST, "Bad Request", details);
+    reply.by_codec = true;
+    reply
 }
 
-fn refused(status: StatusCode, body: &'static str, details: &'static str) -> Box<LocalReply> {
+pub(super) fn refused(
+    status: StatusCode,
+    body: &'static str,
+    details: &'static str,
+) -> Box<LocalReply> {
     let mut reply = LocalReply::failure(status, body, None, details);
     reply.closes_connection = true;
     Box::new(reply)
@@ -138,6 +296,7 @@ fn refused(status: StatusCode, body: &'static str, details: &'static str) -> Box
 /// `:authority` where it is not simply the URI's: from `host`, which an application's call may use to name another
 /// virtual host than the URI does.
 fn authority(
+    manager: &ConnectionManagerConfig,
     parts: &mut request::Parts,
     connection: &ConnectionInfo,
     names: Names,
@@ -147,16 +306,42 @@ fn authority(
         true => parts.headers.remove(HOST),
         false => None,
     };
+    let host = match &manager.default_host_for_http_10 {
+        Some(default) if host.is_none() && parts.version < Version::HTTP_11 => {
+            Some(default.clone())
+        }
+        _ => host,
+    };
     let has_authority = parts.uri.authority().is_some();
     match host {
+        // HTTP/2 has no user information at all.
+        _ if parts.version >= Version::HTTP_2
+            && !connection.in_process
+            && parts
+                .uri
+                .authority()
+                .is_some_and(|a| a.as_str().contains('@')) =>
+        {
+            let mut reply = bad_request("http.invalid_authority");
+            reply.resets_stream = true;
+            Err(reply)
+        }
         // RFC 9112, 3.2.2: the request line wins.
-        _ if has_authority && !connection.in_process => Ok(None),
+        _ if has_authority && !connection.in_process => Ok(without_user(&parts.uri)),
+        // Nobody is named, which is not the same as naming nobody.
+        Some(host) if host.is_empty() && !connection.in_process => Ok(None),
         Some(host) if !host.is_empty() => Authority::try_from(host.as_bytes())
             .map(Some)
             .map_err(|_| bad_request("http.invalid_authority")),
         _ if has_authority => Ok(None),
         _ => Err(refused(StatusCode::BAD_REQUEST, "", "missing_host_header")),
     }
+}
+
+/// The authority of an absolute URI without its user information, if it has any.
+fn without_user(uri: &Uri) -> Option<Authority> {
+    let (_, host) = uri.authority()?.as_str().rsplit_once('@')?;
+    host.parse().ok()
 }
 
 /// The normal path where it is not the one that came.
@@ -197,27 +382,51 @@ fn path(
         .map_err(|_| failed())
 }
 
-/// The authority without its port, if the manager cuts it.
+/// The authority without its port and without the dot behind its host, as far as the manager cuts them
+/// (Envoy `ConnectionManagerUtility::maybeNormalizeHost`).
 fn stripped(
     authority: Option<Authority>,
     manager: &ConnectionManagerConfig,
     connection: &ConnectionInfo,
     parts: &request::Parts,
 ) -> Option<Authority> {
-    if manager.strip_host_port == StripHostPort::No {
+    if manager.strip_host_port == StripHostPort::No && !manager.strip_trailing_host_dot {
         return authority;
     }
-    let cut = |port: u16| match manager.strip_host_port {
+    let Some(given) = authority.as_ref().or(parts.uri.authority()) else {
+        return authority;
+    };
+    let mut text = Cow::Borrowed(given.as_str());
+    if manager.strip_trailing_host_dot {
+        let (host, port) = text.split_at(port_start(&text).unwrap_or(text.len()));
+        if let Some(host) = host.strip_suffix('.') {
+            text = Cow::Owned(host.to_owned() + port);
+        }
+    }
+    let cuts = |port: Option<u16>| match manager.strip_host_port {
         StripHostPort::No => false,
-        StripHostPort::Matching => connection.local.is_some_and(|local| local.port() == port),
+        StripHostPort::Matching => connection.local.is_some_and(|l| Some(l.port()) == port),
         StripHostPort::Any => true,
     };
-    match authority.as_ref().or(parts.uri.authority()) {
-        Some(given) if parts.method != Method::CONNECT && given.port_u16().is_some_and(cut) => {
-            Authority::try_from(given.host()).ok()
-        }
-        _ => authority,
+    if parts.method != Method::CONNECT
+        && let Some(start) = port_start(&text)
+        && let Ok(port) = text[start + 1..].parse::<u32>()
+        && cuts(u16::try_from(port).ok())
+    {
+        text.to_mut().truncate(start);
     }
+    match text {
+        Cow::Owned(text) => Authority::try_from(text).ok().or(authority),
+        Cow::Borrowed(_) => authority,
+    }
+}
+
+/// Where `:` and a port begin.
+fn port_start(authority: &str) -> Option<usize> {
+    let start = authority.rfind(':')?;
+    // The last colon of an address in brackets begins no port.
+    let is_port = !authority[start..].contains(']');
+    is_port.then_some(start)
 }
 
 /// Puts authority, path and scheme where they changed, and nothing where they did not.
@@ -226,10 +435,12 @@ fn rewrite_uri(
     authority: Option<Authority>,
     path: Option<PathAndQuery>,
     connection: &ConnectionInfo,
+    to_overwrite: Option<&Scheme>,
 ) {
     let is_connect = parts.method == Method::CONNECT;
-    let lacks_scheme = parts.uri.scheme().is_none() && !is_connect;
-    if authority.is_none() && path.is_none() && !lacks_scheme {
+    let lacks_scheme =
+        parts.uri.scheme() != to_overwrite.or(parts.uri.scheme()) || parts.uri.scheme().is_none();
+    if authority.is_none() && path.is_none() && (!lacks_scheme || is_connect) {
         return;
     }
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
@@ -242,9 +453,15 @@ fn rewrite_uri(
     if is_connect {
         uri.scheme = None;
         uri.path_and_query = None;
+    } else if uri.authority.is_none() {
+        // The host is empty: an absolute URI cannot say so.
+        uri.scheme = None;
     } else {
         uri.scheme
             .get_or_insert_with(|| scheme(&parts.headers, connection));
+        if let Some(scheme) = to_overwrite {
+            uri.scheme = Some(scheme.clone());
+        }
         uri.path_and_query
             .get_or_insert(PathAndQuery::from_static("/"));
     }
@@ -255,8 +472,8 @@ fn rewrite_uri(
 /// What `x-forwarded-proto` says, if it is a scheme; else whether the connection is TLS.
 fn scheme(headers: &HeaderMap, connection: &ConnectionInfo) -> Scheme {
     match headers.get(forwarded::PROTO).map(HeaderValue::as_bytes) {
-        Some(b"http") => Scheme::HTTP,
-        Some(b"https") => Scheme::HTTPS,
+        Some(scheme) if scheme.eq_ignore_ascii_case(b"http") => Scheme::HTTP,
+        Some(scheme) if scheme.eq_ignore_ascii_case(b"https") => Scheme::HTTPS,
         _ if connection.tls => Scheme::HTTPS,
         _ => Scheme::HTTP,
     }
@@ -272,144 +489,35 @@ fn proto(connection: &ConnectionInfo) -> HeaderValue {
     HeaderValue::from_static(if connection.tls { "https" } else { "http" })
 }
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 
-/// Removes what belongs to the connection, and what a peer must not say.
-fn sanitise(
-    manager: &ConnectionManagerConfig,
-    parts: &mut request::Parts,
-    upgrade: bool,
-) -> Result<(), Box<LocalReply>> {
-    let headers = &mut parts.headers;
-    if !upgrade {
-        if parts.version < Version::HTTP_2 && headers.contains_key(CONNECTION) {
-            remove_nominated(headers)?;
-        }
-        headers.remove(CONNECTION);
-        headers.remove(UPGRADE);
-        sanitise_te(headers);
-    }
-    // We say `100 Continue` ourselves.
-    let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if !manager.proxy_100_continue && headers.get(EXPECT).is_some_and(expects) {
-        headers.remove(EXPECT);
-    }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
-    headers.remove(TRANSFER_ENCODING);
-    headers.remove(INTERNAL);
-    // It tells of a certificate; there is none to tell of before mutual TLS.
-    headers.remove(CLIENT_CERT);
-    if headers.contains_key(REFERER) {
-        let mut values = headers.get_all(REFERER).iter();
-        let valid = values.next().is_some_and(is_referer) && values.next().is_none();
-        if !valid {
-            headers.remove(REFERER);
-        }
-    }
-    Ok(())
-}
-
-/// How many headers `connection` may name.
-const NOMINATIONS: usize = 10;
-
-/// Removes the headers that `connection` names as its own. Those that tell of the client cannot be made to vanish
-/// (Envoy `Utility::sanitizeConnectionHeader`).
-fn remove_nominated(headers: &mut HeaderMap) -> Result<(), Box<LocalReply>> {
-    let nominated: Vec<_> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .map(|token| token.trim_ascii().to_ascii_lowercase())
-        .filter(|token| !CONNECTION_TOKENS.contains(&token.as_slice()))
-        .collect();
-    let protected =
-        |name: &Vec<u8>| name.starts_with(b":") || CLIENT_TOLD_BY.contains(&name.as_slice());
-    if nominated.len() > NOMINATIONS || nominated.iter().any(protected) {
-        return Err(bad_request("http1.connection_header_rejected"));
-    }
-    for name in nominated {
-        if let Ok(name) = HeaderName::from_bytes(&name) {
-            headers.remove(name);
-        }
-    }
-    Ok(())
-}
-
-/// Tokens of `connection` that name no header to remove; `te` is looked at by itself.
-const CONNECTION_TOKENS: &[&[u8]] = &[
-    b"",
-    b"close",
-    b"http2-settings",
-    b"keep-alive",
-    b"te",
-    b"upgrade",
-];
-
-const CLIENT_TOLD_BY: &[&[u8]] = &[
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-proto",
-];
-
-/// `te` may only say `trailers`.
-fn sanitise_te(headers: &mut HeaderMap) {
-    let Some(te) = headers.get(TE) else { return };
-    if te == "trailers" {
-        return;
-    }
-    let trailers = te
-        .as_bytes()
-        .split(|byte| *byte == b',')
-        .any(|value| value.trim_ascii() == b"trailers");
-    if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-    } else {
-        headers.remove(TE);
-    }
-}
-
-/// An absolute http(s) URI without user information and fragment, or a path (Envoy `Utility::isValidRefererValue`).
-fn is_referer(value: &HeaderValue) -> bool {
-    let Ok(text) = value.to_str() else {
-        return false;
-    };
-    if text.starts_with("http://") || text.starts_with("https://") {
-        let plain = |uri: Uri| uri.authority().is_some_and(|a| !a.as_str().contains('@'));
-        return !text.contains('#') && text.parse().is_ok_and(plain);
-    }
-    // A relative reference: its first segment holds no colon.
-    let first = text.split('/').next().unwrap_or_default();
-    let allowed = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => true,
-        other => b"!$%&'()*+,-./:;=?@_~".contains(&other),
-    };
-    !first.contains(':') && text.bytes().all(allowed)
-}
-
-/// x-forwarded-*, `via` and the headers that only internal peers may send. Returns whether the peer is internal.
+/// x-forwarded-*, `via` and the headers that only internal peers may send. Returns whether the client is internal, and
+/// its address where it is not the peer's.
 fn forward(
     manager: &ConnectionManagerConfig,
     headers: &mut HeaderMap,
     connection: &ConnectionInfo,
-) -> bool {
+) -> Result<(bool, Option<IpAddr>), Box<LocalReply>> {
     let peer = connection.peer.map(|peer| peer.ip().to_canonical());
-    let client = forwarded::client(manager, headers, peer);
-    if manager.use_remote_address {
-        if let (Some(peer), false) = (peer, manager.skip_xff_append) {
-            let shown = match connection.node_address {
-                Some(node) if peer.is_loopback() => node,
-                _ => peer,
-            };
-            forwarded::append(headers, shown);
-        }
-        if manager.xff_num_trusted_hops == 0 {
-            headers.insert(forwarded::PROTO, proto(connection));
-        }
+    let client = forwarded::client(manager, headers, peer).map_err(|status| {
+        let mut reply = refused(status, "", "rejecting_because_detection_failed");
+        reply.closes_connection = false;
+        reply
+    })?;
+    if let (Some(peer), true) = (peer, client.append) {
+        let shown = match connection.node_address {
+            Some(node) if peer.is_loopback() => node,
+            _ => peer,
+        };
+        forwarded::append(headers, shown);
+    }
+    if let Some(scheme) = &manager.scheme_to_overwrite {
+        let https = *scheme == Scheme::HTTPS;
+        let proto = HeaderValue::from_static(if https { "https" } else { "http" });
+        headers.insert(forwarded::PROTO, proto);
+    } else if manager.use_remote_address && manager.xff_num_trusted_hops == 0 {
+        headers.insert(forwarded::PROTO, proto(connection));
     }
     set_forwarded_proto(headers, connection);
 
@@ -417,7 +525,7 @@ fn forward(
         let ranges = &manager.internal_address_ranges;
         ranges.iter().any(|range| range.contains(&address))
     };
-    let internal = client.only_one && client.address.is_some_and(is_internal);
+    let internal = client.trusted && client.address.is_some_and(is_internal);
     let edge = !internal && manager.use_remote_address;
     if internal {
         headers.insert(INTERNAL, HeaderValue::from_static("true"));
@@ -442,7 +550,7 @@ fn forward(
     {
         headers.insert(EXTERNAL_ADDRESS, value);
     }
-    internal
+    Ok((internal, client.address.filter(|_| client.address != peer)))
 }
 
 /// What external peers may not say, at the edge or behind it.

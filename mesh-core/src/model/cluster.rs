@@ -313,6 +313,8 @@ pub struct UpstreamHttpOptions {
     pub max_connection_duration: Option<Duration>,
     /// `http2_protocol_options.max_concurrent_streams`.
     pub max_concurrent_streams: Option<u32>,
+    /// `http_protocol_options.enable_trailers`: trailers pass over HTTP/1.1; otherwise they are dropped.
+    pub http1_trailers: bool,
     /// `outlier_detection.error_matcher`: these response statuses count as errors, all others as success.
     pub outlier_error_statuses: Option<Vec<u16>>,
 }
@@ -325,6 +327,7 @@ impl Default for UpstreamHttpOptions {
             max_requests_per_connection: 0,
             max_connection_duration: None,
             max_concurrent_streams: None,
+            http1_trailers: false,
             outlier_error_statuses: None,
         }
     }

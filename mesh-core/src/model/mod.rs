@@ -5,6 +5,7 @@
 //! still be missing, which is a valid snapshot that answers `NC`.
 
 mod cluster;
+mod connection_manager;
 mod dns;
 mod endpoint;
 mod hash_policy;
@@ -13,6 +14,7 @@ mod route;
 mod subset;
 
 pub use cluster::*;
+pub use connection_manager::*;
 pub use dns::*;
 pub use endpoint::*;
 pub use hash_policy::*;

@@ -86,7 +86,12 @@ where
                     Some(Err(_)) => progress.fail(),
                     None => {}
                 }
-                if !*ended && (frame.is_none() || body.is_end_stream()) {
+                let is_last = match &frame {
+                    None => true,
+                    Some(Ok(frame)) => frame.is_trailers() || body.is_end_stream(),
+                    Some(Err(_)) => false,
+                };
+                if !*ended && is_last {
                     *ended = true;
                     progress.end();
                 }

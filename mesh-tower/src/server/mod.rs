@@ -1,6 +1,7 @@
 //! The server side: accepting, sniffing, and the inbound chain in front of an application.
 
 mod application;
+mod http1;
 mod inspect;
 mod listener;
 #[cfg(feature = "axum")]
@@ -9,6 +10,7 @@ mod prefixed;
 mod service;
 
 pub use application::{ApplicationFuture, ApplicationService};
+pub use http1::{Http1Body, Http1Options, Informational, Switched, serve_http1};
 pub use inspect::{Inspected, inspect};
 pub use listener::{MeshIo, MeshListener, Peer};
 #[cfg(feature = "axum")]

@@ -20,7 +20,7 @@ use crate::{
     body::Filled,
     clock::Moment,
     entropy::ThreadEntropy,
-    stream::{Position, Stream},
+    stream::{Position, Stream, Tunnel},
 };
 
 impl Stream {
@@ -28,8 +28,8 @@ impl Stream {
     pub(crate) fn step_head(&mut self, parts: &mut request::Parts, now: Moment) -> Step {
         match self.position {
             Position::Downstream => match self.downstream(parts) {
-                Ok(true) => self.find_route_and_filter(parts, now),
-                Ok(false) => self.attempt_without_policy(now),
+                Ok(Some(upgrade)) => self.find_route_and_filter(parts, now, upgrade),
+                Ok(None) => self.attempt_without_policy(now),
                 Err(reply) => Step::Reply(reply),
             },
             Position::Filter(at) => self.filter(parts, now, Resume::DelayOver(at.into())),
@@ -41,8 +41,11 @@ impl Stream {
         }
     }
 
-    /// The Downstream stage. False: there is no HTTP policy.
-    fn downstream(&mut self, parts: &mut request::Parts) -> Result<bool, Box<LocalReply>> {
+    /// The Downstream stage: the upgrade that is asked for. None: there is no HTTP policy.
+    fn downstream(
+        &mut self,
+        parts: &mut request::Parts,
+    ) -> Result<Option<Option<Box<str>>>, Box<LocalReply>> {
         match self.target {
             Target::Chain(at) => {
                 let Some(chain) = self.snapshot.chain(at).cloned() else {
@@ -63,17 +66,24 @@ impl Stream {
                 self.seen.grpc =
                     names.has(Names::CONTENT_TYPE) && is_grpc_content_type(&parts.headers);
                 self.asks = names.has(Names::ENVOY);
-                let accepted = accepted?;
+                let accepted = accepted.inspect_err(|_| {
+                    if self.always_answers_id() {
+                        self.keep_request_id(&parts.headers);
+                    }
+                })?;
                 if !accepted.internal
                     && let Some(table) = self.table()
                 {
                     table.remove_internal_only(&mut parts.headers);
                 }
-                if accepted.upgrade.is_some() {
-                    self.limits.tunnel = true;
-                    self.limits.complete = None;
+                self.routable = accepted.routable;
+                if accepted.client.is_some() {
+                    self.kept.get_or_insert_default().remote = accepted.client;
                 }
-                Ok(true)
+                if self.always_answers_id() {
+                    self.keep_request_id(&parts.headers);
+                }
+                Ok(Some(accepted.upgrade))
             }
             Target::Cluster(at) => {
                 self.seen.grpc = is_grpc_content_type(&parts.headers);
@@ -84,12 +94,12 @@ impl Stream {
                     )));
                 };
                 self.seen.cluster = Some(cluster);
-                Ok(false)
+                Ok(None)
             }
             Target::Pass => {
                 self.seen.grpc = is_grpc_content_type(&parts.headers);
                 absolute(parts);
-                Ok(false)
+                Ok(None)
             }
             Target::None => {
                 self.seen.grpc = is_grpc_content_type(&parts.headers);
@@ -104,17 +114,25 @@ impl Stream {
         Step::Attempt
     }
 
-    fn find_route_and_filter(&mut self, parts: &mut request::Parts, now: Moment) -> Step {
+    fn find_route_and_filter(
+        &mut self,
+        parts: &mut request::Parts,
+        now: Moment,
+        upgrade: Option<Box<str>>,
+    ) -> Step {
         if let Err(reply) = self.find_route(parts) {
             return Step::Reply(reply);
         }
         self.decorate(parts);
-        self.filter(parts, now, Resume::Start)
+        match upgrade.map(|kind| self.upgrade(&kind)) {
+            Some(Err(reply)) => Step::Reply(reply),
+            _ => self.filter(parts, now, Resume::Start),
+        }
     }
 
     /// Err: the connection manager answers before any filter, as Envoy's does.
     fn find_route(&mut self, parts: &request::Parts) -> Result<(), Box<LocalReply>> {
-        if let Some(table) = self.table() {
+        if let (Some(table), true) = (self.table(), self.routable) {
             let view = self.view(parts);
             let found = with_scratch(|scratch| table.find(&view, scratch));
             let mut route = None;
@@ -134,6 +152,22 @@ impl Stream {
             }
             self.route = route;
             self.selected = selected;
+        }
+        Ok(())
+    }
+
+    /// The route, or the manager, allows an upgrade, or it is refused.
+    fn upgrade(&mut self, kind: &str) -> Result<(), Box<LocalReply>> {
+        self.limits.tunnel = true;
+        self.tunnel = match kind {
+            "connect" => Tunnel::Connect,
+            "websocket" => Tunnel::WebSocket,
+            _ => Tunnel::Upgrade,
+        };
+        self.limits.complete = None;
+        // Without a route the router says so.
+        if let (Some(chain), Some(_)) = (&self.seen.chain, self.route) {
+            downstream::check_upgrade(kind, chain.manager(), self.forward_action())?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ pub(crate) use attempt::{Attempt, dns_failed};
 pub use entry::ChainSource;
 pub(crate) use entry::{Application, Entry, Slow, SlowFuture, Target};
 pub(crate) use outcome::Decision;
+pub(crate) use response::WithoutBody;
 
 use mesh_core::{local_reply::LocalReply, regex::Scratch};
 use std::cell::RefCell;

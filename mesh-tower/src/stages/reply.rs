@@ -29,10 +29,12 @@ impl Stream {
         }
         // Header operations see the status that HTTP clients get, not gRPC's 200.
         let (code, details) = (reply.status, reply.details.clone());
+        let by_codec = reply.by_codec;
         let kept = reply.is_failure.then(|| reply.clone());
-        let closes = reply.closes_connection && self.downstream_version < Version::HTTP_2;
+        let closes = (reply.closes_connection || self.limits.tunnel)
+            && self.downstream_version < Version::HTTP_2;
         self.limits.update(self.progress.as_deref());
-        let (status, mut headers, mut body) = reply.into_response(self.seen.grpc);
+        let (status, mut headers, mut body) = reply.into_response(self.seen.grpc && !by_codec);
         if self.is_head {
             body = Bytes::new();
             headers.remove("grpc-message");

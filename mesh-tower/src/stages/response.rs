@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
-    header::{CONNECTION, SET_COOKIE},
+    header::{CONNECTION, CONTENT_LENGTH, SET_COOKIE},
     response,
 };
 use mesh_core::{downstream, filter::ResponseContext, outcome::Outcome};
@@ -11,13 +11,17 @@ use super::router::ATTEMPT_COUNT;
 use crate::{
     clock::{Moment, with_date},
     numbers::number,
-    stream::Stream,
+    stream::{Stream, Tunnel},
 };
 
 /// `x-envoy-decorator-operation`.
 pub(super) const DECORATOR_OPERATION: HeaderName =
     HeaderName::from_static("x-envoy-decorator-operation");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// In the extensions of a response whose body is not sent on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WithoutBody;
 
 impl Stream {
     /// What the response says of its attempt.
@@ -35,7 +39,7 @@ impl Stream {
     /// Finishes the response's head.
     pub(crate) fn deliver(&mut self, parts: &mut response::Parts, now: Moment) {
         let upgraded = parts.status == StatusCode::SWITCHING_PROTOCOLS
-            || (self.limits.tunnel && parts.status.is_success());
+            || (self.tunnel == Tunnel::Connect && parts.status.is_success());
         self.seen.tunnel = upgraded;
         self.limits.update(self.progress.as_deref());
         if let Some(table) = self.table() {
@@ -62,6 +66,15 @@ impl Stream {
             }
         }
         self.pass_up(parts.status, &mut parts.headers, upgraded, now);
+        if self.limits.tunnel && !upgraded && self.downstream_version < Version::HTTP_2 {
+            let headers = &mut parts.headers;
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            // Success that is no upgrade has no body.
+            if parts.status.is_success() && self.tunnel == Tunnel::WebSocket {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+                parts.extensions.insert(WithoutBody);
+            }
+        }
         self.seen.status = Some(parts.status);
         if self.seen.grpc {
             self.seen.grpc_status = mesh_core::grpc::status_in(&parts.headers);

@@ -22,7 +22,7 @@ use crate::{
     entropy::ThreadEntropy,
     head_copy::HeadCopy,
     numbers::number,
-    stream::{Kept, Position, Retry, Stream},
+    stream::{Position, Retry, Stream},
 };
 
 pub(super) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
@@ -99,7 +99,7 @@ impl Stream {
         };
         counter.inc();
         let reply = route.reply(&self.view(parts));
-        self.keep(parts, chain, route);
+        self.keep(parts, route);
         Step::Reply(reply.map_or_else(|| no_route("route_not_found"), Box::new))
     }
 
@@ -117,7 +117,7 @@ impl Stream {
             let cluster = self.selected.and_then(|s| self.snapshot.cluster(s.cluster));
             let Some(cluster) = cluster else {
                 chain.stats().no_cluster.inc();
-                self.keep(parts, chain, route);
+                self.keep(parts, route);
                 return Err(Box::new(cluster_not_found(
                     forward.cluster_not_found_response_code,
                 )));
@@ -125,7 +125,7 @@ impl Stream {
             let dropped = cluster.drops(chain.manager().suppress_envoy_headers, &mut ThreadEntropy);
             self.seen.cluster = Some(Arc::clone(cluster));
             if let Some(reply) = dropped {
-                self.keep(parts, chain, route);
+                self.keep(parts, route);
                 return Err(reply);
             }
         }
@@ -190,7 +190,7 @@ impl Stream {
             let suppress = chain.manager().suppress_envoy_headers;
             table.finalize_request(at, self.selected.as_ref(), parts, &cx, suppress)?;
         }
-        self.keep(parts, chain, route);
+        self.keep(parts, route);
         Ok(())
     }
 
@@ -198,32 +198,34 @@ impl Stream {
     pub(super) fn keep_for_filters(&mut self, parts: &request::Parts, chain: &HttpChain) {
         let route = self.route.and_then(|at| chain.routes()?.route(at));
         match route {
-            Some(route) => self.keep(parts, chain, route),
+            Some(route) => self.keep(parts, route),
             None => {
                 if chain.filters().response_reads_request(None) {
-                    self.kept = Some(Box::new(Kept {
-                        head: Some(head_of(parts)),
-                        request_id: None,
-                        cookies: Vec::new(),
-                    }));
+                    self.kept.get_or_insert_default().head = Some(head_of(parts));
                 }
             }
         }
     }
 
     /// Keeps what the response's stages will read of the request; nothing with most configurations.
-    fn keep(&mut self, parts: &request::Parts, chain: &HttpChain, route: &CompiledRoute) {
-        let head = route.response_reads_request().then(|| head_of(parts));
-        let request_id = match chain.manager().always_set_request_id_in_response {
-            true => parts.headers.get(REQUEST_ID).cloned(),
-            false => None,
-        };
-        if head.is_some() || request_id.is_some() {
-            self.kept = Some(Box::new(Kept {
-                head,
-                request_id,
-                cookies: Vec::new(),
-            }));
+    fn keep(&mut self, parts: &request::Parts, route: &CompiledRoute) {
+        if route.response_reads_request() {
+            self.kept.get_or_insert_default().head = Some(head_of(parts));
+        }
+        if self.always_answers_id() {
+            self.keep_request_id(&parts.headers);
+        }
+    }
+
+    /// `always_set_request_id_in_response`.
+    pub(super) fn always_answers_id(&self) -> bool {
+        let chain = self.seen.chain.as_ref();
+        chain.is_some_and(|chain| chain.manager().always_set_request_id_in_response)
+    }
+
+    pub(super) fn keep_request_id(&mut self, headers: &HeaderMap) {
+        if let Some(id) = headers.get(REQUEST_ID) {
+            self.kept.get_or_insert_default().request_id = Some(id.clone());
         }
     }
 

@@ -26,6 +26,7 @@ enum Kind {
     Boxed {
         body: Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>,
         ended: Arc<AtomicBool>,
+        drops_trailers: bool,
     },
 }
 
@@ -54,7 +55,15 @@ impl PooledBody {
         Self(Kind::Boxed {
             body: Box::pin(MapError { body }),
             ended: Arc::new(AtomicBool::new(false)),
+            drops_trailers: false,
         })
+    }
+
+    /// Trailers are not sent.
+    pub(crate) fn drop_trailers(&mut self) {
+        if let Kind::Boxed { drops_trailers, .. } = &mut self.0 {
+            *drops_trailers = true;
+        }
     }
 
     pub(crate) fn request_end(&self) -> RequestEnd {
@@ -75,10 +84,18 @@ impl Body for PooledBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
             Kind::Empty => Poll::Ready(None),
-            Kind::Boxed { body, ended } => {
-                let frame = ready!(body.as_mut().poll_frame(cx));
-                if frame.is_none() || body.is_end_stream() {
+            Kind::Boxed {
+                body,
+                ended,
+                drops_trailers,
+            } => {
+                let mut frame = ready!(body.as_mut().poll_frame(cx));
+                let is_trailers = matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
+                if frame.is_none() || is_trailers || body.is_end_stream() {
                     ended.store(true, Ordering::Release);
+                }
+                if is_trailers && *drops_trailers {
+                    frame = None;
                 }
                 Poll::Ready(frame)
             }
@@ -142,6 +159,7 @@ where
 /// before, it resets the stream.
 pub struct TransportBody {
     body: Incoming,
+    drops_trailers: bool,
     lease: Option<Lease>,
 }
 
@@ -149,10 +167,17 @@ impl TransportBody {
     pub(crate) fn new(body: Incoming, lease: Lease) -> Self {
         let mut this = Self {
             body,
+            drops_trailers: false,
             lease: Some(lease),
         };
         this.release_at_end();
         this
+    }
+
+    /// Trailers are not passed on.
+    pub(crate) fn drop_trailers(mut self) -> Self {
+        self.drops_trailers = true;
+        self
     }
 
     fn release_at_end(&mut self) {
@@ -172,7 +197,10 @@ impl Body for TransportBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if self.drops_trailers && matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
+            frame = None;
+        }
         match &frame {
             None => {
                 if let Some(lease) = self.lease.take() {

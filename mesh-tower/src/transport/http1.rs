@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use http::{
     HeaderValue, Method, Response, Uri, Version,
-    header::{CONTENT_LENGTH, HOST},
+    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
     uri,
 };
 use http_body::Body as _;
@@ -24,7 +24,7 @@ use super::{
     reset,
     waiters::ConnectFailure,
 };
-use crate::{dispatch::Dispatch, error::TransportError};
+use crate::{dispatch::Dispatch, error::TransportError, server::Informational};
 
 /// An open connection, between requests or serving one.
 #[derive(Debug)]
@@ -63,6 +63,15 @@ pub(crate) async fn send(
     let mut request = dispatch.into_request();
     let request_end = request.body().request_end();
     prepare(&mut request)?;
+    let trailers = cluster.config().http.http1_trailers;
+    if !trailers {
+        request.body_mut().drop_trailers();
+    }
+    if let Some(sink) = request.extensions().get::<Informational>().cloned() {
+        hyper::ext::on_informational(&mut request, move |early| {
+            sink.push(early.status(), early.headers().clone());
+        });
+    }
     loop {
         let mut connection = match pool.checkout() {
             Some(connection) => connection,
@@ -93,7 +102,10 @@ pub(crate) async fn send(
                     request_end,
                     _permit: permit,
                 };
-                return Ok(response.map(|body| TransportBody::new(body, lease)));
+                return Ok(response.map(|body| {
+                    let body = TransportBody::new(body, lease);
+                    if trailers { body } else { body.drop_trailers() }
+                }));
             }
             Err(mut failed) => match failed.take_message() {
                 // It was closed while idle and nothing was written: another connection takes it.
@@ -225,13 +237,24 @@ fn prepare(request: &mut http::Request<PooledBody>) -> Result<(), TransportError
             .entry(CONTENT_LENGTH)
             .or_insert(HeaderValue::from_static("0"));
     }
+    // hyper leaves a body of unknown length out, where the method usually has none.
+    if !request.body().is_end_stream()
+        && request.body().size_hint().exact().is_none()
+        && without_body.contains(request.method())
+        && request.method() != Method::CONNECT
+    {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+    }
     let invalid = |e: http::Error| TransportError::unsent(ResetReason::LocalReset).with_source(e);
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    if let Some(authority) = &parts.authority {
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|e| invalid(e.into()))?;
-        // A route may have rewritten the host to what no URI can hold.
-        request.headers_mut().entry(HOST).or_insert(host);
-    }
+    let host = match &parts.authority {
+        Some(authority) => HeaderValue::from_str(authority.as_str()),
+        None => Ok(HeaderValue::from_static("")),
+    };
+    let host = host.map_err(|e| invalid(e.into()))?;
+    // A route may have rewritten the host to what no URI can hold.
+    request.headers_mut().entry(HOST).or_insert(host);
     if request.method() == Method::CONNECT {
         parts.scheme = None;
         parts.path_and_query = None;

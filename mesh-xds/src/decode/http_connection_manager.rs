@@ -2,31 +2,45 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode, uri::Scheme};
 use mesh_core::model::{
-    CodecType, ConnectionManagerConfig, EscapedSlashes, RouteSource, ServerHeader, StripHostPort,
+    CodecType, ConnectionManagerConfig, EscapedSlashes, OriginalIpDetection, RouteSource,
+    ServerHeader, StripHostPort, UnderscoresAction,
 };
 use mesh_proto::envoy::{
-    config::core::v3::{ConfigSource, HttpProtocolOptions, config_source::ConfigSourceSpecifier},
-    extensions::filters::network::http_connection_manager::v3::{
-        self as proto,
-        http_connection_manager::{
-            CodecType as Codec, ForwardClientCertDetails, PathWithEscapedSlashesAction as Slashes,
-            RouteSpecifier, ServerHeaderTransformation, StripPortMode,
+    config::core::v3::{
+        ConfigSource, HttpProtocolOptions, TypedExtensionConfig,
+        config_source::ConfigSourceSpecifier,
+        http_protocol_options::HeadersWithUnderscoresAction as Underscores,
+        scheme_header_transformation::Transformation,
+    },
+    extensions::{
+        filters::network::http_connection_manager::v3::{
+            self as proto,
+            http_connection_manager::{
+                CodecType as Codec, ForwardClientCertDetails,
+                PathWithEscapedSlashesAction as Slashes, RouteSpecifier,
+                ServerHeaderTransformation, StripPortMode,
+            },
         },
+        http::original_ip_detection::{custom_header::v3::CustomHeaderConfig, xff::v3::XffConfig},
     },
 };
 
 use super::{
-    any::extension_name,
+    any::{extension_name, unpack_checked},
     http_filter::http_filters,
     route::route_configuration,
-    scalar::{cidr_range, duration, duration_or, enumeration, header_value},
+    scalar::{cidr_range, duration, duration_or, enumeration, header_name, header_value},
 };
 use crate::problems::Problems;
 
 /// The only request id extension: Envoy's default.
 const UUID_REQUEST_ID: &str = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
+
+const XFF: &str = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig";
+const CUSTOM_HEADER: &str =
+    "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig";
 
 /// `HttpConnectionManager`.
 pub(super) fn http_connection_manager(
@@ -63,9 +77,31 @@ pub(super) fn http_connection_manager(
         _ if value.strip_matching_host_port => StripHostPort::Matching,
         _ => StripHostPort::No,
     };
+    config.strip_trailing_host_dot = value.strip_trailing_host_dot;
+    config.scheme_to_overwrite = scheme_to_overwrite(p, value);
     timeouts(p, value, &mut config);
     protocols(p, value, &mut config);
     Some(config)
+}
+
+fn scheme_to_overwrite(p: &mut Problems, value: &proto::HttpConnectionManager) -> Option<Scheme> {
+    let transformation = value.scheme_header_transformation.as_ref()?;
+    p.field("scheme_header_transformation", |p| {
+        let Some(Transformation::SchemeToOverwrite(scheme)) = &transformation.transformation else {
+            return None;
+        };
+        match scheme.as_str() {
+            "http" => Some(Scheme::HTTP),
+            "https" => Some(Scheme::HTTPS),
+            other => {
+                p.error_at(
+                    "scheme_to_overwrite",
+                    format!("must be http or https, found {other:?}"),
+                );
+                None
+            }
+        }
+    })
 }
 
 fn route_source(p: &mut Problems, value: Option<&RouteSpecifier>) -> Option<RouteSource> {
@@ -170,11 +206,88 @@ fn client_address(
     config.use_remote_address = value.use_remote_address.unwrap_or(false);
     config.skip_xff_append = value.skip_xff_append;
     config.xff_num_trusted_hops = value.xff_num_trusted_hops;
+    config.original_ip_detection = p.each(
+        "original_ip_detection_extensions",
+        &value.original_ip_detection_extensions,
+        original_ip_detection,
+    );
+    if !config.original_ip_detection.is_empty() {
+        let others = [
+            ("use_remote_address", config.use_remote_address),
+            ("xff_num_trusted_hops", config.xff_num_trusted_hops > 0),
+        ];
+        for (other, is_set) in others {
+            if is_set {
+                p.error_at(
+                    "original_ip_detection_extensions",
+                    format!("may not be mixed with {other}"),
+                );
+            }
+        }
+    }
     if let Some(internal) = &value.internal_address_config {
         config.internal_address_ranges = p.field("internal_address_config", |p| {
             p.each("cidr_ranges", &internal.cidr_ranges, cidr_range)
         });
     }
+}
+
+/// An extension of `original_ip_detection_extensions`.
+fn original_ip_detection(
+    p: &mut Problems,
+    extension: &TypedExtensionConfig,
+) -> Option<OriginalIpDetection> {
+    p.field("typed_config", |p| {
+        let Some(any) = &extension.typed_config else {
+            p.error("is missing");
+            return None;
+        };
+        match extension_name(any).as_str() {
+            XFF => {
+                let config: XffConfig = unpack_checked(p, any)?;
+                xff_detection(p, &config)
+            }
+            CUSTOM_HEADER => {
+                let config: CustomHeaderConfig = unpack_checked(p, any)?;
+                let name = p.require_text("header_name", &config.header_name)?;
+                let name = p.field("header_name", |p| header_name(p, name))?;
+                let reject = config.reject_with_status.map(|status| {
+                    let code = u16::try_from(status.code).unwrap_or(0);
+                    let error = StatusCode::from_u16(code)
+                        .ok()
+                        .filter(|s| s.as_u16() >= 400);
+                    error.unwrap_or(StatusCode::FORBIDDEN)
+                });
+                Some(OriginalIpDetection::CustomHeader {
+                    name,
+                    trusted: config.allow_extension_to_set_address_as_trusted,
+                    reject,
+                })
+            }
+            other => {
+                p.error(format!("{other} is not supported"));
+                None
+            }
+        }
+    })
+}
+
+fn xff_detection(p: &mut Problems, config: &XffConfig) -> Option<OriginalIpDetection> {
+    let ranges = config.xff_trusted_cidrs.as_ref();
+    if ranges.is_some() && config.xff_num_trusted_hops > 0 {
+        p.error("xff_num_trusted_hops and xff_trusted_cidrs may not both be set");
+        return None;
+    }
+    let trusted_ranges = ranges.map_or_else(Vec::new, |ranges| {
+        p.field("xff_trusted_cidrs", |p| {
+            p.each("cidrs", &ranges.cidrs, cidr_range)
+        })
+    });
+    Some(OriginalIpDetection::Xff {
+        trusted_hops: config.xff_num_trusted_hops,
+        trusted_ranges,
+        skip_append: config.skip_xff_append.unwrap_or(true),
+    })
 }
 
 fn timeouts(
@@ -187,6 +300,12 @@ fn timeouts(
         "stream_idle_timeout",
         value.stream_idle_timeout.as_ref(),
         config.stream_idle_timeout,
+    );
+    config.delayed_close_timeout = duration_or(
+        p,
+        "delayed_close_timeout",
+        value.delayed_close_timeout.as_ref(),
+        config.delayed_close_timeout,
     );
     let asks = |duration: &prost_types::Duration| duration.seconds != 0 || duration.nanos != 0;
     if value.request_timeout.as_ref().is_some_and(asks) {
@@ -205,7 +324,8 @@ fn timeouts(
         return;
     };
     p.field("common_http_protocol_options", |p| {
-        must_allow_underscores(p, common);
+        config.headers_with_underscores = underscores(p, common);
+        config.max_headers_count = max_headers_count(p, common);
         config.idle_timeout = duration_or(
             p,
             "idle_timeout",
@@ -229,6 +349,29 @@ fn timeouts(
             });
         }
     });
+}
+
+fn underscores(p: &mut Problems, options: &HttpProtocolOptions) -> UnderscoresAction {
+    match enumeration(
+        p,
+        "headers_with_underscores_action",
+        options.headers_with_underscores_action,
+    ) {
+        Some(Underscores::Allow) | None => UnderscoresAction::Allow,
+        Some(Underscores::RejectRequest) => UnderscoresAction::RejectRequest,
+        Some(Underscores::DropHeader) => UnderscoresAction::DropHeader,
+    }
+}
+
+fn max_headers_count(p: &mut Problems, options: &HttpProtocolOptions) -> u32 {
+    match options.max_headers_count {
+        Some(0) => {
+            p.error_at("max_headers_count", "must be at least 1");
+            100
+        }
+        Some(count) => count,
+        None => 100,
+    }
 }
 
 /// Anything but ALLOW changes which requests are answered.
@@ -277,13 +420,20 @@ fn protocols(
         .filter(|(_, enabled)| *enabled)
         .map(|(kind, _)| kind)
         .collect();
-    config.accept_http_10 = value
-        .http_protocol_options
-        .as_ref()
-        .is_some_and(|http1| http1.accept_http_10);
-    config.max_concurrent_streams = value
-        .http2_protocol_options
-        .as_ref()
-        .and_then(|http2| http2.max_concurrent_streams);
+    if let Some(http1) = &value.http_protocol_options {
+        config.accept_http_10 = http1.accept_http_10;
+        config.default_host_for_http_10 = p.field("http_protocol_options", |p| {
+            header_value(
+                p,
+                "default_host_for_http_10",
+                &http1.default_host_for_http_10,
+            )
+        });
+        config.http1_trailers = http1.enable_trailers;
+    }
+    if let Some(http2) = &value.http2_protocol_options {
+        config.max_concurrent_streams = http2.max_concurrent_streams;
+        config.http2_allow_connect = http2.allow_connect;
+    }
     config.proxy_100_continue = value.proxy_100_continue;
 }

@@ -128,20 +128,20 @@ const CORE: &[Fields] = fields! {
     "envoy.config.core.v3.SelfConfigSource" { "", silent: "transport_api_version", warn: "" }
     "envoy.config.core.v3.HttpProtocolOptions" {
         "idle_timeout max_connection_duration max_stream_duration max_requests_per_connection
-         headers_with_underscores_action",
-        silent: "", warn: "max_headers_count max_response_headers_kb max_connection_duration_jitter"
+         headers_with_underscores_action max_headers_count",
+        silent: "", warn: "max_response_headers_kb max_connection_duration_jitter"
     }
     "envoy.config.core.v3.Http1ProtocolOptions" {
-        "accept_http_10",
-        silent: "enable_trailers allow_absolute_url use_balsa_parser",
+        "accept_http_10 default_host_for_http_10 enable_trailers",
+        silent: "allow_absolute_url use_balsa_parser",
         warn: "header_key_format allow_chunked_length override_stream_error_on_invalid_http_message
             send_fully_qualified_url ignore_http_11_upgrade"
     }
     "envoy.config.core.v3.Http2ProtocolOptions" {
-        "max_concurrent_streams",
+        "max_concurrent_streams allow_connect",
         silent: "hpack_table_size initial_stream_window_size initial_connection_window_size use_oghttp2_codec
             enable_huffman_encoding",
-        warn: "allow_connect allow_metadata max_outbound_frames max_outbound_control_frames
+        warn: "allow_metadata max_outbound_frames max_outbound_control_frames
             max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream
             max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging
             override_stream_error_on_invalid_http_message custom_settings_parameters connection_keepalive
@@ -215,12 +215,23 @@ const HTTP: &[Fields] = fields! {
          request_timeout request_headers_timeout use_remote_address xff_num_trusted_hops
          internal_address_config skip_xff_append via generate_request_id preserve_external_request_id
          always_set_request_id_in_response forward_client_cert_details upgrade_configs normalize_path merge_slashes
-         path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port proxy_100_continue",
+         path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port proxy_100_continue
+         strip_trailing_host_dot scheme_header_transformation original_ip_detection_extensions delayed_close_timeout",
         silent: "request_id_extension set_current_client_cert_details append_local_overload
             add_proxy_protocol_connection_state http1_safe_max_connection_duration flush_access_log_on_new_request
-            access_log_flush_interval delayed_close_timeout",
+            access_log_flush_interval",
         warn: "tracing access_log access_log_options drain_timeout drain_timeout_jitter stream_flush_timeout
             stream_error_on_invalid_http_message represent_ipv4_remote_address_as_ipv4_mapped_ipv6"
+    }
+    "envoy.config.core.v3.TypedExtensionConfig" { "name typed_config", silent: "", warn: "" }
+    "envoy.type.v3.HttpStatus" { "code", silent: "", warn: "" }
+    "envoy.config.core.v3.SchemeHeaderTransformation" { "scheme_to_overwrite", silent: "", warn: "" }
+    "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig" {
+        "xff_num_trusted_hops xff_trusted_cidrs skip_xff_append", silent: "", warn: ""
+    }
+    "envoy.extensions.http.original_ip_detection.xff.v3.XffTrustedCidrs" { "cidrs", silent: "", warn: "" }
+    "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig" {
+        "header_name allow_extension_to_set_address_as_trusted reject_with_status", silent: "", warn: ""
     }
     "envoy.extensions.filters.network.http_connection_manager.v3.Rds" {
         "config_source route_config_name", silent: "", warn: ""
@@ -342,10 +353,10 @@ const CLUSTER: &[Fields] = fields! {
          ring_hash_lb_config maglev_lb_config lb_subset_config dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl
          dns_lookup_family
          original_dst_lb_config max_requests_per_connection common_http_protocol_options http2_protocol_options
-         upstream_connection_options upstream_bind_config",
+         upstream_connection_options upstream_bind_config http_protocol_options",
         silent: "metadata cluster_type load_assignment transport_socket transport_socket_matches filters
             typed_extension_protocol_options dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config
-            wait_for_warm_on_init cleanup_interval ignore_health_on_host_removal http_protocol_options",
+            wait_for_warm_on_init cleanup_interval ignore_health_on_host_removal",
         warn: "per_connection_buffer_limit_bytes
             per_connection_buffer_high_watermark_timeout close_connections_on_host_health_failure
             track_timeout_budgets track_cluster_stats lrs_server lrs_report_endpoint_metrics preconnect_policy

@@ -31,6 +31,9 @@ pub(super) fn upstream_http(p: &mut Problems, cluster: &Cluster) -> UpstreamHttp
         options.protocol = UpstreamProtocol::Http2;
         options.max_concurrent_streams = http2.max_concurrent_streams;
     }
+    if let Some(http1) = &cluster.http_protocol_options {
+        options.http1_trailers = http1.enable_trailers;
+    }
     options.max_requests_per_connection = cluster.max_requests_per_connection.unwrap_or(0);
     common_options(
         p,
@@ -65,8 +68,9 @@ fn explicit_options(
     match &value.upstream_protocol_options {
         Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => {
             match &explicit.protocol_config {
-                Some(ProtocolConfig::HttpProtocolOptions(_)) => {
-                    options.protocol = UpstreamProtocol::Http1
+                Some(ProtocolConfig::HttpProtocolOptions(http1)) => {
+                    options.protocol = UpstreamProtocol::Http1;
+                    options.http1_trailers = http1.enable_trailers;
                 }
                 Some(ProtocolConfig::Http2ProtocolOptions(http2)) => {
                     options.protocol = UpstreamProtocol::Http2;
@@ -83,6 +87,8 @@ fn explicit_options(
         Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(both)) => {
             options.protocol = UpstreamProtocol::Downstream;
             options.max_concurrent_streams = streams(both.http2_protocol_options.as_ref());
+            let http1 = both.http_protocol_options.as_ref();
+            options.http1_trailers = http1.is_some_and(|http1| http1.enable_trailers);
         }
         // found by the field table
         Some(UpstreamProtocolOptions::AutoConfig(_)) => {}
@@ -108,6 +114,11 @@ fn common_options(
     let Some(common) = value else { return };
     p.field("common_http_protocol_options", |p| {
         must_allow_underscores(p, common);
+        if common.max_headers_count.is_some() {
+            p.field("max_headers_count", |p| {
+                p.warn("not supported yet for clusters; ignored")
+            });
+        }
         options.idle_timeout = duration_or(
             p,
             "idle_timeout",

@@ -1,9 +1,9 @@
 //! Requests.
 
-use http::{Method, StatusCode, Uri, Version};
+use http::{HeaderName, Method, StatusCode, Uri, Version};
 
 use super::*;
-use crate::model::{EscapedSlashes, StripHostPort};
+use crate::model::{ClusterSpecifier, EscapedSlashes, Forward, OriginalIpDetection, StripHostPort};
 
 #[test]
 fn the_uri_becomes_absolute() {
@@ -114,14 +114,10 @@ fn bad_heads_are_refused_in_envoys_words() {
     let mut lenient = manager();
     lenient.accept_http_10 = true;
     assert!(accept(&lenient, &peer, &mut old).is_ok());
-    let upgrade = [
-        host,
-        ("connection", "keep-alive, Upgrade"),
-        ("upgrade", "foo"),
-    ];
+    let reply = check_upgrade("foo", &plain, None).unwrap_err();
     assert_eq!(
-        refused(&plain, &peer, "/", &upgrade),
-        is(403, "upgrade_failed")
+        (reply.status.as_u16(), reply.closes_connection),
+        (403, true)
     );
 }
 
@@ -199,10 +195,12 @@ fn a_referer_must_be_one_uri() {
         (&["a.test"], true),
         (&["a/b:c?d"], true),
         (&["a/b#c"], false),
+        (&["path?q"], true),
         (&["javascript:x"], false),
         (&["http://user@a/"], false),
         (&["http://a/#f"], false),
-        (&["http://a/", "http://b/"], false),
+        // One line for two, as in Envoy.
+        (&["http://a/", "b"], true),
     ] {
         let mut parts = parts("http://a/", &[]);
         for referer in referers {
@@ -357,10 +355,88 @@ fn upgrades_that_the_manager_allows_keep_their_headers() {
     assert!(lines.contains(&"upgrade: WebSocket".to_owned()));
     let (found, _) = accepted(&manager, &from("1.1.1.1:1"), &headers[..1]);
     assert_eq!(found.upgrade, None);
-    let mut http2 = parts("http://a/", &headers);
-    http2.version = Version::HTTP_2;
-    let found = accept(&manager, &from("1.1.1.1:1"), &mut http2).unwrap();
-    assert_eq!(found.upgrade, None, "HTTP/2 has no upgrade header");
+    let h2c = [("connection", "Upgrade"), ("upgrade", "h2c")];
+    let (found, lines) = accepted(&manager, &from("1.1.1.1:1"), &h2c);
+    assert_eq!(found.upgrade, None);
+    assert!(!lines.iter().any(|line| line.starts_with("upgrade")));
+    let mut route = Forward::to(ClusterSpecifier::Cluster("c".into()));
+    assert!(check_upgrade("websocket", &manager, Some(&route)).is_ok());
+    route.upgrades = vec![("websocket".into(), false), ("foo".into(), true)];
+    assert!(check_upgrade("websocket", &manager, Some(&route)).is_err());
+    assert!(check_upgrade("foo", &manager, Some(&route)).is_ok());
+}
+
+#[test]
+fn a_client_is_found_by_the_extensions_in_their_order() {
+    let custom = |reject| OriginalIpDetection::CustomHeader {
+        name: HeaderName::from_static("x-client"),
+        trusted: true,
+        reject,
+    };
+    let xff = |ranges: &[&str], skip_append| OriginalIpDetection::Xff {
+        trusted_hops: 0,
+        trusted_ranges: ranges.iter().map(|r| r.parse().unwrap()).collect(),
+        skip_append,
+    };
+    let peer = from("10.0.0.9:1");
+    let mut manager = manager();
+    manager.original_ip_detection = vec![custom(None), xff(&["10.0.0.0/8"], true)];
+    for (headers, client, forwarded) in [
+        (&[("x-client", "1.1.1.1")][..], Some("1.1.1.1"), None),
+        (
+            &[("x-forwarded-for", "2.2.2.2, 10.0.0.1")],
+            Some("2.2.2.2"),
+            Some("2.2.2.2, 10.0.0.1"),
+        ),
+        (&[("x-client", "bad")], None, None),
+    ] {
+        let mut parts = parts("http://a/", headers);
+        let accepted = accept(&manager, &peer, &mut parts).unwrap();
+        assert_eq!(
+            accepted.client,
+            client.map(|c| c.parse().unwrap()),
+            "{headers:?}"
+        );
+        let got = parts.headers.get("x-forwarded-for");
+        assert_eq!(got.map(|v| v.to_str().unwrap()), forwarded, "{headers:?}");
+    }
+    manager.original_ip_detection = vec![xff(&["11.0.0.0/8"], true)];
+    let mut untrusted = parts("http://a/", &[]);
+    accept(&manager, &peer, &mut untrusted).unwrap();
+    assert_eq!(untrusted.headers["x-forwarded-for"], "10.0.0.9");
+    manager.original_ip_detection = vec![custom(Some(StatusCode::FORBIDDEN))];
+    let bad = refused(&manager, &peer, "http://a/", &[]);
+    assert_eq!(bad, (403, "rejecting_because_detection_failed".to_owned()));
+}
+
+#[test]
+fn hosts_lose_their_port_and_dot_as_told() {
+    for (host, any, dot, expected) in [
+        ("a.test.:80", false, true, "a.test:80"),
+        ("a.test.", true, true, "a.test"),
+        ("a.test.:80", true, true, "a.test"),
+        ("a.test:99999", true, false, "a.test"),
+        ("[::1]:80", true, false, "[::1]"),
+        ("[::1]", true, false, "[::1]"),
+    ] {
+        let mut manager = manager();
+        if any {
+            manager.strip_host_port = StripHostPort::Any;
+        }
+        manager.strip_trailing_host_dot = dot;
+        let mut parts = parts("/", &[("host", host)]);
+        accept(&manager, &from("1.1.1.1:1"), &mut parts).unwrap();
+        assert_eq!(parts.uri.authority().unwrap(), expected, "{host}");
+    }
+}
+
+#[test]
+fn what_the_codec_refused_is_answered_in_its_words() {
+    let mut parts = parts("/", &[]);
+    parts.extensions.insert(CodecError::HEAD_TOO_LARGE);
+    let reply = accept(&manager(), &from("1.1.1.1:1"), &mut parts).unwrap_err();
+    assert_eq!(reply.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    assert!(reply.closes_connection);
 }
 
 #[test]
@@ -373,8 +449,10 @@ fn connect_keeps_its_authority_and_is_an_upgrade_if_allowed() {
         accepted.upgrade
     };
     let mut manager = manager();
-    assert_eq!(connect(&manager), None);
+    assert_eq!(connect(&manager).as_deref(), Some("connect"));
+    assert!(check_upgrade("connect", &manager, None).is_err());
     manager.upgrades = vec!["connect".into()];
+    assert!(check_upgrade("connect", &manager, None).is_ok());
     manager.strip_host_port = StripHostPort::Any;
     assert_eq!(connect(&manager).as_deref(), Some("connect"));
 }

@@ -1,0 +1,154 @@
+//! A connection from its first byte to its end, on both sides in memory.
+
+use std::future::pending;
+
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_LENGTH};
+use http_body_util::{BodyExt, Full};
+use tokio::io::{DuplexStream, duplex};
+
+use super::*;
+
+type Answer = Response<Full<Bytes>>;
+
+/// Says what it was asked, and what its body was.
+async fn echo(request: Request<Http1Body>) -> Answer {
+    let error = request.extensions().get::<CodecError>().copied();
+    let (parts, body) = request.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map(|b| b.to_bytes())
+        .unwrap_or_default();
+    let text = match error {
+        Some(error) => error.details.to_owned(),
+        None => format!(
+            "{} {} {}",
+            parts.method,
+            parts.uri,
+            String::from_utf8_lossy(&body)
+        ),
+    };
+    let mut answer = Response::new(Full::from(text.clone()));
+    if let Some(error) = error {
+        *answer.status_mut() = error.status;
+    }
+    let length = HeaderValue::from(text.len());
+    answer.headers_mut().insert(CONTENT_LENGTH, length);
+    answer
+}
+
+/// What a client reads of a connection until it ends.
+async fn converse(sent: &[&[u8]], options: Http1Options, over: impl Future<Output = ()>) -> String {
+    let (mut client, server) = duplex(64 * 1024);
+    let served = async {
+        let served = serve_http1(server, Bytes::new(), &options, echo, over).await;
+        assert!(served.unwrap().is_none());
+    };
+    let read = async {
+        for part in sent {
+            // The server may have closed already.
+            let _ = client.write_all(part).await;
+            tokio::task::yield_now().await;
+        }
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        text.replace("\r\n", "|")
+    };
+    tokio::join!(served, read).1
+}
+
+fn quick() -> Http1Options {
+    Http1Options {
+        delayed_close: Duration::ZERO,
+        ..Http1Options::default()
+    }
+}
+
+#[tokio::test]
+async fn requests_in_a_row_are_answered_in_their_order() {
+    let sent = b"\r\nGET /a HTTP/1.1\r\nhost: x\r\n\r\nPOST /b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nHEAD /c HTTP/1.1\r\nconnection: close\r\n\r\n";
+    let expected = "HTTP/1.1 200 OK|content-length: 7||GET /a HTTP/1.1 200 OK|content-length: 11||POST /b abcHTTP/1.1 200 OK|content-length: 8|connection: close||";
+    for step in [1, 7, sent.len()] {
+        let parts: Vec<&[u8]> = sent.chunks(step).collect();
+        assert_eq!(converse(&parts, quick(), pending()).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_answered_and_ends_the_connection() {
+    for (sent, details) in [
+        (&b"get / HTTP/1.1\r\n\r\n"[..], "400 Bad Request"),
+        (b"GET / HTTP/1.1\r\nno header\r\n\r\n", "400 Bad Request"),
+        (
+            b"POST / HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n",
+            "501 Not Implemented",
+        ),
+        (
+            b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nx\r\n",
+            "400 Bad Request",
+        ),
+        (
+            b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n",
+            "400 Bad Request",
+        ),
+    ] {
+        let text = converse(&[sent, b"GET / HTTP/1.1\r\n\r\n"], quick(), pending()).await;
+        assert!(text.starts_with(&format!("HTTP/1.1 {details}|")), "{text}");
+        assert!(text.contains("connection: close|"), "{text}");
+        assert_eq!(text.matches("HTTP/1").count(), 1, "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_come_is_not_waited_for() {
+    let options = Http1Options {
+        headers_timeout: Duration::from_secs(3),
+        ..quick()
+    };
+    let text = converse(&[b"GET / HT"], options, pending()).await;
+    assert!(text.starts_with("HTTP/1.1 408 Request Timeout|"), "{text}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_over_ends_with_its_last_response() {
+    assert_eq!(converse(&[], quick(), async {}).await, "");
+    let text = converse(&[b"GET / HTTP/1.1\r\n\r\n"], quick(), async {}).await;
+    assert!(
+        text.is_empty() || text.contains("connection: close"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_waiting_body_is_told_to_continue() {
+    let sent = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
+    let text = converse(&[sent], quick(), pending()).await;
+    assert!(
+        text.starts_with("HTTP/1.1 100 Continue||HTTP/1.1 200 OK|"),
+        "{text}"
+    );
+    assert!(text.ends_with("POST / hi"), "{text}");
+}
+
+#[tokio::test]
+async fn a_switched_connection_keeps_what_was_read() {
+    let (mut client, server): (DuplexStream, DuplexStream) = duplex(1024);
+    client
+        .write_all(b"GET / HTTP/1.1\r\nupgrade: x\r\n\r\nfirst")
+        .await
+        .unwrap();
+    let switch = |_: Request<Http1Body>| async {
+        let mut answer = Answer::default();
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        answer
+    };
+    let options = quick();
+    let served = serve_http1(server, Bytes::new(), &options, switch, pending()).await;
+    let mut switched = served.unwrap().expect("it switched");
+    let mut first = [0; 5];
+    switched.io.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"first");
+    let mut head = vec![0; 36];
+    client.read_exact(&mut head).await.unwrap();
+    assert!(head.starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
+}
