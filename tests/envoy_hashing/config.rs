@@ -18,8 +18,10 @@ pub(crate) const COOKIES: usize = 1;
 const PRIMES: &[u32] = &[251, 1_009, 4_099, 65_537];
 
 pub(crate) struct Configuration {
-    routes: Vec<Value>,
-    clusters: Vec<Value>,
+    /// What each listener's only route does, but for the cluster.
+    pub(crate) routes: Vec<Value>,
+    /// The cluster of each listener, but for its name.
+    pub(crate) clusters: Vec<Value>,
 }
 
 impl Configuration {
@@ -108,13 +110,13 @@ fn address(ip: Ipv4Addr, port: u16) -> Value {
     json!({"socket_address": {"address": ip.to_string(), "port_value": port}})
 }
 
-fn type_url(name: &str) -> Value {
+pub(crate) fn type_url(name: &str) -> Value {
     json!(format!("type.googleapis.com/envoy.extensions.{name}"))
 }
 
-struct Generator<'a> {
-    random: &'a mut Random,
-    upstreams: Ipv4Addr,
+pub(crate) struct Generator<'a> {
+    pub(crate) random: &'a mut Random,
+    pub(crate) upstreams: Ipv4Addr,
 }
 
 impl Generator<'_> {
@@ -244,7 +246,7 @@ impl Generator<'_> {
     }
 
     /// All hosts in one locality, or in several and in two priorities.
-    fn assignment(&mut self) -> Value {
+    pub(crate) fn assignment(&mut self) -> Value {
         let health = self.random.chance(40);
         if self.random.chance(50) {
             return json!({"endpoints": [{"lb_endpoints": self.endpoints(0..HOSTS, health)}]});

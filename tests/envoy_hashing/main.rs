@@ -1,9 +1,10 @@
 //! Ring hash and maglev through the real Envoy and through mesh-proxy: the same key goes to the same endpoint, at the
-//! first attempt and at every further one.
+//! first attempt and at every further one. [`distribution`] compares all other policies.
 //!
 //! Random clusters, hash policies and keys; the seed is printed (`MESH_SEED` repeats a run, `MESH_CASES` asks for more).
 
 mod config;
+mod distribution;
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -168,7 +168,9 @@ impl ClusterLive {
             balancing: Balancing {
                 policy: config.lb_policy,
                 panic_threshold: config.healthy_panic_threshold.clamp(0.0, 100.0).round() as u32,
-                locality_weighted: config.locality_weighted,
+                // Subsets, and all endpoints as one of them, have localities' weights only if they ask for them.
+                locality_weighted: config.locality_weighted
+                    && (config.subset.as_ref()).is_none_or(|subset| subset.locality_weight_aware),
                 slow_start: config.slow_start,
                 subset: config.subset.clone(),
                 seeds,

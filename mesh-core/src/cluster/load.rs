@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What of a cluster's configuration load balancing reads.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Balancing {
     pub(super) policy: LbPolicy,
     /// In percent, rounded.

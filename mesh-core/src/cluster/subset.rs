@@ -36,11 +36,9 @@ impl Subsets {
         rules: &Balancing,
         now: Option<Instant>,
     ) -> Self {
-        let mut rules = rules.clone();
-        rules.locality_weighted &= config.locality_weight_aware;
         let scaled = config.scale_locality_weight;
         let state = |keep: &dyn Fn(&Endpoint) -> bool| {
-            LoadState::build_whole(&set.filtered(keep, scaled), &rules, None, now)
+            LoadState::build_whole(&set.filtered(keep, scaled), rules, None, now)
         };
         let mut by_criteria = HashMap::new();
         for selector in &config.selectors {

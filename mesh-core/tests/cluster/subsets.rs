@@ -128,3 +128,23 @@ fn lists_are_values_or_alternatives() {
     assert_eq!(reachable(&any, &[("v", "1")]), [1, 4]);
     assert_eq!(reachable(&any, &[("v", "1,2")]), [0_u16; 0]);
 }
+
+#[test]
+fn any_endpoint_has_localities_weights_only_if_subsets_do() {
+    let share = |aware| {
+        let mut subset = SubsetConfig::default();
+        subset.selectors = vec![selector(&["v"], None)];
+        subset.fallback = SubsetFallback::Any;
+        subset.locality_weight_aware = aware;
+        let config = config(|config| {
+            config.subset = Some(Arc::new(subset));
+            config.locality_weighted = true;
+        });
+        let groups = [
+            locality("a", 0, Some(1), [endpoint(1)]),
+            locality("b", 0, Some(9), [endpoint(2)]),
+        ];
+        picks(&build(&config, assignment(groups)), 100)[&2]
+    };
+    assert!((89..=91).contains(&share(true)) && (49..=51).contains(&share(false)));
+}
