@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::config::Config;
 use crate::model::{self, MeshConfig, Object, ObjectId, ReadObject};
 use crate::problem::{Problem, Severity};
-use crate::yaml::{Node, Report, split};
+use crate::yaml::{Node, Report, Value, split};
 
 /// Files of the folder that hold no objects: mesh configuration, and the local runner's table.
 const MESH_FILE: &str = "mesh.yaml";
@@ -26,7 +26,7 @@ pub struct Folder {
     dir: PathBuf,
     default_namespace: String,
     /// Documents that were read, by file; a document is read again only if it or its place changes.
-    read: BTreeMap<Arc<str>, FxHashMap<DocumentKey, Arc<ReadObject>>>,
+    read: BTreeMap<Arc<str>, FxHashMap<DocumentKey, Vec<Arc<ReadObject>>>>,
     in_force: BTreeMap<ObjectId, Object>,
     mesh: MeshConfig,
     config: Arc<Config>,
@@ -90,7 +90,8 @@ impl Folder {
                     ));
                     // as if nothing in it had changed
                     if let Some(before) = self.read.remove(&file) {
-                        order.extend(before.values().map(|object| (file.clone(), object.clone())));
+                        let objects = before.values().flatten();
+                        order.extend(objects.map(|object| (file.clone(), object.clone())));
                         read.insert(file, before);
                     }
                     continue;
@@ -144,7 +145,7 @@ impl Folder {
         file: &Arc<str>,
         text: &str,
         order: &mut Vec<(Arc<str>, Arc<ReadObject>)>,
-    ) -> FxHashMap<DocumentKey, Arc<ReadObject>> {
+    ) -> FxHashMap<DocumentKey, Vec<Arc<ReadObject>>> {
         let before = self.read.get(file);
         let mut now = FxHashMap::default();
         for document in split(text) {
@@ -152,17 +153,20 @@ impl Folder {
                 hash: document.hash,
                 lines_before: document.lines_before,
             };
-            let object = match before.and_then(|before| before.get(&key)) {
-                Some(object) => object.clone(),
-                None => Arc::new(read_document(
+            let objects: Vec<_> = match before.and_then(|before| before.get(&key)) {
+                Some(objects) => objects.clone(),
+                None => read_document(
                     document.text,
                     document.lines_before,
                     file,
                     &self.default_namespace,
-                )),
+                )
+                .into_iter()
+                .map(Arc::new)
+                .collect(),
             };
-            now.insert(key, object.clone());
-            order.push((file.clone(), object));
+            order.extend(objects.iter().map(|object| (file.clone(), object.clone())));
+            now.insert(key, objects);
         }
         now
     }
@@ -258,14 +262,21 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<Arc<str>>> {
     Ok(files)
 }
 
+/// The objects of a document: one, or those of a `kind: List`.
 fn read_document(
     text: &str,
     lines_before: u32,
     file: &Arc<str>,
     default_namespace: &str,
-) -> ReadObject {
+) -> Vec<ReadObject> {
     match Node::parse(text, lines_before) {
-        Ok(node) => model::read(node, file, default_namespace),
+        Ok(node) => match list_items(&node) {
+            Some(items) => items
+                .iter()
+                .map(|item| model::read(item.clone(), file, default_namespace))
+                .collect(),
+            None => vec![model::read(node, file, default_namespace)],
+        },
         Err(error) => {
             let mut problem = Problem::of_file(
                 file,
@@ -274,12 +285,24 @@ fn read_document(
             );
             problem.line = error.mark.line.max(lines_before + 1);
             problem.column = error.mark.column;
-            ReadObject {
+            vec![ReadObject {
                 id: None,
                 object: None,
                 problems: vec![problem],
-            }
+            }]
         }
+    }
+}
+
+/// The items of what `kubectl get -o yaml` writes of several objects.
+fn list_items(document: &Node) -> Option<&[Node]> {
+    let is = |key: &str, value: &str| document.get(key).and_then(Node::as_str) == Some(value);
+    if !is("kind", "List") || !is("apiVersion", "v1") {
+        return None;
+    }
+    match document.get("items").map(|items| &items.value) {
+        Some(Value::List(items)) => Some(items),
+        _ => Some(&[]),
     }
 }
 
@@ -329,8 +352,9 @@ fn duplicate(file: &str, read: &ReadObject, id: &ObjectId, first: &str) -> Probl
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Validated {
-    /// Which object, if that could be read.
+    /// Which object, if that could be read and the document is no `List`.
     pub id: Option<ObjectId>,
+    is_list: bool,
     /// The document's text.
     pub text: String,
     /// What is wrong with it.
@@ -340,7 +364,7 @@ pub struct Validated {
 impl Validated {
     /// Whether a folder would put the object in force.
     pub fn is_accepted(&self) -> bool {
-        self.id.is_some()
+        (self.id.is_some() || self.is_list)
             && self
                 .problems
                 .iter()
@@ -352,16 +376,21 @@ impl Validated {
 pub fn validate_documents(text: &str, file: &str, default_namespace: &str) -> Vec<Validated> {
     let file: Arc<str> = file.into();
     let check = |document: crate::yaml::Document<'_>| {
-        let read = read_document(
+        let mut read = read_document(
             document.text,
             document.lines_before,
             &file,
             default_namespace,
         );
+        let is_list = Node::parse(document.text, 0).is_ok_and(|node| list_items(&node).is_some());
         Validated {
-            id: read.id,
+            id: match read.as_mut_slice() {
+                [only] if !is_list => only.id.take(),
+                _ => None,
+            },
+            is_list,
             text: document.text.to_owned(),
-            problems: read.problems,
+            problems: read.into_iter().flat_map(|read| read.problems).collect(),
         }
     };
     split(text).into_iter().map(check).collect()

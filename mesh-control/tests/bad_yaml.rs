@@ -349,3 +349,22 @@ fn the_mesh_configuration_is_checked_too() {
         ]
     );
 }
+
+#[test]
+fn the_items_of_a_list_are_objects() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: a}\n  spec: {ports: [{port: 1}]}\n- apiVersion: v1\n  kind: Service\n  metadata: {name: b}\n  spec: {ports: [{port: 70000}]}\n";
+    std::fs::write(folder.path().join("list.yaml"), text).unwrap();
+    let control = open(folder.path());
+    let problems: Vec<_> = control.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "list.yaml:11: Service default/b: spec.ports[0].port: is the number 70000; it must be a whole number from 0 \
+             to 65535"
+        ]
+    );
+    let config = control.config();
+    let objects: Vec<_> = config.objects().map(|(id, _)| id.to_string()).collect();
+    assert_eq!(objects, ["Service default/a"]);
+}

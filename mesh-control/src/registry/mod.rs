@@ -114,9 +114,19 @@ impl Places<'_> {
 fn share_endpoints(services: &mut [Service]) {
     let mut all: BTreeMap<(String, String), Vec<Arc<Endpoint>>> = BTreeMap::new();
     for service in services.iter() {
-        all.entry((service.namespace.clone(), service.host.clone()))
-            .or_default()
-            .extend(service.endpoints.iter().cloned());
+        let found = all
+            .entry((service.namespace.clone(), service.host.clone()))
+            .or_default();
+        for endpoint in service.endpoints.iter() {
+            // one name is asked for, so one endpoint per port is all that counts
+            let is_second = service.resolution == Resolution::DnsRoundRobin
+                && found
+                    .iter()
+                    .any(|other| other.service_port == endpoint.service_port);
+            if !is_second {
+                found.push(endpoint.clone());
+            }
+        }
     }
     let all: BTreeMap<_, Arc<[Arc<Endpoint>]>> =
         all.into_iter().map(|(k, v)| (k, v.into())).collect();

@@ -95,10 +95,16 @@ impl Store {
             });
         }
         let Some(id) = document.id else {
+            let mut problems = document.problems;
+            problems.push(crate::Problem::of_file(
+                "",
+                "a List cannot be applied as one".to_owned(),
+                "write its items as documents, or put the file into the folder",
+            ));
             return Ok(Applied {
                 id: None,
                 action: Action::Refused,
-                problems: document.problems,
+                problems,
             });
         };
         let stored = self.all()?.into_iter().find(|stored| stored.id == id);

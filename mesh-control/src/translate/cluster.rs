@@ -99,6 +99,7 @@ fn outbound(
         DiscoveryType::OriginalDst => {
             if let TargetPort::Number(target) = port.target
                 && service.origin == Origin::Entry
+                && service.resolution == Resolution::Passthrough
                 && target > 0
             {
                 cluster.lb_config = Some(LbConfig::OriginalDstLbConfig(OriginalDstLbConfig {

@@ -4,6 +4,7 @@
 
 mod compare;
 mod oracle;
+mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -133,6 +134,51 @@ folders! {
     virtual_service
     destination_rule
     gateway
+}
+
+/// `MESH_SEED` repeats a run, `MESH_CASES` asks for more folders.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs istiod: cargo verify"]
+async fn random_folders_are_what_istiod_makes_of_them() {
+    let seed = mesh_testkit::random::Random::seed();
+    let cases = std::env::var("MESH_CASES").map_or(100, |text| text.parse().unwrap());
+    println!("MESH_SEED={seed} MESH_CASES={cases}");
+    let next = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let next = next.clone();
+        workers.spawn(async move {
+            let mut found = Vec::new();
+            loop {
+                let case = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                if case >= cases {
+                    return found;
+                }
+                let mut random = mesh_testkit::random::Random::new(seed.wrapping_add(case as u64));
+                let text = random::folder(&mut random);
+                let folder = tempfile::tempdir().unwrap();
+                std::fs::write(folder.path().join("all.yaml"), &text).unwrap();
+                let istiod = Istiod::start(folder.path()).await;
+                let differences = compare_pods(folder.path(), &istiod).await;
+                if !differences.is_empty() {
+                    let seed = seed.wrapping_add(case as u64);
+                    found.push((seed, differences, text));
+                }
+            }
+        });
+    }
+    let found: Vec<_> = workers.join_all().await.into_iter().flatten().collect();
+    let told = found.iter().take(2).map(|(seed, differences, text)| {
+        let first = &differences[..differences.len().min(8)];
+        format!("MESH_SEED={seed}: {}\n{text}", first.join("\n"))
+    });
+    assert!(
+        found.is_empty(),
+        "{} of {cases} folders differ (seeds {:?}); the first:\n{}",
+        found.len(),
+        found.iter().map(|(seed, ..)| seed).collect::<Vec<_>>(),
+        told.collect::<Vec<_>>().join("\n")
+    );
 }
 
 #[tokio::test]
