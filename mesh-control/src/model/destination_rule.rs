@@ -62,7 +62,7 @@ impl DestinationRule {
                 .get("trafficPolicy")
                 .map(|at| TrafficPolicy::read(&at, true)),
             subsets,
-            export_to: virtual_service::export_to(&spec),
+            export_to: virtual_service::export_to(&spec, &metadata.namespace),
             workload_labels,
             metadata,
         };

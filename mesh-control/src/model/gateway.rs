@@ -18,6 +18,8 @@ pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) bind: String,
     pub(crate) hosts: Vec<ServerHost>,
+    /// `tls.httpsRedirect`: plaintext is answered with where HTTPS is.
+    pub(crate) https_redirect: bool,
 }
 
 /// `[namespace/]host`.
@@ -70,6 +72,7 @@ impl Server {
             name: String::new(),
             bind: fields.string("bind"),
             hosts: fields.list("hosts", |at| ServerHost::read(&at, namespace)),
+            https_redirect: fields.get("tls").is_some_and(|at| read_redirect(&at)),
         };
         if let Some(at) = fields.require("port") {
             let port = at.fields();
@@ -102,19 +105,34 @@ impl Server {
                 "add hosts, such as [\"*\"]",
             );
         }
-        if let Some(at) = fields.get("tls") {
-            at.refuse(
-                "TLS is not supported yet",
-                "remove tls and use protocol HTTP",
-            );
-        }
         fields.ignore(&["name", "defaultEndpoint"]);
         fields.finish_with(&[("host", "hosts"), ("number", "port.number")]);
         server
     }
 }
 
+/// Of TLS only the redirect to it.
+fn read_redirect(at: &At<'_>) -> bool {
+    let fields = at.fields();
+    let redirects = fields.get("httpsRedirect").is_some_and(|at| at.bool());
+    if !redirects || fields.has_any_but(&["httpsRedirect"]) {
+        at.refuse(
+            "TLS is not supported yet",
+            "remove tls and use protocol HTTP",
+        );
+    }
+    redirects
+}
+
 impl ServerHost {
+    /// The host as it was written, `./` resolved.
+    pub(crate) fn text(&self) -> String {
+        match self.namespace.as_str() {
+            "*" => self.host.clone(),
+            namespace => format!("{namespace}/{}", self.host),
+        }
+    }
+
     fn read(at: &At<'_>, own: &str) -> Self {
         let text = at.string();
         let (namespace, host) = match text.split_once('/') {

@@ -115,7 +115,10 @@ impl LoadBalancer {
         });
         let consistent_hash = fields.get("consistentHash").map(ConsistentHash::read);
         if simple.is_some() && consistent_hash.is_some() {
-            at.refuse("has both simple and consistentHash", "keep one of them");
+            at.without_effect(
+                "has both simple and consistentHash, only the latter counts",
+                "keep one of them",
+            );
         }
         let locality = fields.get("localityLbSetting").map(|at| {
             let locality = LocalityLb::read(&at);
@@ -139,7 +142,9 @@ impl LoadBalancer {
             );
         }
         let balancer = LoadBalancer {
-            simple: simple.unwrap_or_default(),
+            simple: simple
+                .filter(|_| consistent_hash.is_none())
+                .unwrap_or_default(),
             consistent_hash,
             locality,
             zone_aware,
@@ -201,7 +206,7 @@ impl ConsistentHash {
             keys.push(HashKey::QueryParameter(at.string()));
         }
         if keys.len() > 1 {
-            at.refuse("has several keys", "keep one of them");
+            at.without_effect("has several keys, only the last counts", "keep one of them");
         }
         let size = |at: &At<'_>, name| {
             let fields = at.fields();
@@ -244,7 +249,7 @@ impl ConsistentHash {
             }
         }
         let hash = ConsistentHash {
-            key: keys.into_iter().next(),
+            key: keys.pop(),
             algorithm: maglev.or(ring).unwrap_or(HashAlgorithm::Default(old)),
         };
         fields.finish();

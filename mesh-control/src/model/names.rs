@@ -58,18 +58,13 @@ pub(crate) fn overlaps(a: &str, b: &str) -> bool {
     }
 }
 
-/// Whether a text is a DNS label, as subsets are named.
+/// Whether a text is a DNS label, as subsets and ports are named.
 pub(crate) fn is_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     (1..=63).contains(&text.len())
         && text.bytes().all(inner)
         && !text.starts_with('-')
         && !text.ends_with('-')
-}
-
-/// Whether a text is a DNS label in small letters, as ports are named.
-pub(crate) fn is_dns_label(text: &str) -> bool {
-    is_label(text) && !text.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 /// Reads labels that select something, refusing what can be no label.

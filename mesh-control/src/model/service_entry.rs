@@ -74,7 +74,7 @@ impl ServiceEntry {
             resolution: resolution.unwrap_or(EntryResolution::Passthrough),
             endpoints: spec.list("endpoints", |at| Workload::read(&at)),
             workload_labels,
-            export_to: virtual_service::service_export_to(&spec),
+            export_to: virtual_service::service_export_to(&spec, &metadata.namespace),
             subject_alt_names: spec.strings("subjectAltNames"),
             metadata,
         };
@@ -208,10 +208,10 @@ impl EntryPort {
             .require("number")
             .map_or(0, |at| u32::from(at.port()));
         let name = fields.string("name");
-        if !names::is_dns_label(&name) {
+        if !names::is_label(&name) {
             at.refuse(
                 format_args!("invalid port name: {name}"),
-                "write a name of small letters, digits and hyphens, such as http",
+                "write a name of letters, digits and hyphens, such as http",
             );
         }
         let protocol = fields.get("protocol").map(|at| {

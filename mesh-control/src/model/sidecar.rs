@@ -197,10 +197,10 @@ fn read_port(at: &At<'_>) -> (u32, Protocol) {
         protocol
     });
     let name = port.string("name");
-    if !name.is_empty() && !names::is_dns_label(&name) {
+    if !name.is_empty() && !names::is_label(&name) {
         at.refuse(
             format_args!("invalid port name: {name}"),
-            "write a name of small letters, digits and hyphens, such as http",
+            "write a name of letters, digits and hyphens, such as http",
         );
     }
     if let Some(at) = port.get("targetPort")

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::{HttpRoute, L4Route, Metadata, l4_route, names};
 use crate::yaml::Fields;
 
@@ -77,7 +79,7 @@ impl VirtualService {
             .iter()
             .map(|host| names::resolve_host(host, &namespace))
             .collect();
-        let export_to = export_to(&spec);
+        let export_to = export_to(&spec, &metadata.namespace);
         spec.finish_with(&[
             ("host", "hosts"),
             ("gateway", "gateways"),
@@ -113,16 +115,17 @@ fn read_host(at: &crate::yaml::At<'_>, in_mesh: bool) -> String {
 }
 
 /// `exportTo`: `.`, `*` or namespaces; empty means everywhere.
-pub(crate) fn export_to(spec: &Fields<'_>) -> Vec<String> {
-    read_export_to(spec, false)
+pub(crate) fn export_to(spec: &Fields<'_>, own: &str) -> Vec<String> {
+    read_export_to(spec, own, false)
 }
 
 /// `exportTo` of a service, which may also be `~`: seen by nobody.
-pub(crate) fn service_export_to(spec: &Fields<'_>) -> Vec<String> {
-    read_export_to(spec, true)
+pub(crate) fn service_export_to(spec: &Fields<'_>, own: &str) -> Vec<String> {
+    read_export_to(spec, own, true)
 }
 
-fn read_export_to(spec: &Fields<'_>, allows_none: bool) -> Vec<String> {
+fn read_export_to(spec: &Fields<'_>, own: &str, allows_none: bool) -> Vec<String> {
+    let mut seen = BTreeSet::new();
     let namespaces = spec.list("exportTo", |at| {
         let to = at.string();
         let is_known = matches!(to.as_str(), "." | "*") || (allows_none && to == "~");
@@ -130,6 +133,13 @@ fn read_export_to(spec: &Fields<'_>, allows_none: bool) -> Vec<String> {
             at.refuse(
                 format_args!("{to:?} is no namespace"),
                 "write \".\", \"*\" or a namespace",
+            );
+        }
+        let namespace = if to == "." { own } else { &to };
+        if !seen.insert(namespace.to_owned()) {
+            at.refuse(
+                format_args!("duplicate entries in exportTo for entry {namespace}"),
+                "remove one",
             );
         }
         to

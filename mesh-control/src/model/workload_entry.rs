@@ -41,10 +41,10 @@ impl Workload {
             .map(|at| at.entries())
             .unwrap_or_default()
         {
-            if !names::is_dns_label(name) {
+            if !names::is_label(name) {
                 at.refuse(
                     format_args!("invalid port name: {name}"),
-                    "write a name of small letters, digits and hyphens, such as http",
+                    "write a name of letters, digits and hyphens, such as http",
                 );
             }
             ports.insert(name.to_owned(), u32::from(at.port()));

@@ -5,6 +5,8 @@ use mesh_proto::envoy::config::core::v3::TrafficDirection;
 use mesh_proto::envoy::config::listener::v3 as xds;
 use mesh_proto::envoy::config::route::v3 as rt;
 
+use rt::virtual_host::TlsRequirementType;
+
 use super::address::socket;
 use super::connection_manager::{self, Place, Routes};
 use super::listener::{WILDCARD, accepts_per_event, own_address};
@@ -120,7 +122,7 @@ pub(super) fn route_configuration(scope: &Scope, name: &str) -> rt::RouteConfigu
     let Some(first) = servers.first() else {
         return empty;
     };
-    let mut hosts: BTreeMap<String, Vec<rt::Route>> = BTreeMap::new();
+    let mut hosts: BTreeMap<String, Host> = BTreeMap::new();
     for bound in &servers {
         add_server(scope, bound, &mut hosts);
     }
@@ -142,7 +144,14 @@ pub(super) fn route_configuration(scope: &Scope, name: &str) -> rt::RouteConfigu
     }
 }
 
-fn add_server(scope: &Scope, bound: &Bound<'_>, hosts: &mut BTreeMap<String, Vec<rt::Route>>) {
+/// A host that servers admit.
+#[derive(Default)]
+struct Host {
+    routes: Vec<rt::Route>,
+    https_redirect: bool,
+}
+
+fn add_server(scope: &Scope, bound: &Bound<'_>, hosts: &mut BTreeMap<String, Host>) {
     let metadata = &bound.gateway.metadata;
     let gateway_name = format!("{}/{}", metadata.namespace, metadata.name);
     for vs in &scope.virtual_services(&gateway_name) {
@@ -162,10 +171,16 @@ fn add_server(scope: &Scope, bound: &Bound<'_>, hosts: &mut BTreeMap<String, Vec
             continue;
         }
         for host in shared {
-            hosts
-                .entry(host.to_lowercase())
-                .or_default()
-                .extend(routes.iter().cloned());
+            let host = hosts.entry(host.to_lowercase()).or_default();
+            host.routes.extend(routes.iter().cloned());
+            host.https_redirect |= bound.server.https_redirect;
+        }
+    }
+    if bound.server.https_redirect {
+        // also hosts that no VirtualService routes
+        for host in &bound.server.hosts {
+            let host = hosts.entry(host.text().to_lowercase()).or_default();
+            host.https_redirect = true;
         }
     }
 }
@@ -195,7 +210,7 @@ fn intersection(server: &Server, vs: &VirtualService) -> Vec<String> {
 }
 
 /// Hosts with the same routes become one virtual host; routes that match everything go last.
-fn collapse(hosts: BTreeMap<String, Vec<rt::Route>>, port: u32) -> Vec<rt::VirtualHost> {
+fn collapse(hosts: BTreeMap<String, Host>, port: u32) -> Vec<rt::VirtualHost> {
     let mut built: Vec<rt::VirtualHost> = Vec::new();
     let mut hosts: Vec<_> = hosts.into_iter().collect();
     // the most specific name comes first and names the virtual host
@@ -206,10 +221,19 @@ fn collapse(hosts: BTreeMap<String, Vec<rt::Route>>, port: u32) -> Vec<rt::Virtu
             host.clone(),
         )
     });
-    for (host, routes) in hosts {
-        match built.iter_mut().find(|vh| vh.routes == routes) {
-            Some(same) => same.domains.push(host),
-            None => built.push(virtual_host(&host, port, &host, routes, true)),
+    for (name, host) in hosts {
+        let require_tls = match host.https_redirect {
+            true => TlsRequirementType::All.into(),
+            false => TlsRequirementType::None.into(),
+        };
+        let is_same =
+            |vh: &&mut rt::VirtualHost| vh.routes == host.routes && vh.require_tls == require_tls;
+        match built.iter_mut().find(is_same) {
+            Some(same) => same.domains.push(name),
+            None => built.push(rt::VirtualHost {
+                require_tls,
+                ..virtual_host(&name, port, &name, host.routes, true)
+            }),
         }
     }
     for host in &mut built {

@@ -514,7 +514,7 @@ impl Maker<'_> {
         self.istio("VirtualService", &name, namespace);
         self.line(&format!("spec:\n  hosts: [\"{host}\"]"));
         if in_gateway {
-            self.line("  gateways: [mesh, default/gate]");
+            self.line("  gateways: [mesh, default/gate, other/second]");
         }
         let export = *self.random.one(&["", "", "", "[\".\"]", "[default]"]);
         if !export.is_empty() {
@@ -623,12 +623,21 @@ impl Maker<'_> {
     }
 
     fn gateway(&mut self) {
-        self.istio("Gateway", "gate", "default");
-        let hosts = *self
-            .random
-            .one(&["\"*\"", "\"*.example.com\"", "\"default/*\""]);
-        self.line(&format!(
-            "spec: {{selector: {{istio: ingressgateway}}, servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [{hosts}]}}]}}"
-        ));
+        for (name, namespace) in [("gate", "default"), ("second", "other")] {
+            let hosts = *self.random.one(&[
+                "\"*\"",
+                "\"*.example.com\"",
+                "\"./*.svc.cluster.local\"",
+                "entry-0.example.com, entry-1.example.com",
+            ]);
+            let (port, tls) = match self.random.below(3) {
+                0 => (8443, ", tls: {httpsRedirect: true}"),
+                _ => (80, ""),
+            };
+            self.istio("Gateway", name, namespace);
+            self.line(&format!(
+                "spec: {{selector: {{istio: ingressgateway}}, servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: [{hosts}]{tls}}}]}}"
+            ));
+        }
     }
 }
