@@ -54,7 +54,7 @@ impl Need {
     pub(crate) fn is_in(self, reason: &str) -> bool {
         let words: &[&str] = match self {
             Need::Envoy => &["needs Envoy", "needs google-re2"],
-            Need::Go => &["needs istiod"],
+            Need::Go => &["needs istiod", "needs h2spec"],
             Need::Valgrind => &["needs valgrind"],
         };
         words.iter().any(|word| reason.contains(word))

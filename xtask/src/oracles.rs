@@ -12,6 +12,7 @@ use crate::workspace::Workspace;
 
 const ENVOY: &str = "1.40.0";
 const RE2: &str = "1.1.20251105";
+const H2SPEC: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
 const ISTIO_MODULE: &str = "istio.io/istio";
 /// Folders of Istio's bookinfo sample that the tests read.
 const SAMPLES: [&str; 2] = ["bookinfo/platform/kube", "bookinfo/networking"];
@@ -27,6 +28,7 @@ pub(crate) fn get(workspace: &Workspace, options: &Options) -> Result<(), String
         let module = workspace.root.join("tests/oracles/istiod");
         get_istiod(&folder, &module)?;
         get_samples(&folder, &module)?;
+        get_h2spec(&folder, &module)?;
     }
     Ok(())
 }
@@ -45,6 +47,7 @@ pub(crate) fn environment(
     if options.with(Need::Go) {
         found.push(("MESH_ISTIOD", folder.join("istiod")));
         found.push(("MESH_SAMPLES", folder.join("samples")));
+        found.push(("MESH_H2SPEC", folder.join("h2spec")));
     }
     found
 }
@@ -93,6 +96,15 @@ fn get_istiod(folder: &Path, module: &Path) -> Result<(), String> {
             .arg("."),
     )?;
     write_file(&stamp, made_from.as_bytes())
+}
+
+/// The conformance test of HTTP/2, in a module of its own.
+fn get_h2spec(folder: &Path, module: &Path) -> Result<(), String> {
+    if folder.join("h2spec").exists() {
+        println!("h2spec: already there");
+        return Ok(());
+    }
+    process::run(go(module).env("GOBIN", folder).args(["install", H2SPEC]))
 }
 
 fn get_samples(folder: &Path, module: &Path) -> Result<(), String> {
