@@ -29,6 +29,7 @@ pub mod flags;
 pub mod grpc;
 mod hash;
 pub mod head;
+pub mod jwt;
 pub mod listener;
 pub mod local_reply;
 pub mod matcher;

@@ -19,6 +19,8 @@ pub(crate) enum Kinds {
     All,
     /// One RBAC filter with everything that policies can say.
     Rbac,
+    /// A JWT filter, and an RBAC filter that reads what it found.
+    Jwt,
 }
 
 pub(crate) struct Configuration {
@@ -106,6 +108,10 @@ impl Manager<'_> {
                 .map(|n| (format!("f{n}"), Filter::random(random)))
                 .collect(),
             Kinds::Rbac => vec![("rbac".to_owned(), Filter::Rbac)],
+            Kinds::Jwt => vec![
+                ("jwt".to_owned(), Filter::Jwt),
+                ("rbac".to_owned(), Filter::Rbac),
+            ],
         };
         let mut manager = Manager {
             random,
@@ -133,6 +139,7 @@ impl Manager<'_> {
         for (name, filter) in self.filters.clone() {
             let config = match (self.kinds, filter) {
                 (Kinds::Rbac, _) => rbac::filter(self.random),
+                (Kinds::Jwt, Filter::Rbac) => rbac::of_tokens(self.random),
                 _ => filter.config(self.random),
             };
             let mut entry = json!({"name": name, "typed_config": config});
@@ -251,7 +258,8 @@ impl Manager<'_> {
     fn per_route(&mut self, filter: Filter) -> Option<Value> {
         match self.kinds {
             Kinds::Rbac => Some(rbac::per_route(self.random)),
-            Kinds::All => filter.per_route(self.random),
+            Kinds::Jwt if filter == Filter::Rbac => None,
+            Kinds::All | Kinds::Jwt => filter.per_route(self.random),
         }
     }
 }

@@ -3,7 +3,7 @@
 use mesh_testkit::random::Random;
 use serde_json::{Value, json};
 
-use crate::{config::type_url, rbac};
+use crate::{config::type_url, jwt, rbac};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Filter {
@@ -12,6 +12,7 @@ pub(crate) enum Filter {
     Csrf,
     Fault,
     HeaderMutation,
+    Jwt,
     Rbac,
 }
 
@@ -22,6 +23,7 @@ const ALL: &[Filter] = &[
     Filter::Fault,
     Filter::HeaderMutation,
     Filter::HeaderMutation,
+    Filter::Jwt,
     Filter::Rbac,
 ];
 
@@ -50,6 +52,7 @@ impl Filter {
                 }
                 config
             }
+            Self::Jwt => jwt::filter(random),
             Self::Rbac => rbac::filter(random),
         }
     }
@@ -71,6 +74,7 @@ impl Filter {
                 json!({"mutations": mutations(random)}),
                 "filters.http.header_mutation.v3.HeaderMutationPerRoute",
             ),
+            Self::Jwt => jwt::per_route(random),
             Self::Rbac => rbac::per_route(random),
         })
     }

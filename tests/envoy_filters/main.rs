@@ -5,6 +5,7 @@
 
 mod config;
 mod filter;
+mod jwt;
 mod rbac;
 mod request;
 
@@ -111,4 +112,10 @@ async fn chains_and_their_per_route_configuration_are_envoys() {
 #[ignore = "needs Envoy: cargo verify"]
 async fn rbac_is_envoys() {
     compare(Kinds::Rbac, 1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Envoy: cargo verify"]
+async fn jwt_authn_is_envoys() {
+    compare(Kinds::Jwt, 1_000).await;
 }

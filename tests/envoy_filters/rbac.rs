@@ -11,6 +11,28 @@ pub(crate) fn filter(random: &mut Random) -> Value {
     config
 }
 
+/// What the JWT filter before it wrote down.
+pub(crate) fn of_tokens(random: &mut Random) -> Value {
+    let (key, value) = match random.below(4) {
+        0 => ("iss", json!({"string_match": {"exact": "i0"}})),
+        1 => (
+            "scope",
+            json!({"list_match": {"one_of": {"string_match": {"exact": "write"}}}}),
+        ),
+        2 => ("scope", json!({"string_match": {"contains": "write"}})),
+        _ => ("n", json!({"double_match": {"exact": 7}})),
+    };
+    let path = json!([{"key": "payload"}, {"key": key}]);
+    let matcher = json!({"filter": "envoy.filters.http.jwt_authn", "path": path, "value": value});
+    json!({
+        "@type": type_url("filters.http.rbac.v3.RBAC"),
+        "rules": {"action": random.one(&["ALLOW", "DENY"]), "policies": {"jwt": {
+            "permissions": [{"any": true}],
+            "principals": [{"metadata": matcher}],
+        }}},
+    })
+}
+
 pub(crate) fn per_route(random: &mut Random) -> Value {
     let mut config = json!({"@type": type_url("filters.http.rbac.v3.RBACPerRoute")});
     if random.chance(85) {

@@ -8,7 +8,7 @@ use mesh_testkit::{
     upstream::{CASE, SCRIPT},
 };
 
-use crate::config::Kinds;
+use crate::{config::Kinds, jwt};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
@@ -75,7 +75,7 @@ const HEADERS: &[(&str, usize, &[&str])] = &[
 ];
 
 impl Case {
-    pub(crate) fn random(random: &mut Random, _: Kinds, tables: usize) -> Self {
+    pub(crate) fn random(random: &mut Random, kinds: Kinds, tables: usize) -> Self {
         let mut headers = Vec::new();
         for (name, percent, values) in HEADERS {
             if random.chance(*percent) {
@@ -92,6 +92,27 @@ impl Case {
                 .one(&["200", "200", "200", "503,200", "404"])
                 .to_string(),
         ));
+        let mut query = (*random.one(QUERIES)).to_owned();
+        let tokens = match kinds {
+            Kinds::Jwt => *random.one(&[0, 1, 1, 1, 2]),
+            Kinds::All | Kinds::Rbac => usize::from(random.chance(20)),
+        };
+        for _ in 0..tokens {
+            let token = jwt::token(random);
+            match random.below(8) {
+                0 => query = format!("?tok={token}&q=1"),
+                1 => query = format!("?q=1&access_token={token}"),
+                2 => headers.push(("x-jwt", token)),
+                3 => headers.push(("x-jwt", format!("T={token}"))),
+                4 if !headers.iter().any(|(name, _)| *name == "cookie") => {
+                    headers.push(("cookie", format!("a=b; jc={token}; c=d")))
+                }
+                _ => {
+                    headers.retain(|(name, _)| *name != "authorization");
+                    headers.push(("authorization", format!("Bearer {token}")));
+                }
+            }
+        }
         let method = *random.one(METHODS);
         let body = match method {
             "POST" | "PUT" | "PATCH" => {
@@ -103,7 +124,7 @@ impl Case {
             table: u16::try_from(random.below(tables)).unwrap_or(0),
             method,
             host: *random.one(HOSTS),
-            target: format!("{}{}", random.one(PATHS), random.one(QUERIES)),
+            target: format!("{}{query}", random.one(PATHS)),
             headers,
             body,
             http2: random.chance(40),

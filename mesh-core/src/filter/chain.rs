@@ -6,11 +6,12 @@ use http::HeaderMap;
 
 use super::{
     BufferConfig, CsrfPolicy, FaultConfig, FilterContext, FilterKind, FilterOverride, FilterStates,
-    FilterVerdict, HeaderMutationConfig, HttpFilter, HttpFilterConfig, RequestBodyFilters,
-    ResponseContext, RouteFilters,
+    FilterVerdict, HeaderMutationConfig, HttpFilter, HttpFilterConfig, JwtAuthnConfig,
+    RequestBodyFilters, ResponseContext, RouteFilters,
     body::BodyFilter,
     buffer, cors, csrf, fault,
     header_mutation::{self, HeaderMutationOverride},
+    jwt_authn,
     rbac::{self, RbacFilter},
 };
 use crate::{
@@ -43,6 +44,7 @@ pub(super) enum Kind {
     Csrf(Arc<CsrfPolicy>),
     Fault(Arc<FaultConfig>),
     HeaderMutation(Arc<HeaderMutationConfig>),
+    JwtAuthn(Arc<JwtAuthnConfig>),
     Rbac(RbacFilter),
     Custom(Arc<dyn HttpFilter>),
 }
@@ -58,6 +60,7 @@ impl Kind {
             FilterKind::Csrf(policy) => Self::Csrf(Arc::clone(policy)),
             FilterKind::Fault(fault) => Self::Fault(Arc::clone(fault)),
             FilterKind::HeaderMutation(config) => Self::HeaderMutation(Arc::clone(config)),
+            FilterKind::JwtAuthn(config) => Self::JwtAuthn(Arc::clone(config)),
             FilterKind::Rbac(config) => Self::Rbac(RbacFilter::new(config, stats)),
             FilterKind::Custom(filter) => Self::Custom(Arc::clone(filter)),
         })
@@ -280,6 +283,13 @@ impl FilterChain {
             (Kind::HeaderMutation(mutations), config) => {
                 header_mutation::on_request_head(mutations, header_mutations(config), cx);
                 FilterVerdict::Continue
+            }
+            (Kind::JwtAuthn(jwt), config) => {
+                let route = match config {
+                    Some(FilterOverride::JwtAuthn(route)) => Some(route),
+                    _ => None,
+                };
+                jwt_authn::on_request_head(jwt, route, &self.stats.jwt_authn, cx)
             }
             (Kind::Rbac(filter), config) => {
                 let route = match config {

@@ -12,6 +12,7 @@ mod csrf;
 mod fault;
 mod header_mutation;
 mod http_filter;
+mod jwt_authn;
 mod rbac;
 mod route;
 mod states;
@@ -29,6 +30,10 @@ pub use header_mutation::{
     HeaderMutation, HeaderMutationConfig, HeaderMutationOverride, Mutations, QueryMutation,
 };
 pub use http_filter::{FilterVerdict, HttpFilter};
+pub use jwt_authn::{
+    JwtAuthnConfig, JwtAuthnOverride, Provider as JwtProvider, Requirement as JwtRequirement,
+    Rule as JwtRule, RuleRequirement as JwtRuleRequirement, UnknownName,
+};
 pub use rbac::RbacConfig;
 pub use route::RouteFilters;
 pub use states::FilterStates;
@@ -78,6 +83,8 @@ pub enum FilterKind {
     GrpcStats,
     /// `envoy.filters.http.header_mutation`.
     HeaderMutation(Arc<HeaderMutationConfig>),
+    /// `envoy.filters.http.jwt_authn`.
+    JwtAuthn(Arc<JwtAuthnConfig>),
     /// `envoy.filters.http.rbac`.
     Rbac(Arc<RbacConfig>),
     /// Known, without effect on answers, headers or standard metrics; the type URL.
@@ -101,6 +108,8 @@ pub enum FilterOverride {
     Fault(Arc<FaultConfig>),
     /// Header mutations, besides those of the filter and of other levels.
     HeaderMutation(HeaderMutationOverride),
+    /// Which requirement of the JWT filter applies.
+    JwtAuthn(JwtAuthnOverride),
     /// `RBACPerRoute`: replaces the RBAC filter's configuration; without any, nothing is enforced.
     Rbac(Arc<RbacConfig>),
     /// `FilterConfig.disabled`.

@@ -75,6 +75,9 @@ fn merge(filter: &Filter, levels: &[&FilterOverrides]) -> Merged {
                 HeaderMutationOverride::merge(specific_first, mutation.most_specific_wins),
             ))
         }
+        (Kind::JwtAuthn(jwt), Some(FilterOverride::JwtAuthn(route))) => {
+            Some(FilterOverride::JwtAuthn(jwt.resolve(route)))
+        }
         (_, Some(FilterOverride::Cors(policy))) => {
             let general = configs.filter_map(|config| match config {
                 FilterOverride::Cors(policy) => Some(&**policy),

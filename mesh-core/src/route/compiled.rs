@@ -264,6 +264,13 @@ fn is_conditional(matcher: &RouteMatch) -> bool {
         || !matcher.dynamic_metadata.is_empty()
 }
 
+/// Whether a match that stands in no table holds.
+pub(crate) fn matches(matcher: &RouteMatch, view: &StreamView<'_>, scratch: &mut Scratch) -> bool {
+    let is_connect = view.head.method == Method::CONNECT;
+    conditions_hold(matcher, view, scratch)
+        && path_matches(matcher, view.head.path, is_connect, scratch)
+}
+
 /// All parts of the match but the path.
 fn conditions_hold(matcher: &RouteMatch, view: &StreamView<'_>, scratch: &mut Scratch) -> bool {
     let head = &view.head;

@@ -21,6 +21,7 @@ mod template;
 mod tests;
 
 pub use compiled::CompiledRoute;
+pub(crate) use compiled::matches;
 pub(crate) use explain::describe;
 pub use explain::{PassedOver, RouteSearch};
 pub use format::{FormatContext, HeaderFormat, InvalidFormat, ProcessValues};

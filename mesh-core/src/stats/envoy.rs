@@ -334,6 +334,7 @@ group! {
         fault "fault." FaultStats "The fault filter.",
         cors "cors." CorsStats "The CORS filter.",
         csrf "csrf." CsrfStats "The CSRF filter.",
+        jwt_authn "jwt_authn." JwtAuthnStats "The JWT filter.",
         named "" NamedCounters "Filters whose names configuration chooses.",
     }
 }
@@ -370,6 +371,19 @@ group! {
         missing_source_origin "Requests without an origin.",
         request_invalid "Requests from another origin.",
         request_valid "Requests from an allowed origin.",
+    }
+    gauges {}
+    histograms {}
+    groups {}
+}
+
+group! {
+    /// `http.PREFIX.jwt_authn.…`
+    JwtAuthnStats
+    counters {
+        allowed "Requests that passed.",
+        denied "Requests answered.",
+        cors_preflight_bypassed "Preflights that passed unseen.",
     }
     gauges {}
     histograms {}

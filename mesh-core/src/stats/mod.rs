@@ -11,8 +11,8 @@ mod sparse;
 pub mod text;
 
 pub use envoy::{
-    BreakerStats, ClusterStats, CorsStats, CsrfStats, FaultStats, ListenerStats, ManagerStats,
-    NamedCounters, OutlierStats, ResponseClasses, ResponseCodes, ServerStats,
+    BreakerStats, ClusterStats, CorsStats, CsrfStats, FaultStats, JwtAuthnStats, ListenerStats,
+    ManagerStats, NamedCounters, OutlierStats, ResponseClasses, ResponseCodes, ServerStats,
 };
 pub use metric::{Counter, Gauge, GaugeGuard, Histogram, HistogramValues, Sample};
 pub use request::{RequestLabels, RequestMetrics};

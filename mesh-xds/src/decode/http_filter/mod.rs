@@ -5,6 +5,7 @@ mod cors;
 mod csrf;
 mod fault;
 mod header_mutation;
+mod jwt_authn;
 mod rbac;
 
 use std::{collections::HashMap, sync::Arc};
@@ -25,6 +26,7 @@ use mesh_proto::envoy::{
             fault::v3::HttpFault,
             grpc_stats::v3 as grpc_stats,
             header_mutation::v3::{HeaderMutation, HeaderMutationPerRoute},
+            jwt_authn::v3::{JwtAuthentication, PerRouteConfig},
             rbac::v3::{Rbac, RbacPerRoute},
             router::v3::Router,
         },
@@ -50,6 +52,8 @@ const GRPC_STATS: &str = "envoy.extensions.filters.http.grpc_stats.v3.FilterConf
 const HEADER_MUTATION: &str = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
 const HEADER_MUTATION_PER_ROUTE: &str =
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute";
+const JWT_AUTHN: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
+const JWT_AUTHN_PER_ROUTE: &str = "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig";
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const RBAC_PER_ROUTE: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
@@ -141,6 +145,10 @@ fn filter_kind(
             let config = HeaderMutationConfig::new(mutations, wins);
             Some(FilterKind::HeaderMutation(Arc::new(config)))
         }
+        JWT_AUTHN => {
+            let config: JwtAuthentication = unpack_checked(p, config)?;
+            jwt_authn::jwt_authn(p, &config).map(FilterKind::JwtAuthn)
+        }
         RBAC => {
             let config: Rbac = unpack_checked(p, config)?;
             Some(FilterKind::Rbac(rbac::rbac_config(p, &config)))
@@ -209,6 +217,10 @@ fn filter_override(
             let mutations = header_mutation::mutations(p, config.mutations.as_ref());
             let level = HeaderMutationOverride::new(mutations);
             Some(FilterOverride::HeaderMutation(level))
+        }
+        JWT_AUTHN_PER_ROUTE => {
+            let config: PerRouteConfig = unpack_checked(p, config)?;
+            jwt_authn::jwt_authn_override(p, &config).map(FilterOverride::JwtAuthn)
         }
         RBAC_PER_ROUTE => {
             let config: RbacPerRoute = unpack_checked(p, config)?;

@@ -67,5 +67,32 @@ pub(super) const FIELDS: &[Fields] = fields! {
     "envoy.config.rbac.v3.SourcedMetadata" { "metadata_matcher metadata_source", silent: "", warn: "" }
     "envoy.type.v3.Int32Range" { "start end", silent: "", warn: "" }
     "envoy.type.matcher.v3.PathMatcher" { "path", silent: "", warn: "" }
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication" {
+        "providers rules bypass_cors_preflight requirement_map strip_failure_response", silent: "", warn: "stat_prefix"
+    }
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider" {
+        "issuer audiences subjects require_expiration max_lifetime local_jwks forward from_headers from_params
+         from_cookies forward_payload_header pad_forward_payload_header payload_in_metadata header_in_metadata
+         normalize_payload_in_metadata clock_skew_seconds claim_to_headers clear_route_cache",
+        silent: "jwt_cache_config", warn: "failed_status_in_metadata"
+    }
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider.NormalizePayload" {
+        "space_delimited_claims", silent: "", warn: ""
+    }
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtHeader" { "name value_prefix", silent: "", warn: "" }
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtClaimToHeader" { "header_name claim_name", silent: "", warn: "" }
+    "envoy.extensions.filters.http.jwt_authn.v3.RequirementRule" {
+        "match requires requirement_name", silent: "", warn: ""
+    }
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtRequirement" {
+        "provider_name provider_and_audiences requires_any requires_all allow_missing allow_missing_or_failed",
+        silent: "", warn: ""
+    }
+    "envoy.extensions.filters.http.jwt_authn.v3.ProviderWithAudiences" {
+        "provider_name audiences", silent: "", warn: ""
+    }
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtRequirementOrList" { "requirements", silent: "", warn: "" }
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtRequirementAndList" { "requirements", silent: "", warn: "" }
+    "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig" { "disabled requirement_name", silent: "", warn: "" }
     "envoy.config.core.v3.KeyValuePair" { "key value", silent: "", warn: "" }
 };

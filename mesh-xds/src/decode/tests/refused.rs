@@ -273,7 +273,6 @@ fn listeners() {
     ]);
     for (type_name, extension) in [
         ("filters.http.ext_authz.v3.ExtAuthz", "ext_authz"),
-        ("filters.http.jwt_authn.v3.JwtAuthentication", "jwt"),
         ("filters.http.ext_authz.v3.ExtAuthz", "ext_authz"),
         (
             "filters.http.local_ratelimit.v3.LocalRateLimit",
@@ -460,7 +459,36 @@ fn filters_that_say_nonsense() {
         ".rbac.rules.policies[\"p\"].permissions[0].destination_port: 70000 is not a port",
     );
     refused(
+        "{'@type': type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig}",
+        ": must hold disabled or requirement_name",
+    );
+    refused(
         "{'@type': type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute, rbac: {matcher: {}}}",
         ".rbac.matcher: not supported yet",
+    );
+}
+
+#[test]
+fn jwt_requirements_that_cannot_be_met() {
+    let jwt = |config: &str| {
+        let filter = filter(
+            "jwt",
+            "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            config,
+        );
+        let place = "filter_chains[0].filters[0].typed_config.http_filters[0].typed_config";
+        errors(LISTENER, &with_manager("", &filter)).replace(place, "^")
+    };
+    assert_eq!(
+        jwt("providers: {p: {remote_jwks: {}}}"),
+        "^.providers[\"p\"].remote_jwks: not supported yet"
+    );
+    assert_eq!(
+        jwt("rules: [{match: {prefix: /}, requires: {provider_name: p}}]"),
+        "^: a provider of Provider(\"p\", None) is not configured"
+    );
+    assert_eq!(
+        jwt("rules: [{match: {prefix: /}, requirement_name: r}]"),
+        "^: Wrong requirement_name: r. It should be one of []"
     );
 }
