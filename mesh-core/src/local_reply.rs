@@ -20,6 +20,8 @@ pub struct LocalReply {
     pub body: Bytes,
     /// `grpc-status` for a gRPC request; None: mapped from the HTTP status.
     pub grpc_status: Option<u32>,
+    /// The answer is the same for a gRPC request (a CORS preflight's).
+    pub never_grpc: bool,
     /// Headers besides content-type and content-length (`location`, `x-envoy-overloaded`, …).
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The flag to set; None for replies that configuration asked for.
@@ -49,6 +51,7 @@ impl LocalReply {
             status,
             body: body.into(),
             grpc_status: None,
+            never_grpc: false,
             headers: Vec::new(),
             flag,
             details: details.into(),
@@ -75,7 +78,7 @@ impl LocalReply {
     /// `grpc-message`, otherwise the status with `content-type: text/plain` and `content-length` if there is a body.
     pub fn into_response(self, grpc: bool) -> (StatusCode, HeaderMap, Bytes) {
         let mut headers = HeaderMap::with_capacity(self.headers.len() + 8);
-        let (status, body) = if grpc {
+        let (status, body) = if grpc && !self.never_grpc {
             let status = self
                 .grpc_status
                 .unwrap_or_else(|| status_of_http(self.status));
@@ -190,6 +193,14 @@ mod tests {
             (200, b"fault filter abort".as_slice())
         );
         assert!(!headers.contains_key("grpc-status"));
+    }
+
+    #[test]
+    fn what_is_no_reply_to_grpc_stays_as_it_is() {
+        let mut preflight = reply(200, "");
+        preflight.never_grpc = true;
+        let (status, headers, _) = preflight.into_response(true);
+        assert_eq!((status.as_u16(), headers.len()), (200, 0));
     }
 
     #[test]

@@ -135,6 +135,7 @@ pub(super) fn on_request_head(
     }
 
     let mut reply = LocalReply::answer(StatusCode::OK, "", "cors_response");
+    reply.never_grpc = true;
     let add = |reply: &mut LocalReply, name: HeaderName, value: Option<&HeaderValue>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             reply.headers.push((name, value.clone()));

@@ -139,6 +139,8 @@ where
         if shared.read - shared.passing > max {
             return Poll::Ready(Filled::TooLong(true));
         }
+        // The filter's limit is the router's too: what passed beyond it is not sent again.
+        shared.can_replay = shared.read <= max;
         shared.size = match shared.trailers {
             None => SizeHint::with_exact(shared.read as u64),
             Some(_) => SizeHint::new(),
