@@ -3,6 +3,29 @@
 //! Run by cargo it starts itself under valgrind, over the mesh and over the bare transport, with two numbers of
 //! requests each: the difference leaves out everything that happens once.
 //! `target/release/deps/cost-HASH run ARM N` is one such run, to look at with callgrind_annotate.
+//!
+//! # Where they go
+//! The bar of 1,500 is not reached. What `retries` adds, of 7,734 in all (callgrind, the usual release profile):
+//!
+//! | what | instructions |
+//! |---|---|
+//! | Envoy's five headers: `x-forwarded-proto`, `x-envoy-expected-rq-timeout-ms`, `x-envoy-upstream-service-time`, `server`, `date`: insertion into the header map (1,160, half of it hashing and probing), values, drop | 1,430 |
+//! | the flat copy of the head for retries (ten headers) | 1,190 |
+//! | the state machine's own steps, from the first poll to the answer | 1,060 |
+//! | the call: snapshot, host and port, which listener, the future made | 690 |
+//! | outcome and metrics: three histograms, response codes, outlier detection, retry decision | 660 |
+//! | moving the future, the request and the response by value | 530 |
+//! | Downstream stage beside the header: one look at all names (255), the path (127) | 530 |
+//! | virtual host and route | 500 |
+//! | router: timeouts, retry state | 470 |
+//! | the clock, twice | 220 |
+//! | endpoint (least request of two) | 220 |
+//! | drop of the future | 220 |
+//!
+//! The first two rows are floors of about 1,200 and 800 as long as heads are `http::HeaderMap`s and answers are Envoy's, so
+//! that 1,500 is out of reach with istiod's retry policy. `lto = "fat"` with one codegen unit takes away about 12 percent
+//! (5,481 and 6,856 against 6,289 and 7,734 on nearly the same sources), for some 100 s more of CPU per binary linked;
+//! applications choose it in their own profile.
 
 #[path = "../tests/cost/configuration.rs"]
 mod configuration;
@@ -39,13 +62,13 @@ const ARMS: [Arm; 3] = [
         name: "plain",
         configuration: Configuration::PLAIN,
         waits: false,
-        limit: Some(6_500.0),
+        limit: Some(6_450.0),
     },
     Arm {
         name: "retries",
         configuration: Configuration::RETRIES,
         waits: false,
-        limit: Some(8_350.0),
+        limit: Some(7_950.0),
     },
     Arm {
         name: "retries-waiting",

@@ -23,6 +23,7 @@ pub struct RequestHead<'a> {
 
 impl<'a> RequestHead<'a> {
     /// The head of a request whose URI is in absolute form (or authority form: CONNECT).
+    #[inline]
     pub fn of(parts: &'a request::Parts) -> Self {
         Self {
             method: &parts.method,

@@ -41,6 +41,29 @@ impl Timeouts {
         Self::with_overrides(&overrides, forward, manager, per_try, per_try_idle, head)
     }
 
+    /// What configuration alone says of a route, for requests that are known to have no `x-envoy-*` header: route,
+    /// per-try and per-try idle timeout; the others are the connection manager's. None: other headers of the request
+    /// have a say, or the route has limits of its own beside.
+    pub fn fixed(forward: &Forward, per_try: Duration, per_try_idle: Duration) -> Option<Self> {
+        if forward.max_grpc_timeout.is_some()
+            || forward.max_stream_duration.is_some()
+            || forward.idle_timeout.is_some()
+        {
+            return None;
+        }
+        let global = forward.timeout;
+        let per_try = match !global.is_zero() && per_try >= global {
+            true => Duration::ZERO,
+            false => per_try,
+        };
+        Some(Self {
+            global: limit(global),
+            per_try: limit(per_try),
+            per_try_idle: limit(per_try_idle),
+            ..Self::default()
+        })
+    }
+
     /// The same for a request that is known to have no `x-envoy-*` header.
     pub fn configured(
         forward: &Forward,
@@ -304,6 +327,36 @@ mod tests {
                 expected,
                 "{policy} {headers:?}"
             );
+        }
+    }
+
+    #[test]
+    fn fixed_timeouts_are_those_of_a_request_that_asks_for_nothing() {
+        let mut manager = manager();
+        manager.max_stream_duration = ms(50);
+        for global in [0, 10] {
+            for per_try in [0, 7, 10, 20] {
+                for idle in [0, 3] {
+                    let forward = forward(|f| f.timeout = ms(global));
+                    let fixed = Timeouts::fixed(&forward, ms(per_try), ms(idle)).unwrap();
+                    let headers = HeaderMap::new();
+                    let head = RequestHead {
+                        method: &Method::GET,
+                        scheme: "http",
+                        authority: "a",
+                        path: "/",
+                        headers: &headers,
+                    };
+                    let asked =
+                        Timeouts::configured(&forward, &manager, ms(per_try), ms(idle), &head);
+                    let of_manager = Timeouts {
+                        max_stream_duration: limit(manager.max_stream_duration),
+                        idle: limit(manager.stream_idle_timeout),
+                        ..fixed
+                    };
+                    assert_eq!(asked, of_manager, "{global} {per_try} {idle}");
+                }
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
     limits::Expired,
     mesh_error::MeshError,
     stages::{Attempt, Decision, Slow, Step, dns_failed},
-    stream::{Position, Stream},
+    stream::{Outside, Position, Stream},
 };
 
 pin_project! {
@@ -260,11 +260,11 @@ impl Stream {
         cx: &mut Context<'_>,
         is_ready: &mut dyn FnMut(&mut Context<'_>) -> Poll<Result<(), TransportError>>,
     ) -> Poll<Option<Leave>> {
-        if let Some(slow) = &mut self.slow {
+        if let Some(Outside::Waits(slow)) = self.outside.as_deref_mut() {
             match slow.as_mut().poll(cx) {
                 Poll::Pending => return self.poll_stuck(now, cx),
                 Poll::Ready(found) => {
-                    self.slow = None;
+                    self.outside = None;
                     if let Some(reply) = self.found(found) {
                         return reply_with(reply, None);
                     }
@@ -309,7 +309,7 @@ impl Stream {
                 None
             }
             Slow::Address(Ok(address)) => {
-                self.original_destination = Some(Box::new(address));
+                self.outside = Some(Box::new(Outside::Address(address)));
                 None
             }
             Slow::Address(Err(error)) => Some(dns_failed(&error)),

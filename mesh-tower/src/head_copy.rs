@@ -119,10 +119,14 @@ fn write(parts: &request::Parts, flat: &mut [u8]) -> Option<usize> {
     for (name, value) in &parts.headers {
         let mark = if value.is_sensitive() { SENSITIVE } else { 0 };
         let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-        at = put(flat, at, &(name.len() as u64).to_le_bytes())?;
-        at = put(flat, at, &(value.len() as u64 | mark).to_le_bytes())?;
-        at = put(flat, at, name)?;
-        at = put(flat, at, value)?;
+        let (lengths, rest) = flat.get_mut(at..)?.split_first_chunk_mut::<16>()?;
+        let lengths_are =
+            u128::from(name.len() as u64) | u128::from(value.len() as u64 | mark) << u64::BITS;
+        *lengths = lengths_are.to_le_bytes();
+        let (for_name, rest) = rest.split_at_mut_checked(name.len())?;
+        for_name.copy_from_slice(name);
+        rest.get_mut(..value.len())?.copy_from_slice(value);
+        at += 16 + name.len() + value.len();
     }
     Some(at)
 }

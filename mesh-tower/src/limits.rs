@@ -24,7 +24,7 @@ pub(crate) enum Expired {
 }
 
 /// A length in milliseconds, or none.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Length(u32);
 
 impl Length {
@@ -103,6 +103,13 @@ impl Limits {
         self.idle = Length::of((!idle.is_zero()).then_some(idle));
     }
 
+    /// The route's, if its configuration alone says them; what is the connection manager's stays.
+    pub(crate) fn of_fixed(&mut self, timeouts: &Timeouts) {
+        self.route = Length::of(timeouts.global);
+        self.per_try = Length::of(timeouts.per_try);
+        self.per_try_idle = Length::of(timeouts.per_try_idle);
+    }
+
     /// The route's.
     pub(crate) fn of_route(&mut self, timeouts: &Timeouts) {
         self.route = Length::of(timeouts.global);
@@ -114,20 +121,28 @@ impl Limits {
     }
 
     /// What the request's `x-envoy-expected-rq-timeout-ms` says for an attempt made now.
-    pub(crate) fn expected(&self, now: Moment) -> Option<Duration> {
-        if self.routed == Some(now) {
-            // The first attempt, nearly always.
-            let expected = self.per_try.get().or(self.route.get())?;
-            return Some(match self.route.get() {
-                None => expected,
-                Some(global) => expected.min(global).max(Duration::from_millis(1)),
-            });
+    #[inline]
+    pub(crate) fn expected(&self, now: Moment) -> Option<u64> {
+        if self.routed != Some(now) {
+            return self.expected_later(now);
         }
+        // The first attempt, nearly always: nothing is used up yet.
+        match (self.per_try, self.route) {
+            (Length::NONE, Length::NONE) => None,
+            (Length(per_try), Length::NONE) => Some(u64::from(per_try)),
+            // None is the longest.
+            (Length(per_try), Length(route)) => Some(u64::from(per_try.min(route).max(1))),
+        }
+    }
+
+    #[inline(never)]
+    fn expected_later(&self, now: Moment) -> Option<u64> {
         let mut timeouts = Timeouts::default();
         timeouts.global = self.route.get();
         timeouts.per_try = self.per_try.get();
         let elapsed = self.routed.map_or(Duration::ZERO, |at| now.since(at));
-        timeouts.expected_rq_timeout(elapsed)
+        let expected = timeouts.expected_rq_timeout(elapsed)?;
+        Some(u64::try_from(expected.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Whether nothing can ever expire.
@@ -240,6 +255,23 @@ mod tests {
             limits.earliest(true),
             Some((start.after(ms(100)), Expired::Route))
         );
+    }
+
+    #[test]
+    fn the_first_attempt_is_told_what_later_ones_would_be_without_a_wait() {
+        let start = Moment::now();
+        for global in [None, Some(0), Some(1), Some(100)] {
+            for per_try in [None, Some(1), Some(40), Some(200)] {
+                let mut timeouts = Timeouts::default();
+                timeouts.global = global.map(ms);
+                timeouts.per_try = per_try.map(ms);
+                let mut limits = Limits::new(None);
+                limits.of_route(&timeouts);
+                limits.routed = Some(start);
+                let expected = limits.expected_later(start);
+                assert_eq!(limits.expected(start), expected, "{global:?} {per_try:?}");
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ type Cache = Vec<Option<(u64, HeaderValue)>>;
 /// The number as a header value: a reference count where the thread has made it before.
 pub(crate) fn number(n: u64) -> HeaderValue {
     thread_local! {
-        static CACHE: RefCell<Cache> = RefCell::new(vec![None; PLACES]);
+        static CACHE: RefCell<Cache> = const { RefCell::new(Vec::new()) };
     }
     let place = usize::try_from(n % PLACES as u64).unwrap_or_default();
     CACHE.with_borrow_mut(|cache| match cache.get_mut(place) {
@@ -23,7 +23,11 @@ pub(crate) fn number(n: u64) -> HeaderValue {
             *entry = Some((n, value.clone()));
             value
         }
-        None => make(n),
+        None => {
+            // The thread's first.
+            cache.resize(PLACES, None);
+            make(n)
+        }
     })
 }
 

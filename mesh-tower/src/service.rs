@@ -24,7 +24,7 @@ use crate::{
     mesh_error::MeshError,
     observe::Observed,
     stages::{ChainSource, Entry},
-    stream::{Connection, Position, Stream, Tunnel},
+    stream::{Connection, Outside, Position, Stream, Tunnel},
 };
 
 /// Routes, balances and retries; made by [`MeshLayer`](crate::MeshLayer).
@@ -154,9 +154,8 @@ where
         pool_ready: None,
         until: None,
         position: Position::Downstream,
-        slow: entered.slow,
+        outside: entered.slow.map(|slow| Box::new(Outside::Waits(slow))),
         kept: None,
-        original_destination: None,
         attempts: 0,
         sent: false,
         is_empty,

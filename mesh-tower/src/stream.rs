@@ -48,10 +48,8 @@ pub(crate) struct Stream {
     /// The end of a filter's delay or of a back-off.
     pub(crate) until: Option<Moment>,
     pub(crate) position: Position,
-    pub(crate) slow: Option<SlowFuture>,
+    pub(crate) outside: Option<Box<Outside>>,
     pub(crate) kept: Option<Box<Kept>>,
-    /// Resolved for a cluster without endpoints of its own.
-    pub(crate) original_destination: Option<Box<SocketAddr>>,
     pub(crate) attempts: u32,
     /// Any byte of any attempt may have left.
     pub(crate) sent: bool,
@@ -83,6 +81,14 @@ pub(crate) enum Tunnel {
     WebSocket,
     /// Any other upgrade.
     Upgrade,
+}
+
+/// What is looked for outside of the snapshot: only few requests need any of it, and every request carries the place.
+pub(crate) enum Outside {
+    /// A slow path is under way.
+    Waits(SlowFuture),
+    /// Resolved for a cluster without endpoints of its own.
+    Address(SocketAddr),
 }
 
 /// How far the head is.

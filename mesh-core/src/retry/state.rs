@@ -220,8 +220,11 @@ fn is_retry_header(name: &str) -> bool {
 /// Whether the policy retries requests with this head at all.
 fn is_retriable_request(policy: &RetryPolicy, head: &RequestHead<'_>) -> bool {
     let matchers = &policy.retriable_request_headers;
+    if matchers.is_empty() {
+        return true;
+    }
     let mut scratch = Scratch::default();
-    matchers.is_empty() || matchers.iter().any(|m| m.matches(head, &mut scratch))
+    matchers.iter().any(|m| m.matches(head, &mut scratch))
 }
 
 /// The elements of a comma-separated list that can be read.

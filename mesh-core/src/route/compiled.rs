@@ -21,6 +21,7 @@ use crate::{
     },
     regex::Scratch,
     snapshot::ClusterIndex,
+    timeout::Timeouts,
 };
 
 /// A route with everything resolved.
@@ -32,9 +33,12 @@ pub struct CompiledRoute {
     filters: RouteFilters,
     /// By place in `weighted_clusters`; empty if no entry has overrides.
     weighted_filters: Box<[RouteFilters]>,
+    fixed_timeouts: Option<Timeouts>,
     response_reads_request: bool,
     changes_request_headers: bool,
     changes_response: bool,
+    counts_attempts_in_request: bool,
+    counts_attempts_in_response: bool,
     /// The match asks for more than a path.
     conditional: bool,
 }
@@ -68,11 +72,15 @@ impl CompiledRoute {
         {
             pattern.prepare_replace();
         }
+        let retry_policy = forward
+            .and_then(|f| f.retry_policy.as_ref())
+            .or(host.retry_policy.as_ref());
+        let (per_try, per_try_idle) = retry_policy.map_or_else(Default::default, |policy| {
+            (policy.per_try_timeout, policy.per_try_idle_timeout)
+        });
         Self {
-            retry_policy: forward
-                .and_then(|f| f.retry_policy.as_ref())
-                .or(host.retry_policy.as_ref())
-                .cloned(),
+            fixed_timeouts: forward.and_then(|f| Timeouts::fixed(f, per_try, per_try_idle)),
+            retry_policy: retry_policy.cloned(),
             selection: forward.map(|f| Selection::new(f, slots)),
             response_reads_request: weighted
                 .iter()
@@ -96,6 +104,8 @@ impl CompiledRoute {
                 .any(|operations| !operations.response.is_empty()),
             filters: merged,
             weighted_filters,
+            counts_attempts_in_request: host.include_request_attempt_count,
+            counts_attempts_in_response: host.include_attempt_count_in_response,
             conditional: is_conditional(&route.matcher),
             config: route.clone(),
         }
@@ -156,6 +166,11 @@ impl CompiledRoute {
         self.response_reads_request
     }
 
+    /// The timeouts of requests that ask for nothing of their own ([`Timeouts::fixed`]).
+    pub fn fixed_timeouts(&self) -> Option<&Timeouts> {
+        self.fixed_timeouts.as_ref()
+    }
+
     /// Whether header operations of any level may change a request on this route.
     pub fn changes_request_headers(&self) -> bool {
         self.changes_request_headers
@@ -174,6 +189,16 @@ impl CompiledRoute {
     /// Whether [`super::RouteTable::finalize_response`] may do anything.
     pub fn changes_response(&self) -> bool {
         self.changes_response
+    }
+
+    /// `include_request_attempt_count` of the route's virtual host.
+    pub fn counts_attempts_in_request(&self) -> bool {
+        self.counts_attempts_in_request
+    }
+
+    /// `include_attempt_count_in_response` of the route's virtual host.
+    pub fn counts_attempts_in_response(&self) -> bool {
+        self.counts_attempts_in_response
     }
 
     /// Draws the cluster: the stream's random number modulo the sum of weights. None: `cluster_header` names no

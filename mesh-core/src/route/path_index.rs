@@ -258,6 +258,18 @@ struct Node {
 
 type Entry<'a> = (&'a [u8], Kind, u32);
 
+impl Node {
+    /// Which child a byte leads to. Keys are sorted, and often an only one or without gaps.
+    #[inline]
+    fn child(&self, byte: u8) -> Option<usize> {
+        let guess = usize::from(byte.wrapping_sub(*self.keys.first()?));
+        if self.keys.get(guess) == Some(&byte) {
+            return Some(guess);
+        }
+        self.keys.binary_search(&byte).ok()
+    }
+}
+
 impl Tree {
     fn new(mut entries: Vec<Entry<'_>>) -> Self {
         entries.sort_by_key(|(path, _, at)| (*path, *at));
@@ -305,7 +317,7 @@ impl Tree {
             let Some((next, below)) = rest.split_first() else {
                 return;
             };
-            let Some(child) = node.keys.iter().position(|key| key == next) else {
+            let Some(child) = node.child(*next) else {
                 return;
             };
             at = node.children + child;

@@ -1,13 +1,13 @@
 //! One attempt: endpoint, and the head that goes there.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use http::{StatusCode, request};
 use mesh_core::{
     cluster::{Cluster, Endpoint, InFlight, PickContext, PickError},
     flags::ResponseFlag,
     local_reply::LocalReply,
-    model::{HostRewrite, RoutingPriority},
+    model::{ClusterDiscovery, HostRewrite, RoutingPriority},
     route::{auto_host, rewrite_host},
 };
 
@@ -17,7 +17,7 @@ use crate::{
     dispatch::PoolReady,
     entropy::{ThreadEntropy, shard},
     numbers::number,
-    stream::Stream,
+    stream::{Outside, Stream},
 };
 
 /// Where an attempt goes.
@@ -54,20 +54,22 @@ impl Stream {
                 let Some((host, port)) = entry::host_of(parts) else {
                     return Err(no_healthy_upstream());
                 };
-                self.slow = Some(entry::resolve(host, port));
+                self.outside = Some(Box::new(Outside::Waits(entry::resolve(host, port))));
                 return Ok(None);
             }
             Err(Some(_)) => return Err(no_healthy_upstream()),
             Err(None) => return Err(no_route("route_not_found")),
         };
         self.attempts += 1;
-        if let Some(HostRewrite::Auto) = self.forward_action().and_then(|f| f.host_rewrite.as_ref())
-        {
+        let (priority, rewrites_host) = self.forward_action().map_or_else(Default::default, |f| {
+            let is_auto = matches!(f.host_rewrite, Some(HostRewrite::Auto));
+            (f.priority, is_auto)
+        });
+        if rewrites_host {
             self.rewrite_to(&endpoint, parts)?;
         }
         self.limits.ready = None;
         self.pool_ready = (!self.limits.is_unlimited()).then(PoolReady::new);
-        let priority = self.priority();
         self.seen.in_flight = Some(InFlight::new(Arc::clone(&endpoint)));
         Ok(Some(Attempt {
             endpoint,
@@ -83,10 +85,10 @@ impl Stream {
         now: Moment,
     ) -> Result<(Arc<Cluster>, Arc<Endpoint>), Option<PickError>> {
         let cluster = self.seen.cluster.as_ref().ok_or(None)?;
-        let destination = self.original_destination.as_deref().copied().or_else(|| {
-            let info = self.connection.info();
-            info.local.filter(|_| info.restored)
-        });
+        let destination = match cluster.config().discovery {
+            ClusterDiscovery::OriginalDst => self.destination(),
+            _ => None,
+        };
         let mut cx = PickContext::first(destination);
         cx.shard = shard();
         cx.hash = hash;
@@ -99,9 +101,10 @@ impl Stream {
         if cluster.picks_by_time() {
             cx.now = Some(now.instant());
         }
-        let policy = self.retry_policy();
         let previous = self.retry.as_ref().and_then(|r| r.previous.as_ref());
-        if let (Some(previous), Some(policy)) = (previous, policy) {
+        if let Some(previous) = previous
+            && let Some(policy) = self.retry_policy()
+        {
             cx.previous = previous;
             cx.previous_priorities = policy.previous_priorities;
             if policy.previous_hosts {
@@ -110,6 +113,17 @@ impl Stream {
         }
         let endpoint = cluster.pick(&cx, &mut ThreadEntropy).map_err(Some)?;
         Ok((Arc::clone(cluster), endpoint))
+    }
+
+    /// Where the connection wanted to go, or what was resolved for it.
+    fn destination(&self) -> Option<SocketAddr> {
+        match self.outside.as_deref() {
+            Some(Outside::Address(address)) => Some(*address),
+            _ => {
+                let info = self.connection.info();
+                info.local.filter(|_| info.restored)
+            }
+        }
     }
 
     /// The head of a retry: the copy, with what counts attempts and time written anew. None: it cannot be decoded.

@@ -56,10 +56,7 @@ impl Stream {
                     cx.response_code_details = Some("via_upstream");
                     table.finalize_response(at, self.selected.as_ref(), &mut parts.headers, &cx);
                 }
-                let counts = table
-                    .virtual_host(at)
-                    .is_some_and(|v| v.include_attempt_count_in_response);
-                if counts {
+                if route.counts_attempts_in_response() {
                     let attempts = number(u64::from(self.attempts));
                     parts.headers.insert(ATTEMPT_COUNT, attempts);
                 }

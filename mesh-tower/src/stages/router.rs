@@ -130,20 +130,13 @@ impl Stream {
             }
         }
         let policy = route.retry_policy();
-        let manager = chain.manager();
-        let (per_try, per_try_idle) = policy.map_or((Duration::ZERO, Duration::ZERO), |p| {
-            (p.per_try_timeout, p.per_try_idle_timeout)
-        });
-        let head = RequestHead::of(parts);
         // Most requests ask for nothing of their own: then nobody looks for what.
-        let timeouts = match self.asks {
-            true => Timeouts::of(forward, manager, per_try, per_try_idle, &head),
-            false => Timeouts::configured(forward, manager, per_try, per_try_idle, &head),
-        };
-        self.limits.of_route(&timeouts);
+        match route.fixed_timeouts().filter(|_| !self.asks) {
+            Some(timeouts) => self.limits.of_fixed(timeouts),
+            None => self.read_timeouts(parts, chain, route, forward),
+        }
         self.write_timeout_headers(parts, now, Some(forward));
-        let virtual_host = chain.routes().and_then(|t| t.virtual_host(at));
-        if virtual_host.is_some_and(|v| v.include_request_attempt_count) {
+        if route.counts_attempts_in_request() {
             parts.headers.insert(ATTEMPT_COUNT, number(1));
         }
         self.finalize(parts, chain, at, route)?;
@@ -169,6 +162,24 @@ impl Stream {
             previous: None,
         });
         Ok(())
+    }
+
+    /// The timeouts where the request has a say.
+    #[inline(never)]
+    fn read_timeouts(
+        &mut self,
+        parts: &request::Parts,
+        chain: &HttpChain,
+        route: &CompiledRoute,
+        forward: &Forward,
+    ) {
+        let policy = route.retry_policy();
+        let (per_try, per_try_idle) = policy.map_or_else(Default::default, |policy| {
+            (policy.per_try_timeout, policy.per_try_idle_timeout)
+        });
+        let head = RequestHead::of(parts);
+        let timeouts = Timeouts::of(forward, chain.manager(), per_try, per_try_idle, &head);
+        self.limits.of_route(&timeouts);
     }
 
     /// Header operations and rewrites, once for all attempts.
@@ -240,14 +251,14 @@ impl Stream {
             return;
         };
         if !self.suppresses_envoy_headers() {
-            let milliseconds = u64::try_from(expected.as_millis()).unwrap_or(u64::MAX);
-            parts.headers.insert(EXPECTED_TIMEOUT, number(milliseconds));
+            parts.headers.insert(EXPECTED_TIMEOUT, number(expected));
         }
         let rewrites = forward
             .is_some_and(|f| f.max_grpc_timeout.is_some() && f.max_stream_duration.is_none());
         if rewrites
             && self.seen.grpc
-            && let Ok(value) = HeaderValue::try_from(format_grpc_timeout(expected))
+            && let Ok(value) =
+                HeaderValue::try_from(format_grpc_timeout(Duration::from_millis(expected)))
         {
             parts.headers.insert(GRPC_TIMEOUT, value);
         }
