@@ -281,8 +281,9 @@ impl Default for OutlierDetection {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpstreamSocket {
-    /// `upstream_bind_config.source_address`; None: the system chooses.
-    pub source: Option<SocketAddr>,
+    /// `upstream_bind_config`: the first of its addresses for endpoints with an IPv4 address, and for those with an
+    /// IPv6 address; of another family where no address fits. None: the system chooses.
+    pub source: Option<[SocketAddr; 2]>,
     /// `upstream_connection_options.tcp_keepalive`; None: off.
     pub keepalive: Option<TcpKeepalive>,
 }

@@ -45,8 +45,8 @@ async fn open(address: SocketAddr, options: UpstreamSocket) -> io::Result<TcpStr
     if let Some(keepalive) = options.keepalive {
         SockRef::from(&socket).set_tcp_keepalive(&system(keepalive))?;
     }
-    if let Some(source) = options.source {
-        socket.bind(source)?;
+    if let Some([v4, v6]) = options.source {
+        socket.bind(if address.is_ipv4() { v4 } else { v6 })?;
     }
     socket.connect(address).await
 }
@@ -106,7 +106,7 @@ mod tests {
     async fn connections_come_from_where_the_cluster_says() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint::detached(listener.local_addr().unwrap());
-        let config = cluster(|s| s.source = Some(([127, 0, 0, 6], 0).into()));
+        let config = cluster(|s| s.source = Some([([127, 0, 0, 6], 0).into(); 2]));
         let _stream = connect(&endpoint, &config).await.unwrap();
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!(peer.ip().to_string(), "127.0.0.6");
@@ -137,7 +137,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_is_not_ours_is_a_local_failure() {
         let endpoint: Arc<Endpoint> = Endpoint::detached(([127, 0, 0, 1], 9).into());
-        let config = cluster(|s| s.source = Some(([198, 51, 100, 1], 0).into()));
+        let config = cluster(|s| s.source = Some([([198, 51, 100, 1], 0).into(); 2]));
         let error = connect(&endpoint, &config).await.unwrap_err();
         assert_eq!(error.reason(), ResetReason::LocalConnectionFailure);
         assert!(!error.was_sent());

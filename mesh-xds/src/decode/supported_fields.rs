@@ -283,7 +283,6 @@ const ROUTE: &[Fields] = fields! {
     }
     "envoy.config.route.v3.RouteMatch.TlsContextMatchOptions" { "presented validated", silent: "", warn: "" }
     "envoy.config.route.v3.CookieMatcher" { "name string_match invert_match", silent: "", warn: "" }
-    "envoy.config.core.v3.TypedExtensionConfig" { "", silent: "name typed_config", warn: "" }
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig" { "path_template", silent: "", warn: "" }
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig" {
         "path_template_rewrite", silent: "", warn: ""
@@ -380,7 +379,10 @@ const CLUSTER: &[Fields] = fields! {
         "base_interval max_interval", silent: "", warn: ""
     }
     "envoy.config.cluster.v3.UpstreamConnectionOptions" { "tcp_keepalive", silent: "", warn: "" }
-    "envoy.config.core.v3.BindConfig" { "source_address", silent: "freebind", warn: "" }
+    "envoy.config.core.v3.BindConfig" {
+        "source_address extra_source_addresses", silent: "freebind", warn: ""
+    }
+    "envoy.config.core.v3.ExtraSourceAddress" { "address", silent: "", warn: "" }
     "envoy.config.core.v3.TcpKeepalive" { "keepalive_time keepalive_interval keepalive_probes", silent: "", warn: "" }
     "envoy.config.cluster.v3.Cluster.EdsClusterConfig" { "service_name eds_config", silent: "", warn: "" }
     "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig" {
