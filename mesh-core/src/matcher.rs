@@ -1,6 +1,6 @@
 //! Matchers shared by routes and filters (`envoy.type.matcher.v3`, `envoy.config.route.v3.HeaderMatcher`).
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::{
     head::RequestHead,
@@ -166,7 +166,23 @@ impl HeaderMatcher {
         }
     }
 
-    /// Whether response headers match (`retriable_headers`). Pseudo headers are taken as missing.
+    /// Whether a response's head matches (`retriable_headers`). Pseudo headers of requests are taken as missing.
+    pub fn matches_response_head(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        scratch: &mut Scratch,
+    ) -> bool {
+        match &self.name {
+            MatchedHeader::Absent(name) if &**name == ":status" => {
+                self.matches_line(Some(status.as_str()), scratch)
+            }
+            MatchedHeader::Name(name) => self.matches_map(name, headers, scratch),
+            _ => self.matches_line(None, scratch),
+        }
+    }
+
+    /// The same for headers without a head. Pseudo headers are taken as missing.
     pub fn matches_response(&self, headers: &HeaderMap, scratch: &mut Scratch) -> bool {
         match &self.name {
             MatchedHeader::Name(name) => self.matches_map(name, headers, scratch),

@@ -21,6 +21,8 @@ pub enum Outcome {
     PerTryTimeout,
     /// No response headers within the route timeout.
     RouteTimeout,
+    /// The attempt lasted as long as it may (`max_stream_duration` of the cluster); nobody's fault.
+    MaxDuration,
 }
 
 /// Why a stream was reset (Envoy's `StreamResetReason`).

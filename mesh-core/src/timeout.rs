@@ -23,8 +23,28 @@ pub struct Timeouts {
     pub max_stream_duration: Option<Duration>,
     /// No activity on the stream.
     pub idle: Option<Duration>,
+    /// One attempt as a whole, from pool-ready to the end of its response (`x-envoy-upstream-stream-duration-ms`, else
+    /// the cluster's `common_http_protocol_options.max_stream_duration`).
+    pub upstream_duration: Option<Duration>,
     /// `x-envoy-upstream-rq-timeout-alt-response`: answer 204 on timeout.
     pub alternative_response: bool,
+    /// What `max_stream_duration` of the route makes of a gRPC request's `grpc-timeout`.
+    pub grpc_timeout: GrpcTimeoutHeader,
+    /// `x-envoy-expected-rq-timeout-ms` was respected: `x-envoy-upstream-rq-timeout-ms` was not read and goes on.
+    pub respects_expected: bool,
+}
+
+/// What becomes of a request's `grpc-timeout` (Envoy `refreshDurationTimeout`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GrpcTimeoutHeader {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// It goes: the route takes the connection manager's limit off.
+    Remove,
+    /// It says what limits the stream.
+    Set(Duration),
 }
 
 impl Timeouts {
@@ -97,13 +117,23 @@ impl Timeouts {
             per_try = Duration::ZERO;
         }
 
+        let max_stream_duration = max_stream_duration(forward, manager, head);
+        let rewrites = forward.max_stream_duration.is_some() && head.is_grpc();
+        let grpc_timeout = match (rewrites, max_stream_duration) {
+            (true, Some(duration)) => GrpcTimeoutHeader::Set(duration),
+            (true, None) if !manager.max_stream_duration.is_zero() => GrpcTimeoutHeader::Remove,
+            _ => GrpcTimeoutHeader::Keep,
+        };
         Self {
+            grpc_timeout,
             global: limit(global),
             per_try: limit(per_try),
             per_try_idle: limit(per_try_idle),
-            max_stream_duration: max_stream_duration(forward, manager, head),
+            max_stream_duration,
             idle: limit(forward.idle_timeout.unwrap_or(manager.stream_idle_timeout)),
+            upstream_duration: overrides.upstream_duration.and_then(milliseconds),
             alternative_response: overrides.alternative_response,
+            respects_expected: expected.is_some(),
         }
     }
 
@@ -126,6 +156,7 @@ struct Overrides<'a> {
     expected: Option<&'a HeaderValue>,
     global: Option<&'a HeaderValue>,
     per_try: Option<&'a HeaderValue>,
+    upstream_duration: Option<&'a HeaderValue>,
     alternative_response: bool,
 }
 
@@ -137,6 +168,7 @@ impl<'a> Overrides<'a> {
                 Some("expected-rq-timeout-ms") => overrides.expected = Some(value),
                 Some("upstream-rq-timeout-ms") => overrides.global = Some(value),
                 Some("upstream-rq-per-try-timeout-ms") => overrides.per_try = Some(value),
+                Some("upstream-stream-duration-ms") => overrides.upstream_duration = Some(value),
                 Some("upstream-rq-timeout-alt-response") => overrides.alternative_response = true,
                 _ => {}
             }

@@ -1,15 +1,19 @@
 //! A server that answers as a request's script says, and remembers what it saw.
 
+mod script;
+
 use std::{
     collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -18,10 +22,16 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
+use script::{Action, BrokenOff, ScriptedBody};
+
 /// The header that names a case: requests of one case are its attempts.
 pub const CASE: &str = "x-case";
 /// The header with the script: one word per attempt, the last repeats. `503`: that status; `reset`: the connection is
-/// closed without an answer; `d200`: status 200 after 200 ms; `hold`: status 200 once [`Upstream::release`] is called.
+/// closed without an answer (HTTP/2: the stream is reset); `d200`: status 200 after 200 ms; `hold`: status 200 once
+/// [`Upstream::release`] is called. A word may go on with attributes, each after a semicolon: `wait=MS` before the
+/// answer, `pause=MS` between head and body, `h=NAME:VALUE` a header, `t=NAME:VALUE` a trailer, `body=N` a body of so
+/// many bytes, `cut` an abrupt end after the body, and `rst=refused`, `cancel`, `protocol` or `internal` the HTTP/2
+/// reason of whatever is broken off.
 pub const SCRIPT: &str = "x-script";
 
 /// One request as the upstream saw it.
@@ -42,7 +52,7 @@ pub struct Seen {
 #[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
-    seen: Arc<Mutex<HashMap<String, Vec<Seen>>>>,
+    seen: Memory,
     release: Arc<Notify>,
     task: JoinHandle<()>,
 }
@@ -93,11 +103,30 @@ impl Upstream {
 
     /// Takes what was seen of a case, in order.
     pub fn take(&self, case: &str) -> Vec<Seen> {
+        self.take_placed(case).map(|(_, seen)| seen).collect()
+    }
+
+    /// Takes what several saw of a case, in the order of all.
+    pub fn take_from(several: &[Self], case: &str) -> Vec<Seen> {
+        let mut all: Vec<_> = several
+            .iter()
+            .flat_map(|one| one.take_placed(case))
+            .collect();
+        all.sort_by_key(|(place, _)| *place);
+        all.into_iter().map(|(_, seen)| seen).collect()
+    }
+
+    fn take_placed(&self, case: &str) -> impl Iterator<Item = (u64, Seen)> + use<> {
+        ATTEMPTS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(case);
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(case)
             .unwrap_or_default()
+            .into_iter()
     }
 }
 
@@ -105,9 +134,31 @@ impl Upstream {
 #[derive(Clone)]
 struct Own {
     name: Arc<str>,
-    seen: Arc<Mutex<HashMap<String, Vec<Seen>>>>,
+    seen: Memory,
     release: Arc<Notify>,
 }
+
+/// The place of the next request among all of all upstreams of this process.
+static ORDER: AtomicU64 = AtomicU64::new(0);
+
+/// How many requests of each case have come, to whichever upstream of this process.
+static ATTEMPTS: LazyLock<Mutex<HashMap<String, usize>>> = LazyLock::new(Mutex::default);
+
+/// Which attempt of its case a request is that comes now.
+fn attempt_of(case: &str) -> usize {
+    let mut attempts = ATTEMPTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let next = attempts.entry(case.to_owned()).or_default();
+    let attempt = *next;
+    *next += 1;
+    attempt
+}
+
+fn remember(memory: &Memory, case: String, placed: (u64, Seen)) {
+    let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    memory.entry(case).or_default().push(placed);
+}
+
+type Memory = Arc<Mutex<HashMap<String, Vec<(u64, Seen)>>>>;
 
 async fn serve(listener: TcpListener, own: Own) {
     while let Ok((stream, _)) = listener.accept().await {
@@ -124,19 +175,7 @@ async fn serve(listener: TcpListener, own: Own) {
     }
 }
 
-/// Makes hyper close the connection.
-#[derive(Debug)]
-struct Reset;
-
-impl std::fmt::Display for Reset {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the script resets")
-    }
-}
-
-impl std::error::Error for Reset {}
-
-async fn answer(request: Request<Incoming>, own: Own) -> Result<Response<Full<Bytes>>, Reset> {
+async fn answer(request: Request<Incoming>, own: Own) -> Result<Response<ScriptedBody>, BrokenOff> {
     let Own {
         name,
         seen: memory,
@@ -161,43 +200,40 @@ async fn answer(request: Request<Incoming>, own: Own) -> Result<Response<Full<By
     let released = release.notified();
     tokio::pin!(released);
     released.as_mut().enable();
-    let attempt = {
-        let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_case = memory.entry(case).or_default();
-        of_case.push(Seen {
-            upstream: name.to_string(),
-            line: format!("{} {}", parts.method, parts.uri),
-            headers: sorted(&parts.headers),
-            body,
-        });
-        of_case.len() - 1
+    let attempt = attempt_of(&case);
+    let seen = Seen {
+        upstream: name.to_string(),
+        line: format!("{} {}", parts.method, parts.uri),
+        headers: sorted(&parts.headers),
+        body,
     };
+    let placed = (ORDER.fetch_add(1, Ordering::Relaxed), seen);
+    remember(&memory, case, placed);
     let words: Vec<&str> = script.split(',').filter(|word| !word.is_empty()).collect();
     let word = words
         .get(attempt)
         .or(words.last())
         .copied()
         .unwrap_or("200");
-    if word == "reset" {
-        return Err(Reset);
+    let action = Action::parse(word);
+    if !action.wait.is_zero() {
+        tokio::time::sleep(action.wait).await;
     }
     if word == "hold" {
         released.await;
     }
-    let status = match word.strip_prefix('d') {
-        Some(status) => {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            status
-        }
-        None => word,
+    let Some(status) = action.status else {
+        return Err(BrokenOff::new(action.reason));
     };
-    let status = status
-        .parse()
-        .ok()
-        .and_then(|code| StatusCode::from_u16(code).ok())
-        .unwrap_or(StatusCode::OK);
-    let mut response = Response::new(Full::new(Bytes::from(format!("{name} {attempt}"))));
+    let headers = action.headers.clone();
+    let text = Bytes::from(format!("{name} {attempt}"));
+    let mut response = match (&parts.method, parts.version) {
+        // hyper would send it.
+        (&Method::HEAD, Version::HTTP_2) => Response::new(ScriptedBody::default()),
+        _ => Response::new(action.body(text)),
+    };
     *response.status_mut() = status;
+    response.headers_mut().extend(headers);
     if let Ok(value) = HeaderValue::from_str(&name) {
         response.headers_mut().insert("x-upstream", value);
     }

@@ -135,7 +135,13 @@ where
                 }
                 StateProj::BackOff => {
                     let now = Moment::now();
-                    if let Poll::Ready(expired) = stream.poll_expired(now, cx) {
+                    let outgrown = this.replay.as_ref().is_some_and(|replay| {
+                        replay.read_arrived(cx);
+                        !replay.can_replay()
+                    });
+                    if outgrown {
+                        Err((stream.outgrown(), None))
+                    } else if let Poll::Ready(expired) = stream.poll_expired(now, cx) {
                         Err((stream.expire(expired), None))
                     } else if !stream.wait_is_over(now) {
                         return Poll::Pending;
@@ -165,6 +171,9 @@ where
                         }
                         Poll::Ready(Err(error)) => {
                             let error = error.into();
+                            if let Some(replay) = &*this.replay {
+                                replay.read_arrived(cx);
+                            }
                             match stream.failed(&error, can_replay()) {
                                 Decision::Retry => {
                                     this.state.set(State::BackOff);
@@ -344,13 +353,14 @@ impl Stream {
     fn attempt_expired(&mut self, expired: Expired, can_replay: bool, now: Moment) -> Decision {
         // What a transport that was cut off has sent is not known.
         self.sent = true;
-        match expired {
-            Expired::Route => self.attempt_ended(Outcome::RouteTimeout, None, can_replay, now),
-            Expired::PerTry | Expired::PerTryIdle => {
-                self.attempt_ended(Outcome::PerTryTimeout, None, can_replay, now)
-            }
-            Expired::Duration | Expired::Idle | Expired::Caller => Decision::Deliver,
-        }
+        let outcome = match expired {
+            Expired::Route => Outcome::RouteTimeout,
+            Expired::PerTry | Expired::PerTryIdle => Outcome::PerTryTimeout,
+            Expired::Attempt => Outcome::MaxDuration,
+            Expired::Duration | Expired::Idle | Expired::Caller => return Decision::Deliver,
+        };
+        self.seen.count_expired(expired);
+        self.attempt_ended(outcome, None, can_replay, now)
     }
 }
 

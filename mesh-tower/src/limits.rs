@@ -17,6 +17,8 @@ pub(crate) enum Expired {
     PerTryIdle,
     /// The stream's maximum duration.
     Duration,
+    /// The maximum duration of one attempt.
+    Attempt,
     /// The stream's idle timeout.
     Idle,
     /// The caller's own deadline.
@@ -52,6 +54,7 @@ pub(crate) struct Limits {
     per_try: Length,
     per_try_idle: Length,
     duration: Length,
+    attempt: Length,
     idle: Length,
     /// Answer 204 on the route timeout.
     pub(crate) alternative_response: bool,
@@ -78,6 +81,7 @@ impl Limits {
             per_try: Length::NONE,
             per_try_idle: Length::NONE,
             duration: Length::NONE,
+            attempt: Length::NONE,
             idle: Length::NONE,
             alternative_response: false,
             tunnel: false,
@@ -110,12 +114,20 @@ impl Limits {
         self.per_try_idle = Length::of(timeouts.per_try_idle);
     }
 
+    /// The cluster's limit of an attempt, unless the request says another.
+    pub(crate) fn of_cluster(&mut self, attempt: Duration) {
+        if self.attempt.0 == u32::MAX {
+            self.attempt = Length::of((!attempt.is_zero()).then_some(attempt));
+        }
+    }
+
     /// The route's.
     pub(crate) fn of_route(&mut self, timeouts: &Timeouts) {
         self.route = Length::of(timeouts.global);
         self.per_try = Length::of(timeouts.per_try);
         self.per_try_idle = Length::of(timeouts.per_try_idle);
         self.duration = Length::of(timeouts.max_stream_duration);
+        self.attempt = Length::of(timeouts.upstream_duration.filter(|d| !d.is_zero()));
         self.idle = Length::of(timeouts.idle);
         self.alternative_response = timeouts.alternative_response;
     }
@@ -153,6 +165,7 @@ impl Limits {
                 self.per_try,
                 self.per_try_idle,
                 self.duration,
+                self.attempt,
                 self.idle,
             ]
             .iter()
@@ -193,13 +206,20 @@ impl Limits {
             _ => None,
         };
         let idle_try = ready.map(|at| at.max(self.active));
+        let idle_over = self.per_try_idle.from(idle_try).filter(|over| {
+            // The end of the per-try timeout stops this timer, even where it has nothing else to do because the response
+            // has begun; the next activity starts it again (Envoy `UpstreamRequest::onPerTryTimeout`).
+            let stop = self.per_try.from(ready);
+            !stop.is_some_and(|stop| idle_try < Some(stop) && stop <= *over)
+        });
         let per_try = if headers { None } else { ready };
         [
             (self.caller, Expired::Caller),
             (self.route.from(complete), Expired::Route),
             (self.per_try.from(per_try), Expired::PerTry),
-            (self.per_try_idle.from(idle_try), Expired::PerTryIdle),
+            (idle_over, Expired::PerTryIdle),
             (self.duration.from(Some(self.started)), Expired::Duration),
+            (self.attempt.from(self.ready), Expired::Attempt),
             (self.idle.from(Some(self.active)), Expired::Idle),
         ]
         .into_iter()

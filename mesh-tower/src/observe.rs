@@ -12,7 +12,7 @@ use mesh_core::{
     stats::Sample,
 };
 
-use crate::clock::Moment;
+use crate::{clock::Moment, limits::Expired};
 
 /// Everything that the end of a stream needs: its load, its filters' states, and what metrics are labelled with.
 ///
@@ -112,6 +112,21 @@ impl Observed {
                 Some(status) => stats.responses.record(status),
                 None => stats.downstream_rq_rx_reset.inc(),
             }
+        }
+    }
+
+    /// Counts a limit of an attempt.
+    pub(crate) fn count_expired(&self, expired: Expired) {
+        let Some(cluster) = &self.cluster else {
+            return;
+        };
+        let stats = cluster.stats();
+        match expired {
+            Expired::Route => stats.upstream_rq_timeout.inc(),
+            Expired::PerTry => stats.upstream_rq_per_try_timeout.inc(),
+            Expired::PerTryIdle => stats.upstream_rq_per_try_idle_timeout.inc(),
+            Expired::Attempt => stats.upstream_rq_max_duration_reached.inc(),
+            Expired::Duration | Expired::Idle | Expired::Caller => {}
         }
     }
 

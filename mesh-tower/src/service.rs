@@ -158,6 +158,7 @@ where
         kept: None,
         attempts: 0,
         sent: false,
+        internal: true,
         is_empty,
         asks: false,
         tunnel: Tunnel::No,

@@ -53,6 +53,8 @@ pub(crate) struct Stream {
     pub(crate) attempts: u32,
     /// Any byte of any attempt may have left.
     pub(crate) sent: bool,
+    /// The request is from an internal peer.
+    pub(crate) internal: bool,
     /// The request came without a body.
     pub(crate) is_empty: bool,
     /// The request has headers `x-envoy-*`, by which it may ask for other timeouts and retries.
@@ -112,6 +114,8 @@ pub(crate) struct Retry {
     pub(crate) head: HeadCopy,
     /// The breaker's, from back-off to the next decision or the end.
     pub(crate) permit: Option<Permit>,
+    /// What the next attempt follows is a per-try timeout.
+    pub(crate) after_timeout: bool,
     /// Endpoints tried, if the policy avoids them; None: this is the first attempt.
     // Boxed, though a vector already: nearly no request has any, and every request carries the place.
     #[allow(clippy::box_collection)]
@@ -127,6 +131,8 @@ pub(crate) struct Kept {
     pub(crate) cookies: Vec<HeaderValue>,
     /// The client, where it is not the connection's peer.
     pub(crate) remote: Option<IpAddr>,
+    /// `x-envoy-upstream-alt-stat-name`.
+    pub(crate) alternative_stats: Option<HeaderValue>,
 }
 
 /// The downstream connection.

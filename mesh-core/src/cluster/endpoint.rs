@@ -116,6 +116,11 @@ impl Endpoint {
         &self.config.hostname
     }
 
+    /// Whether it is a canary.
+    pub fn is_canary(&self) -> bool {
+        self.config.canary
+    }
+
     /// A place for the transport: its connections live and die with the endpoint, over all snapshots that have it,
     /// and are found without a lookup.
     pub fn attachment(&self) -> &OnceLock<Box<dyn Any + Send + Sync>> {

@@ -15,6 +15,7 @@ mod load;
 mod original_dst;
 mod outlier;
 mod priority;
+mod retry_hosts;
 mod subset;
 
 pub use breaker::{Breaker, Permit};
@@ -26,7 +27,7 @@ use crate::{
     Entropy,
     model::{
         ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, Criteria, HashPolicy,
-        OutlierDetection, RoutingPriority,
+        OutlierDetection, RetryPolicy, RoutingPriority,
     },
     outcome::Outcome,
     stats::{BreakerStats, ClusterStats, RequestMetrics, Stats},
@@ -59,10 +60,10 @@ pub struct Cluster {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct PickContext<'a> {
-    /// Endpoints of earlier attempts: avoided if the retry policy says `previous_hosts`.
+    /// Endpoints of earlier attempts.
     pub previous: &'a [Arc<Endpoint>],
-    /// `host_selection_retry_max_attempts` of a policy with `previous_hosts`; 0 on the first attempt.
-    pub reselect: u32,
+    /// The policy of a retry whose `retry_host_predicate` passes over endpoints.
+    pub retry: Option<&'a RetryPolicy>,
     /// `retry_priority`: `previous_priorities.update_frequency`: after every so many attempts the priorities of
     /// `previous` are left out, while others are available.
     pub previous_priorities: Option<u32>,
@@ -84,7 +85,7 @@ impl PickContext<'_> {
     pub fn first(original_destination: Option<SocketAddr>) -> Self {
         Self {
             previous: &[],
-            reselect: 0,
+            retry: None,
             previous_priorities: None,
             original_destination,
             hash: None,
@@ -172,8 +173,8 @@ impl Cluster {
         self.live.original_destinations.endpoints()
     }
 
-    /// Picks an endpoint: priority, then the policy inside it; again, up to `reselect` times, while it is one of
-    /// `previous`. No lock that waits, no allocation but for an original destination not seen lately.
+    /// Picks an endpoint: priority, then the policy inside it; again, up to `host_selection_retry_max_attempts`
+    /// times, while a predicate of the retry passes over it. No lock that waits, no allocation but for an original destination not seen lately.
     ///
     /// # Errors
     /// Nothing is eligible.
@@ -273,9 +274,10 @@ impl Cluster {
         let [default, high] = &self.live.breakers;
         let active = || default.active_requests() + high.active_requests();
         let is_large = self.balancer.is_large();
+        let by_policy = cx.retry.map_or(0, |p| p.host_selection_retry_max_attempts);
         let reselect = match is_large {
-            true => cx.reselect.max(PASS_OVER as u32),
-            false => cx.reselect,
+            true => by_policy.max(PASS_OVER as u32),
+            false => by_policy,
         };
         let mut attempt = 0;
         loop {
@@ -284,8 +286,9 @@ impl Cluster {
                 self.stats.lb_healthy_panic.inc();
             }
             let lags = !panic && is_large && endpoint.is_ejected();
-            let tried = attempt < cx.reselect && cx.previous.iter().any(|e| e.is_same(endpoint));
-            if attempt >= reselect || !(lags || tried) {
+            let rejected =
+                attempt < by_policy && cx.retry.is_some_and(|p| p.rejects(endpoint, cx.previous));
+            if attempt >= reselect || !(lags || rejected) {
                 return Some(Arc::clone(endpoint));
             }
             attempt += 1;
@@ -310,7 +313,10 @@ impl Cluster {
     ) -> Option<Arc<Endpoint>> {
         match load.pick(cx, entropy) {
             Some(picked)
-                if cx.previous.is_empty() && !picked.panic && !self.balancer.is_large() =>
+                if cx.previous.is_empty()
+                    && cx.retry.is_none()
+                    && !picked.panic
+                    && !self.balancer.is_large() =>
             {
                 Some(Arc::clone(picked.endpoint))
             }
@@ -335,7 +341,7 @@ impl Cluster {
         if excluded != Priorities::default() {
             picked = load.pick_without(excluded, cx, entropy);
         }
-        let mut reselect = cx.reselect;
+        let mut reselect = cx.retry.map_or(0, |p| p.host_selection_retry_max_attempts);
         let mut pass_over = match self.balancer.is_large() {
             true => PASS_OVER,
             false => 0,
@@ -347,7 +353,7 @@ impl Cluster {
             }
             if !panic && pass_over > 0 && endpoint.is_ejected() {
                 pass_over -= 1;
-            } else if reselect > 0 && cx.previous.iter().any(|e| e.is_same(endpoint)) {
+            } else if reselect > 0 && cx.retry.is_some_and(|p| p.rejects(endpoint, cx.previous)) {
                 reselect -= 1;
             } else {
                 return Some(Arc::clone(endpoint));

@@ -57,7 +57,7 @@ impl Signal {
                 Self::Status(code)
             }
             // A full breaker says nothing of the host.
-            Outcome::Reset(ResetReason::Overflow) => return None,
+            Outcome::Reset(ResetReason::Overflow) | Outcome::MaxDuration => return None,
             Outcome::Reset(reason) if reason.is_connect_failure() => {
                 local(503, Self::ConnectFailure)
             }

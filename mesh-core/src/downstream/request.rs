@@ -569,6 +569,7 @@ const EXTERNAL_MAY_NOT: &[&str] = &[
     "x-envoy-ip-tags",
     "x-envoy-original-url",
     "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-upstream-stream-duration-ms",
 ];
 
 /// What clients of a front proxy may not say either.

@@ -312,6 +312,8 @@ pub struct UpstreamHttpOptions {
     pub max_requests_per_connection: u32,
     /// `common_http_protocol_options.max_connection_duration`.
     pub max_connection_duration: Option<Duration>,
+    /// `common_http_protocol_options.max_stream_duration`: of one attempt, from the connection to the response's end.
+    pub max_stream_duration: Option<Duration>,
     /// `http2_protocol_options.max_concurrent_streams`.
     pub max_concurrent_streams: Option<u32>,
     /// `http_protocol_options.enable_trailers`: trailers pass over HTTP/1.1; otherwise they are dropped.
@@ -327,6 +329,7 @@ impl Default for UpstreamHttpOptions {
             idle_timeout: Duration::from_secs(3600),
             max_requests_per_connection: 0,
             max_connection_duration: None,
+            max_stream_duration: None,
             max_concurrent_streams: None,
             http1_trailers: false,
             outlier_error_statuses: None,

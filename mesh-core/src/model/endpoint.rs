@@ -60,8 +60,10 @@ pub struct EndpointConfig {
     pub workload: Option<Arc<str>>,
     /// `metadata.filter_metadata["envoy.lb"].hash_key`: what ring hash and maglev know it by, instead of its address.
     pub hash_key: Option<Arc<str>>,
-    /// `metadata.filter_metadata["envoy.lb"]`: what subsets are made of.
+    /// `metadata.filter_metadata["envoy.lb"]`: what subsets are made of, and retries may avoid.
     pub lb_metadata: Vec<(Arc<str>, EndpointValue)>,
+    /// `metadata.filter_metadata["envoy.lb"].canary`.
+    pub canary: bool,
 }
 
 impl EndpointConfig {
@@ -75,6 +77,7 @@ impl EndpointConfig {
             workload: None,
             hash_key: None,
             lb_metadata: Vec::new(),
+            canary: false,
         }
     }
 }

@@ -59,6 +59,9 @@ pub struct VirtualHost {
     pub include_request_attempt_count: bool,
     /// `include_attempt_count_in_response`; default false.
     pub include_attempt_count_in_response: bool,
+    /// `include_is_timeout_retry_header`: retries say whether they follow a per-try timeout
+    /// (`x-envoy-is-timeout-retry`); default false.
+    pub include_is_timeout_retry_header: bool,
     /// `request_body_buffer_limit` (or `per_request_buffer_limit_bytes`); None: the connection's limit.
     pub request_body_buffer_limit: Option<u64>,
     /// Per-filter configuration of this level.
@@ -519,6 +522,10 @@ pub struct RetryPolicy {
     pub rate_limited_back_off: Option<RateLimitedBackOff>,
     /// `retry_host_predicate`: `previous_hosts`.
     pub previous_hosts: bool,
+    /// `retry_host_predicate`: `omit_canary_hosts`.
+    pub omit_canary_hosts: bool,
+    /// `retry_host_predicate`: `omit_host_metadata`, what each says of `envoy.lb`.
+    pub omit_host_metadata: Vec<Criteria>,
     /// `host_selection_retry_max_attempts`; default 1.
     pub host_selection_retry_max_attempts: u32,
     /// `retry_priority`: `previous_priorities.update_frequency`.
@@ -539,6 +546,8 @@ impl Default for RetryPolicy {
             max_interval: Duration::from_millis(250),
             rate_limited_back_off: None,
             previous_hosts: false,
+            omit_canary_hosts: false,
+            omit_host_metadata: Vec::new(),
             host_selection_retry_max_attempts: 1,
             previous_priorities: None,
         }

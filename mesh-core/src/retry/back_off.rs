@@ -63,9 +63,9 @@ pub(super) fn rate_limited(
             }
         };
         let asked = Duration::from_secs(seconds);
-        (asked > Duration::from_millis(1) && asked <= policy.max_interval).then_some(asked)
+        (asked <= policy.max_interval).then_some(asked)
     })?;
-    let asked = millis(asked);
+    let asked = Some(millis(asked)).filter(|asked| *asked > 1)?;
     Some(Duration::from_millis(
         asked + entropy.next_u64() % (asked / 2).max(1),
     ))
@@ -132,13 +132,14 @@ mod tests {
         };
         let clock: fn() -> SystemTime = || UNIX_EPOCH + Duration::from_secs(1_000);
         type Headers = &'static [(&'static str, &'static str)];
-        let cases: [(Headers, Option<u64>); 9] = [
+        let cases: [(Headers, Option<u64>); 10] = [
             (&[("retry-after", "2")], Some(2_999)),
             (&[("x-reset", "1010")], Some(14_999)),
             (&[("x-reset", "1000")], None),
             (&[("x-reset", "7")], None),
             (&[("retry-after", "0")], None),
             (&[("retry-after", "301")], None),
+            (&[("retry-after", "0"), ("x-reset", "1001")], None),
             (&[("retry-after", "301"), ("x-reset", "1001")], Some(1_499)),
             (&[("retry-after", "soon")], None),
             (&[], None),

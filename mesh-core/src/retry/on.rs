@@ -83,7 +83,7 @@ impl RetryOn {
     }
 
     /// Whether any of these conditions is set.
-    const fn intersects(self, conditions: Self) -> bool {
+    pub(super) const fn intersects(self, conditions: Self) -> bool {
         self.0 & conditions.0 != 0
     }
 

@@ -5,9 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use http::StatusCode;
-
-use super::{Counter, Gauge, Histogram, sparse::Sparse};
+use super::{
+    Counter, Gauge, Histogram,
+    responses::{ResponseClasses, UpstreamResponses},
+};
 
 /// One metric, as exposition reads it.
 #[derive(Clone, Copy, Debug)]
@@ -113,97 +114,6 @@ impl Group for NamedCounters {
     }
 }
 
-/// Responses by class: `…rq_2xx`, and all: `…rq_completed`.
-#[derive(Debug, Default)]
-pub struct ResponseClasses {
-    completed: Counter,
-    classes: [Counter; 5],
-}
-
-impl ResponseClasses {
-    /// Counts one response: two relaxed adds.
-    pub fn record(&self, status: StatusCode) {
-        self.completed.inc();
-        if let Some(class) = self.class(status.as_u16() / 100) {
-            class.inc();
-        }
-    }
-
-    /// All responses.
-    pub fn completed(&self) -> u64 {
-        self.completed.value()
-    }
-
-    /// Responses of a class: 2 for `2xx`.
-    pub fn of_class(&self, class: u16) -> u64 {
-        self.class(class).map_or(0, Counter::value)
-    }
-
-    fn class(&self, class: u16) -> Option<&Counter> {
-        self.classes.get(usize::from(class).checked_sub(1)?)
-    }
-}
-
-impl Group for ResponseClasses {
-    fn visit(&self, visit: &mut dyn FnMut(&str, Metric<'_>)) {
-        visit("_completed", Metric::Counter(self.completed()));
-        for (class, counter) in (1..).zip(&self.classes) {
-            visit("", Metric::Class(counter.value(), class));
-        }
-    }
-}
-
-/// How many response codes are told apart; others count by class only.
-const CODES: usize = 64;
-
-/// Responses by class and by code (`…rq_200`); those never seen are not shown.
-#[derive(Debug, Default)]
-pub struct ResponseCodes {
-    classes: ResponseClasses,
-    codes: Sparse<u16, Counter>,
-}
-
-impl ResponseCodes {
-    /// Counts one response: three relaxed adds; the first with a new code allocates.
-    pub fn record(&self, status: StatusCode) {
-        self.classes.record(status);
-        if let Some(counter) = self.codes.entry(status.as_u16(), CODES) {
-            counter.inc();
-        }
-    }
-
-    /// All responses.
-    pub fn completed(&self) -> u64 {
-        self.classes.completed()
-    }
-
-    /// Responses with this code.
-    pub fn of(&self, code: u16) -> u64 {
-        self.codes
-            .iter()
-            .find(|(seen, _)| *seen == code)
-            .map_or(0, |(_, counter)| counter.value())
-    }
-
-    /// Responses of a class: 2 for `2xx`.
-    pub fn of_class(&self, class: u16) -> u64 {
-        self.classes.of_class(class)
-    }
-}
-
-impl Group for ResponseCodes {
-    fn visit(&self, visit: &mut dyn FnMut(&str, Metric<'_>)) {
-        self.classes.visit(&mut |name, metric| {
-            if !matches!(metric, Metric::Class(0, _)) {
-                visit(name, metric);
-            }
-        });
-        for (code, counter) in self.codes.iter() {
-            visit("", Metric::Code(counter.value(), code));
-        }
-    }
-}
-
 group! {
     /// Envoy's statistics of a cluster (`cluster.NAME.…`).
     ClusterStats
@@ -232,6 +142,8 @@ group! {
         upstream_rq_retry_overflow "Retries refused by the breaker or the budget.",
         upstream_rq_retry_limit_exceeded "Retries not made because `num_retries` were used up.",
         upstream_rq_retry_backoff_exponential "Retries after exponential back-off.",
+        upstream_rq_retry_backoff_ratelimited "Retries after the wait that a response asked for.",
+        upstream_rq_max_duration_reached "Attempts that ran into their maximum duration.",
         lb_healthy_panic "Picks in panic mode.",
         membership_change "Changes of the endpoints.",
         update_attempt "Assignments that arrived or were asked for.",
@@ -253,7 +165,7 @@ group! {
         upstream_cx_length_ms "Life of a connection.",
     }
     groups {
-        responses "upstream_rq" ResponseCodes "Responses: `upstream_rq_completed`, `upstream_rq_2xx`, `upstream_rq_200`.",
+        responses "" UpstreamResponses "Responses: `upstream_rq_completed`, `internal.upstream_rq_2xx`, `retry.upstream_rq_503`.",
         outlier_detection "outlier_detection." OutlierStats "Outlier detection.",
         circuit_breakers_default "circuit_breakers.default." BreakerStats "Breakers of priority DEFAULT.",
         circuit_breakers_high "circuit_breakers.high." BreakerStats "Breakers of priority HIGH.",

@@ -7,15 +7,19 @@ mod envoy;
 mod metric;
 pub mod prometheus;
 mod request;
+mod responses;
 mod sparse;
 pub mod text;
 
 pub use envoy::{
     BreakerStats, ClusterStats, CorsStats, CsrfStats, FaultStats, JwtAuthnStats, ListenerStats,
-    ManagerStats, NamedCounters, OutlierStats, ResponseClasses, ResponseCodes, ServerStats,
+    ManagerStats, NamedCounters, OutlierStats, ServerStats,
 };
 pub use metric::{Counter, Gauge, GaugeGuard, Histogram, HistogramValues, Sample};
 pub use request::{RequestLabels, RequestMetrics};
+pub use responses::{
+    ResponseClasses, ResponseCodes, ResponseOrigin, ResponseOrigins, UpstreamResponses,
+};
 
 use std::{
     collections::{BTreeMap, HashMap},

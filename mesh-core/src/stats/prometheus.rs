@@ -93,7 +93,7 @@ impl Families {
 
     fn envoy(&mut self, series: &Series<'_>) {
         let scope = series.scope.as_str();
-        let mut name = format!("envoy_{scope}_{}", series.name.replace('.', "_"));
+        let mut name = format!("envoy_{scope}_{}", sanitised(series.name));
         let mut labels = String::new();
         if let Metric::Code(_, code) = series.metric {
             label(&mut labels, "envoy_response_code", &code.to_string());
@@ -134,6 +134,14 @@ impl Families {
         }
         text
     }
+}
+
+/// A part of a name: what Prometheus does not allow in one is an underscore, as Envoy writes it.
+fn sanitised(name: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    name.chars()
+        .map(|c| if allowed(c) { c } else { '_' })
+        .collect()
 }
 
 /// Adds `name="value"`, escaped.
@@ -344,7 +352,7 @@ mod tests {
         cluster.upstream_cx_active.inc();
         cluster
             .responses
-            .record(http::StatusCode::SERVICE_UNAVAILABLE);
+            .record(http::StatusCode::SERVICE_UNAVAILABLE, Default::default());
         cluster.upstream_rq_time.record(Duration::from_millis(7));
         let manager = stats.manager("a\"b\\c\nd");
         manager.responses.record(http::StatusCode::OK);

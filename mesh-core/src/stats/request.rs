@@ -81,7 +81,7 @@ impl RequestMetrics {
             flags,
         };
         self.durations
-            .entry(combination, COMBINATIONS)
+            .entry(&combination, COMBINATIONS)
             .unwrap_or(&self.rest)
             .record(duration);
     }
@@ -99,7 +99,7 @@ impl RequestMetrics {
     pub(crate) fn durations(&self) -> impl Iterator<Item = (Option<Combination>, &Histogram)> {
         self.durations
             .iter()
-            .map(|(combination, durations)| (Some(combination), durations))
+            .map(|(combination, durations)| (Some(*combination), durations))
             .chain([(None, &self.rest)])
     }
 }

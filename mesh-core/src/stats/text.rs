@@ -99,13 +99,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::stats::ResponseOrigin;
 
     #[test]
     fn lines_are_envoys() {
         let stats = Stats::default();
         let cluster = stats.cluster("backend");
         cluster.upstream_rq_total.add(3);
-        cluster.responses.record(http::StatusCode::OK);
+        cluster
+            .responses
+            .record(http::StatusCode::OK, ResponseOrigin::default());
         cluster.outlier_detection.ejections_active.inc();
         cluster
             .upstream_cx_connect_ms
@@ -125,6 +128,6 @@ mod tests {
         ] {
             assert!(text.iter().any(|l| l == line), "{line} in\n{text:#?}");
         }
-        assert_eq!(lines(&stats).iter().filter(|line| line.used).count(), 6);
+        assert_eq!(lines(&stats).iter().filter(|line| line.used).count(), 9);
     }
 }

@@ -100,6 +100,9 @@ fn a_degraded_priority_has_no_host_for_a_hash() {
 
 #[test]
 fn a_retry_takes_the_next_host() {
+    let mut policy = RetryPolicy::default();
+    policy.previous_hosts = true;
+    policy.host_selection_retry_max_attempts = 10;
     for config in [ring(), maglev()] {
         let cluster = build(&config, flat((1..=10).map(endpoint)));
         let mut moved = 0;
@@ -111,7 +114,7 @@ fn a_retry_takes_the_next_host() {
                 number(&cluster.pick(&cx, &mut Rng(1)).unwrap()),
                 number(&first[0])
             );
-            cx.reselect = 10;
+            cx.retry = Some(&policy);
             let second = cluster.pick(&cx, &mut Rng(1)).unwrap();
             moved += u32::from(number(&second) != number(&first[0]));
         }

@@ -105,19 +105,26 @@ fn least_request_with_weights_divides_by_the_load() {
 fn an_earlier_host_is_avoided_while_reselection_lasts() {
     let cluster = build(&plain(), flat((0..3).map(endpoint)));
     let mut rng = Rng(3);
+    let policy = |attempts| {
+        let mut policy = RetryPolicy::default();
+        policy.previous_hosts = true;
+        policy.host_selection_retry_max_attempts = attempts;
+        policy
+    };
+    let (twice, often) = (policy(2), policy(5));
     let previous = [find(&cluster, 0), find(&cluster, 1)];
     for _ in 0..10 {
         let mut cx = PickContext::first(None);
         cx.previous = &previous;
-        cx.reselect = 2;
+        cx.retry = Some(&twice);
         assert_eq!(number(&cluster.pick(&cx, &mut rng).unwrap()), 2);
     }
     let all = [0, 1, 2].map(|n| find(&cluster, n));
     let mut cx = PickContext::first(None);
     cx.previous = &all;
-    cx.reselect = 5;
+    cx.retry = Some(&often);
     assert!(cluster.pick(&cx, &mut rng).is_ok(), "the last pick is used");
-    cx.reselect = 0;
+    cx.retry = None;
     let mut seen: Vec<_> = (0..3)
         .map(|_| number(&cluster.pick(&cx, &mut rng).unwrap()))
         .collect();

@@ -242,9 +242,10 @@ impl Tail {
     }
 
     fn expire(mut self, expired: Expired) -> MeshError {
+        self.seen.count_expired(expired);
         let (kind, flag, details) = match expired {
+            // Outlier detection has heard of the response already.
             Expired::Route | Expired::PerTry => {
-                self.outcome(Outcome::RouteTimeout);
                 let flag = ResponseFlag::UpstreamRequestTimeout;
                 (ErrorKind::Timeout, flag, "response_timeout")
             }
@@ -256,6 +257,11 @@ impl Tail {
             Expired::Duration => {
                 let flag = ResponseFlag::DurationTimeout;
                 (ErrorKind::Timeout, flag, "max_duration_timeout")
+            }
+            Expired::Attempt => {
+                let flag = ResponseFlag::UpstreamMaxStreamDurationReached;
+                let details = "upstream_max_stream_duration_reached";
+                (ErrorKind::Timeout, flag, details)
             }
             Expired::Idle => {
                 let flag = ResponseFlag::StreamIdleTimeout;

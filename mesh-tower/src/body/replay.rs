@@ -61,22 +61,44 @@ impl<B: Body> Replay<B> {
     }
 }
 
+impl<B> Replay<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    /// Reads what has arrived of the body, into what is kept, as far as nobody else reads it: after an attempt, so that
+    /// a body that came in time counts as complete, or as too long, although no upstream took it. Supersedes the reader.
+    pub(crate) fn read_arrived(&self, cx: &mut Context<'_>) {
+        self.supersede();
+        let mut shared = lock(&self.shared);
+        let mut at = shared.frames.len();
+        while shared.body.is_some()
+            && shared.can_replay
+            && let Poll::Ready(Some(Ok(_))) = shared.poll_source(&mut at, cx)
+        {}
+    }
+}
+
 impl<B> Replay<B> {
     /// A reader from the start; the one before reads an error from now on.
     pub(crate) fn reader(&self) -> Reader<B> {
+        Reader {
+            attempt: self.supersede(),
+            shared: Arc::clone(&self.shared),
+            at: 0,
+        }
+    }
+
+    /// Whoever reads now reads an error from now on. The number of the next attempt.
+    fn supersede(&self) -> u32 {
         let mut shared = lock(&self.shared);
         shared.attempt += 1;
-        let reader = Reader {
-            shared: Arc::clone(&self.shared),
-            attempt: shared.attempt,
-            at: 0,
-        };
-        let waiting = shared.waiting.take();
+        let (attempt, waiting) = (shared.attempt, shared.waiting.take());
         drop(shared);
         if let Some(waker) = waiting {
             waker.wake();
         }
-        reader
+        attempt
     }
 
     /// Whether everything that was read is still there.

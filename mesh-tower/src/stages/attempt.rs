@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use http::{StatusCode, request};
+use http::{HeaderValue, StatusCode, request};
 use mesh_core::{
     cluster::{Cluster, Endpoint, InFlight, PickContext, PickError},
     flags::ResponseFlag,
@@ -11,7 +11,11 @@ use mesh_core::{
     route::{auto_host, rewrite_host},
 };
 
-use super::{entry, head::no_route, router::ATTEMPT_COUNT};
+use super::{
+    entry,
+    head::no_route,
+    router::{ATTEMPT_COUNT, IS_TIMEOUT_RETRY},
+};
 use crate::{
     clock::Moment,
     dispatch::PoolReady,
@@ -57,7 +61,10 @@ impl Stream {
                 self.outside = Some(Box::new(Outside::Waits(entry::resolve(host, port))));
                 return Ok(None);
             }
-            Err(Some(_)) => return Err(no_healthy_upstream()),
+            Err(Some(_)) => {
+                self.count_answer(StatusCode::SERVICE_UNAVAILABLE, false);
+                return Err(no_healthy_upstream());
+            }
             Err(None) => return Err(no_route("route_not_found")),
         };
         self.attempts += 1;
@@ -101,15 +108,14 @@ impl Stream {
         if cluster.picks_by_time() {
             cx.now = Some(now.instant());
         }
-        let previous = self.retry.as_ref().and_then(|r| r.previous.as_ref());
-        if let Some(previous) = previous
-            && let Some(policy) = self.retry_policy()
+        if self.attempts > 0
+            && let (Some(retry), Some(policy)) = (&self.retry, self.retry_policy())
         {
-            cx.previous = previous;
-            cx.previous_priorities = policy.previous_priorities;
-            if policy.previous_hosts {
-                cx.reselect = policy.host_selection_retry_max_attempts;
+            if let Some(previous) = &retry.previous {
+                cx.previous = previous;
             }
+            cx.previous_priorities = policy.previous_priorities;
+            cx.retry = policy.has_host_predicates().then_some(policy);
         }
         let endpoint = cluster.pick(&cx, &mut ThreadEntropy).map_err(Some)?;
         Ok((Arc::clone(cluster), endpoint))
@@ -128,12 +134,20 @@ impl Stream {
 
     /// The head of a retry: the copy, with what counts attempts and time written anew. None: it cannot be decoded.
     pub(crate) fn head_of_retry(&self, now: Moment) -> Option<request::Parts> {
-        let mut parts = self.retry.as_ref()?.head.decode()?;
+        let retry = self.retry.as_ref()?;
+        let mut parts = retry.head.decode()?;
+        let after_timeout = match retry.after_timeout {
+            true => HeaderValue::from_static("true"),
+            false => HeaderValue::from_static("false"),
+        };
         let virtual_host = self.table().and_then(|t| t.virtual_host(self.route?));
         if virtual_host.is_some_and(|v| v.include_request_attempt_count) {
             parts
                 .headers
                 .insert(ATTEMPT_COUNT, number(u64::from(self.attempts) + 1));
+        }
+        if virtual_host.is_some_and(|v| v.include_is_timeout_retry_header) {
+            parts.headers.insert(IS_TIMEOUT_RETRY, after_timeout);
         }
         self.write_timeout_headers(&mut parts, now, self.forward_action());
         Some(parts)

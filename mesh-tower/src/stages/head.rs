@@ -76,6 +76,7 @@ impl Stream {
                 {
                     table.remove_internal_only(&mut parts.headers);
                 }
+                self.internal = accepted.internal;
                 self.routable = accepted.routable;
                 if accepted.client.is_some() {
                     self.kept.get_or_insert_default().remote = accepted.client;

@@ -2,11 +2,13 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use mesh_core::{
+    cluster::InFlight,
     flags::ResponseFlag,
     local_reply::LocalReply,
     model::RetryPolicy,
     outcome::{Outcome, ResetReason},
     retry::RetryDecision,
+    stats::ResponseOrigin,
 };
 
 use crate::{
@@ -42,13 +44,33 @@ impl Stream {
             return Decision::Deliver;
         }
         self.observe(outcome, now);
-        self.count(outcome);
-        let Some(policy_and_decision) = self.decide(outcome, headers, can_replay) else {
+        self.count_attempt(outcome);
+        let decision = self.retry_or_deliver(outcome, headers, can_replay, now);
+        let answer = self.status_of(outcome);
+        match (decision, &self.seen.cluster) {
+            (Decision::Deliver, _) if outcome == Outcome::MaxDuration => {}
+            (Decision::Deliver, _) => self.count_answer(answer, headers.is_some_and(is_canary)),
+            (Decision::Retry, Some(cluster)) if matches!(outcome, Outcome::Response { .. }) => {
+                cluster.stats().responses.record_retried(answer);
+            }
+            _ => {}
+        }
+        decision
+    }
+
+    fn retry_or_deliver(
+        &mut self,
+        outcome: Outcome,
+        headers: Option<&HeaderMap>,
+        can_replay: bool,
+        now: Moment,
+    ) -> Decision {
+        let Some(decision) = self.decide(outcome, headers, can_replay) else {
             return Decision::Deliver;
         };
         let stats = self.seen.cluster.as_ref().map(|c| c.stats());
-        match policy_and_decision {
-            RetryDecision::Retry { after } => {
+        match decision {
+            RetryDecision::Retry { after, asked } => {
                 let priority = self.priority();
                 let permit = self
                     .seen
@@ -64,7 +86,10 @@ impl Stream {
                 };
                 if let Some(stats) = stats {
                     stats.upstream_rq_retry.inc();
-                    stats.upstream_rq_retry_backoff_exponential.inc();
+                    match asked {
+                        true => stats.upstream_rq_retry_backoff_ratelimited.inc(),
+                        false => stats.upstream_rq_retry_backoff_exponential.inc(),
+                    }
                 }
                 let avoids = self
                     .retry_policy()
@@ -72,6 +97,7 @@ impl Stream {
                 let load = self.seen.in_flight.take();
                 if let Some(retry) = &mut self.retry {
                     retry.permit = Some(permit);
+                    retry.after_timeout = outcome == Outcome::PerTryTimeout;
                     if avoids && let Some(load) = &load {
                         let previous = retry.previous.get_or_insert_default();
                         previous.push(load.endpoint().clone());
@@ -92,9 +118,9 @@ impl Stream {
                 Decision::Deliver
             }
             _ => {
+                // Whatever came of it: nobody tries again.
                 if self.attempts > 1
                     && let Some(stats) = stats
-                    && matches!(outcome, Outcome::Response { .. })
                 {
                     stats.upstream_rq_retry_success.inc();
                 }
@@ -109,15 +135,17 @@ impl Stream {
         headers: Option<&HeaderMap>,
         can_replay: bool,
     ) -> Option<RetryDecision> {
-        let retry = self.retry.as_mut()?;
-        // The breaker's permit of the attempt that ended is free for the next.
-        retry.permit = None;
         if !can_replay {
+            // The body outgrew the buffer: nobody tries again.
+            self.retry.take()?;
             if let Some(cluster) = &self.seen.cluster {
                 cluster.stats().retry_or_shadow_abandoned.inc();
             }
             return None;
         }
+        let retry = self.retry.as_mut()?;
+        // The breaker's permit of the attempt that ended is free for the next.
+        retry.permit = None;
         if matches!(outcome, Outcome::RouteTimeout) {
             return None;
         }
@@ -150,34 +178,55 @@ impl Stream {
         cluster.observe(load.endpoint(), outcome, now.instant(), &mut ThreadEntropy);
     }
 
-    fn count(&self, outcome: Outcome) {
+    /// Counts why an attempt ended.
+    fn count_attempt(&self, outcome: Outcome) {
         let Some(cluster) = &self.seen.cluster else {
             return;
         };
         let stats = cluster.stats();
         match outcome {
-            Outcome::Response { status, .. } => stats.responses.record(status),
-            Outcome::RouteTimeout => {
-                stats.upstream_rq_timeout.inc();
-                stats.responses.record(StatusCode::GATEWAY_TIMEOUT);
-            }
-            Outcome::PerTryTimeout => stats.upstream_rq_per_try_timeout.inc(),
-            Outcome::Reset(reason) => {
-                let mut status = StatusCode::SERVICE_UNAVAILABLE;
-                match reason {
-                    ResetReason::ProtocolError => {
-                        stats.upstream_cx_protocol_error.inc();
-                        status = StatusCode::BAD_GATEWAY;
-                    }
-                    ResetReason::RemoteReset | ResetReason::RemoteRefusedStreamReset => {
-                        stats.upstream_rq_rx_reset.inc();
-                    }
-                    ResetReason::LocalReset => stats.upstream_rq_tx_reset.inc(),
-                    _ => {}
+            Outcome::Reset(ResetReason::ProtocolError) => stats.upstream_cx_protocol_error.inc(),
+            Outcome::Reset(ResetReason::RemoteReset) => stats.upstream_rq_rx_reset.inc(),
+            _ => {}
+        }
+    }
+
+    /// The status that an outcome counts as, if nobody tries again.
+    fn status_of(&self, outcome: Outcome) -> StatusCode {
+        match outcome {
+            Outcome::Response { status, .. } => status,
+            Outcome::RouteTimeout | Outcome::PerTryTimeout => {
+                match self.limits.alternative_response {
+                    true => ALTERNATIVE,
+                    false => StatusCode::GATEWAY_TIMEOUT,
                 }
-                stats.responses.record(status);
             }
-            _ => stats.responses.record(StatusCode::SERVICE_UNAVAILABLE),
+            Outcome::Reset(ResetReason::ProtocolError) => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Counts what the request is answered, where a cluster was to answer it (Envoy `chargeUpstreamCode`).
+    pub(super) fn count_answer(&self, status: StatusCode, canary: bool) {
+        let Some(cluster) = &self.seen.cluster else {
+            return;
+        };
+        let responses = &cluster.stats().responses;
+        let of_canary = |load: &InFlight| load.endpoint().is_canary();
+        let origin = ResponseOrigin {
+            internal: self.internal,
+            canary: canary || self.seen.in_flight.as_ref().is_some_and(of_canary),
+        };
+        responses.record(status, origin);
+        let named = self
+            .kept
+            .as_ref()
+            .and_then(|k| k.alternative_stats.as_ref());
+        if let Some(name) = named
+            && let Ok(name) = name.to_str()
+            && let Some(alternative) = responses.alternative(name)
+        {
+            alternative.record(status, origin);
         }
     }
 
@@ -208,9 +257,6 @@ impl Stream {
                 LocalReply::failure(TIMEOUT, "upstream request timeout", ut, details)
             }
             Expired::PerTryIdle => {
-                if let Some(cluster) = &self.seen.cluster {
-                    cluster.stats().upstream_rq_per_try_idle_timeout.inc();
-                }
                 let details = "upstream_per_try_idle_timeout";
                 LocalReply::failure(TIMEOUT, "upstream request timeout", ut, details)
             }
@@ -222,12 +268,32 @@ impl Stream {
                 reply.grpc_status = Some(4);
                 reply
             }
+            Expired::Attempt => {
+                let flag = Some(ResponseFlag::UpstreamMaxStreamDurationReached);
+                let details = "upstream_max_stream_duration_reached";
+                let body = "upstream max stream duration reached";
+                LocalReply::failure(by_caller, body, flag, details)
+            }
             Expired::Idle => {
                 let flag = Some(ResponseFlag::StreamIdleTimeout);
                 LocalReply::failure(by_caller, "stream timeout", flag, "stream_idle_timeout")
             }
         };
         Box::new(reply)
+    }
+
+    /// The request's body outgrew the buffer while a retry waited, so that there is nothing to send again.
+    pub(crate) fn outgrown(&mut self) -> Box<LocalReply> {
+        self.retry = None;
+        if let Some(cluster) = &self.seen.cluster {
+            cluster.stats().retry_or_shadow_abandoned.inc();
+        }
+        Box::new(LocalReply::failure(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "exceeded request buffer limit while retrying upstream",
+            None,
+            "request_payload_exceeded_retry_buffer_limit",
+        ))
     }
 
     /// The reply to a reset (Envoy `Filter::onUpstreamReset`).
@@ -259,6 +325,16 @@ impl Stream {
         }
         Box::new(reply)
     }
+}
+
+/// Whether the upstream says that it is a canary. Nearly no response does: looking at the names is cheaper than a lookup.
+fn is_canary(headers: &HeaderMap) -> bool {
+    headers.iter().any(|(name, value)| {
+        let name = name.as_str();
+        name.len() == "x-envoy-upstream-canary".len()
+            && name == "x-envoy-upstream-canary"
+            && value == "true"
+    })
 }
 
 /// The caller's own deadline is over: nobody but the caller sees this reply.

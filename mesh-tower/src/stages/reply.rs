@@ -31,6 +31,11 @@ impl Stream {
         let (code, details) = (reply.status, reply.details.clone());
         let by_codec = reply.by_codec;
         let kept = reply.is_failure.then(|| reply.clone());
+        // The connection manager knows of no attempts.
+        let by_manager = matches!(
+            &*reply.details,
+            "stream_idle_timeout" | "max_duration_timeout" | "request_overall_timeout"
+        );
         let closes = (reply.closes_connection || self.limits.tunnel)
             && self.downstream_version < Version::HTTP_2;
         self.limits.update(self.progress.as_deref());
@@ -47,7 +52,7 @@ impl Stream {
             let counts = table
                 .virtual_host(at)
                 .is_some_and(|v| v.include_attempt_count_in_response);
-            if counts && self.attempts > 0 {
+            if counts && self.attempts > 0 && !by_manager {
                 headers.insert(ATTEMPT_COUNT, number(u64::from(self.attempts)));
             }
         }

@@ -13,7 +13,7 @@ use mesh_core::{
     model::{Forward, RouteAction},
     retry::RetryState,
     route::{CompiledRoute, FormatContext, RouteIndex, cluster_not_found},
-    timeout::{Timeouts, format_grpc_timeout},
+    timeout::{GrpcTimeoutHeader, Timeouts, format_grpc_timeout},
 };
 
 use super::{Step, head::no_route};
@@ -27,11 +27,13 @@ use crate::{
 
 pub(super) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+pub(super) const IS_TIMEOUT_RETRY: HeaderName = HeaderName::from_static("x-envoy-is-timeout-retry");
+const ALTERNATIVE_STATS: HeaderName = HeaderName::from_static("x-envoy-upstream-alt-stat-name");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Headers that tell the router something and go no further.
-const CONSUMED: [HeaderName; 8] = [
+/// Headers that tell the router something and go no further; the first only if it was read.
+const CONSUMED: [HeaderName; 10] = [
     HeaderName::from_static("x-envoy-upstream-rq-timeout-ms"),
     HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms"),
     HeaderName::from_static("x-envoy-upstream-rq-timeout-alt-response"),
@@ -40,7 +42,18 @@ const CONSUMED: [HeaderName; 8] = [
     HeaderName::from_static("x-envoy-max-retries"),
     HeaderName::from_static("x-envoy-retriable-status-codes"),
     HeaderName::from_static("x-envoy-retriable-header-names"),
+    HeaderName::from_static("x-envoy-hedge-on-per-try-timeout"),
+    HeaderName::from_static("x-envoy-upstream-stream-duration-ms"),
 ];
+
+/// What a request's own headers say, besides timeouts.
+#[derive(Default)]
+struct Asked {
+    /// `x-envoy-expected-rq-timeout-ms` was read instead of `x-envoy-upstream-rq-timeout-ms`.
+    respects_expected: bool,
+    /// `x-envoy-upstream-alt-stat-name`.
+    alternative_stats: Option<HeaderValue>,
+}
 
 impl Stream {
     /// After the filters: what the route says.
@@ -131,15 +144,26 @@ impl Stream {
         }
         let policy = route.retry_policy();
         // Most requests ask for nothing of their own: then nobody looks for what.
-        match route.fixed_timeouts().filter(|_| !self.asks) {
-            Some(timeouts) => self.limits.of_fixed(timeouts),
+        let asked = match route.fixed_timeouts().filter(|_| !self.asks) {
+            Some(timeouts) => {
+                self.limits.of_fixed(timeouts);
+                Asked::default()
+            }
             None => self.read_timeouts(parts, chain, route, forward),
+        };
+        if let Some(cluster) = &self.seen.cluster
+            && let Some(duration) = cluster.config().http.max_stream_duration
+        {
+            self.limits.of_cluster(duration);
         }
         self.write_timeout_headers(parts, now, Some(forward));
         if route.counts_attempts_in_request() {
             parts.headers.insert(ATTEMPT_COUNT, number(1));
         }
         self.finalize(parts, chain, at, route)?;
+        if asked.alternative_stats.is_some() {
+            self.kept.get_or_insert_default().alternative_stats = asked.alternative_stats;
+        }
         // Header operations may ask too.
         let asks = self.asks || route.changes_request_headers();
         let policy = policy.map(|p| &**p);
@@ -151,7 +175,7 @@ impl Stream {
         };
         let retry = retry.map(|state| state.with_wall_clock(SystemTime::now));
         if asks {
-            for name in &CONSUMED {
+            for name in &CONSUMED[usize::from(asked.respects_expected)..] {
                 parts.headers.remove(name);
             }
         }
@@ -159,6 +183,7 @@ impl Stream {
             state,
             head: HeadCopy::of(parts),
             permit: None,
+            after_timeout: false,
             previous: None,
         });
         Ok(())
@@ -168,11 +193,11 @@ impl Stream {
     #[inline(never)]
     fn read_timeouts(
         &mut self,
-        parts: &request::Parts,
+        parts: &mut request::Parts,
         chain: &HttpChain,
         route: &CompiledRoute,
         forward: &Forward,
-    ) {
+    ) -> Asked {
         let policy = route.retry_policy();
         let (per_try, per_try_idle) = policy.map_or_else(Default::default, |policy| {
             (policy.per_try_timeout, policy.per_try_idle_timeout)
@@ -180,6 +205,24 @@ impl Stream {
         let head = RequestHead::of(parts);
         let timeouts = Timeouts::of(forward, chain.manager(), per_try, per_try_idle, &head);
         self.limits.of_route(&timeouts);
+        match timeouts.grpc_timeout {
+            GrpcTimeoutHeader::Set(timeout) => {
+                if let Ok(value) = HeaderValue::try_from(format_grpc_timeout(timeout)) {
+                    parts.headers.insert(GRPC_TIMEOUT, value);
+                }
+            }
+            GrpcTimeoutHeader::Remove => {
+                parts.headers.remove(GRPC_TIMEOUT);
+            }
+            _ => {}
+        }
+        Asked {
+            respects_expected: timeouts.respects_expected,
+            alternative_stats: match self.asks {
+                true => parts.headers.remove(ALTERNATIVE_STATS),
+                false => None,
+            },
+        }
     }
 
     /// Header operations and rewrites, once for all attempts.

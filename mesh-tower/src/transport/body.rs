@@ -209,7 +209,13 @@ impl Body for TransportBody {
             }
             Some(Ok(_)) => self.release_at_end(),
             // The lease is dropped without being finished: the connection is not used again.
-            Some(Err(_)) => self.lease = None,
+            Some(Err(error)) => {
+                if let Some(lease) = self.lease.take()
+                    && !reset::is_ours(error)
+                {
+                    lease.fail();
+                }
+            }
         }
         Poll::Ready(
             frame.map(|f| f.map_err(|e| TransportError::sent(reset::reason(&e)).with_source(e))),

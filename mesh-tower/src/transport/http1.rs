@@ -1,6 +1,9 @@
 //! Requests over HTTP/1.1: a connection serves one request at a time.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use http::{
     HeaderValue, Method, Response, Uri, Version,
@@ -138,22 +141,9 @@ async fn wait(
     };
     cluster.stats().upstream_rq_pending_total.inc();
     let turn = pool.waiters1.wait();
-    let permit = match breaker.connection() {
-        Some(permit) => Some(permit),
-        None => {
-            cluster.stats().upstream_cx_overflow.inc();
-            pool.is_empty().then(|| breaker.connection_regardless())
-        }
-    };
-    if let Some(permit) = permit {
-        let guard = pool.count(permit);
-        tokio::spawn(open(
-            Arc::clone(pool),
-            Arc::clone(endpoint),
-            Arc::clone(cluster),
-            guard,
-        ));
-    } else if let Some(connection) = pool.checkout() {
+    if !spawn(pool, endpoint, cluster, breaker)
+        && let Some(connection) = pool.checkout()
+    {
         // One came back between the first look and the place in the queue.
         pool.give_back(connection);
     }
@@ -167,18 +157,43 @@ async fn wait(
     }
 }
 
+/// Begins to make a connection, if the breaker allows or there is none at all.
+fn spawn(
+    pool: &Arc<Pool>,
+    endpoint: &Arc<Endpoint>,
+    cluster: &Arc<Cluster>,
+    breaker: &Arc<Breaker>,
+) -> bool {
+    let Some(permit) = pool.connection_permit(cluster, breaker) else {
+        return false;
+    };
+    pool.connecting.fetch_add(1, Ordering::AcqRel);
+    let guard = pool.count(permit);
+    tokio::spawn(open(
+        Arc::clone(pool),
+        Arc::clone(endpoint),
+        Arc::clone(cluster),
+        Arc::clone(breaker),
+        guard,
+    ));
+    true
+}
+
 /// Makes a connection, gives it to the first that waits, and serves it to its end. Belongs to the pool, not to the
 /// request that asked for it: that one may be served by another connection, or be gone.
 async fn open(
     pool: Arc<Pool>,
     endpoint: Arc<Endpoint>,
     cluster: Arc<Cluster>,
+    breaker: Arc<Breaker>,
     guard: ConnectionGuard,
 ) {
     let stats = cluster.stats();
     let mut counted = Counted::attempt(stats);
     let config = cluster.config();
     let connected = connect(&endpoint, config).await;
+    pool.connecting.fetch_sub(1, Ordering::AcqRel);
+    let place = (Arc::downgrade(&pool), Arc::downgrade(&endpoint));
     drop(endpoint);
     let stream = match connected {
         Ok(stream) => stream,
@@ -218,6 +233,12 @@ async fn open(
     let _ = connection.with_upgrades().await;
     drop(counted);
     drop(guard);
+    // Its place is free for who waits because of the breaker.
+    if let (Some(pool), Some(endpoint)) = (place.0.upgrade(), place.1.upgrade())
+        && pool.waiters1.len() > pool.connecting.load(Ordering::Acquire)
+    {
+        spawn(&pool, &endpoint, &cluster, &breaker);
+    }
 }
 
 /// Origin form and a `host` header, as HTTP/1.1 wants them; CONNECT keeps its authority form.

@@ -84,6 +84,8 @@ impl Http2Connection {
         state.served.fetch_add(1, Ordering::Relaxed);
         Some(Stream {
             state: Arc::clone(state),
+            open: None,
+            next: None,
         })
     }
 }
@@ -92,14 +94,34 @@ impl Http2Connection {
 #[derive(Debug)]
 pub(crate) struct Stream {
     state: Arc<State>,
+    /// The cluster of a request that is under way: dropped with it, the stream is one that we reset.
+    open: Option<Arc<Cluster>>,
+    /// For who waits for a stream of this connection.
+    next: Option<(Http2Connection, Arc<Pool>)>,
+}
+
+impl Stream {
+    /// The stream ended by itself, or by the peer.
+    pub(super) fn end(&mut self) {
+        self.open = None;
+    }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if let Some(cluster) = &self.open {
+            cluster.stats().upstream_rq_tx_reset.inc();
+        }
         self.state
             .idle_since
             .store(self.state.tick.now(), Ordering::Relaxed);
         self.state.active.fetch_sub(1, Ordering::AcqRel);
+        if let Some((connection, pool)) = self.next.take()
+            && pool.waiters2.len() > 0
+        {
+            // Nobody took it: they are gone.
+            let _ = pool.waiters2.give(connection);
+        }
     }
 }
 
@@ -124,7 +146,7 @@ pub(crate) async fn send(
             .load()
             .iter()
             .find_map(|c| Some((c.stream()?, c.clone())));
-        let (stream, mut connection) = match ready {
+        let (mut stream, mut connection) = match ready {
             Some(ready) => ready,
             None => {
                 let connection = wait(&pool, &endpoint, &cluster, &breaker).await?;
@@ -142,16 +164,21 @@ pub(crate) async fn send(
         if let Some(signal) = &pool_ready {
             signal.set();
         }
+        stream.open = Some(Arc::clone(&cluster));
         match connection.send.try_send_request(request).await {
             Ok(response) => {
+                stream.next = Some((connection, pool));
                 let lease = Lease {
-                    hold: Hold::Http2 { _stream: stream },
+                    hold: Hold::Http2 { stream },
                     request_end,
                     _permit: permit,
                 };
                 return Ok(response.map(|body| TransportBody::new(body, lease)));
             }
             Err(mut failed) => {
+                if !reset::is_ours(failed.error()) {
+                    stream.end();
+                }
                 let unsent = failed.take_message();
                 let fresh = connection.state.served.load(Ordering::Relaxed) <= 1;
                 match unsent {
@@ -188,27 +215,7 @@ async fn wait(
     };
     cluster.stats().upstream_rq_pending_total.inc();
     let turn = pool.waiters2.wait();
-    if pool.connecting.fetch_add(1, Ordering::AcqRel) == 0 {
-        let permit = match breaker.connection() {
-            Some(permit) => Some(permit),
-            None => {
-                cluster.stats().upstream_cx_overflow.inc();
-                pool.is_empty().then(|| breaker.connection_regardless())
-            }
-        };
-        match permit {
-            Some(permit) => {
-                let guard = pool.count(permit);
-                tokio::spawn(open(
-                    Arc::clone(pool),
-                    Arc::clone(endpoint),
-                    Arc::clone(cluster),
-                    guard,
-                ));
-            }
-            None => pool.connecting.store(0, Ordering::Release),
-        }
-    }
+    spawn(pool, endpoint, cluster, breaker);
     match turn.await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(failure)) => {
@@ -219,17 +226,44 @@ async fn wait(
     }
 }
 
+/// Begins to make a connection, unless one is being made, if the breaker allows or there is none at all.
+fn spawn(
+    pool: &Arc<Pool>,
+    endpoint: &Arc<Endpoint>,
+    cluster: &Arc<Cluster>,
+    breaker: &Arc<Breaker>,
+) {
+    if pool.connecting.fetch_add(1, Ordering::AcqRel) > 0 {
+        return;
+    }
+    match pool.connection_permit(cluster, breaker) {
+        Some(permit) => {
+            let guard = pool.count(permit);
+            tokio::spawn(open(
+                Arc::clone(pool),
+                Arc::clone(endpoint),
+                Arc::clone(cluster),
+                Arc::clone(breaker),
+                guard,
+            ));
+        }
+        None => pool.connecting.store(0, Ordering::Release),
+    }
+}
+
 /// Makes a connection, hands it to all that wait as far as its streams go, and serves it to its end.
 async fn open(
     pool: Arc<Pool>,
     endpoint: Arc<Endpoint>,
     cluster: Arc<Cluster>,
+    breaker: Arc<Breaker>,
     guard: ConnectionGuard,
 ) {
     let stats = cluster.stats();
     let mut counted = Counted::attempt(stats);
     let http = &cluster.config().http;
     let made = connect(&endpoint, cluster.config()).await;
+    let place = Arc::downgrade(&endpoint);
     drop(endpoint);
     let failed = |failure: ConnectFailure| {
         pool.connecting.store(0, Ordering::Release);
@@ -309,6 +343,12 @@ async fn open(
     drop(guard);
     if let Some(pool) = weak.upgrade() {
         pool.retain(|c| !Arc::ptr_eq(&c.state, &state));
+        // Its place is free for who waits because of the breaker.
+        if pool.waiters2.len() > 0
+            && let Some(endpoint) = place.upgrade()
+        {
+            spawn(&pool, &endpoint, &cluster, &breaker);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use mesh_core::cluster::{Endpoint, Permit};
+use mesh_core::cluster::{Breaker, Cluster, Endpoint, Permit};
 use tokio::runtime;
 
 use super::{
@@ -173,6 +173,18 @@ impl Pool {
         self.connections.load(Ordering::Relaxed) == 0
     }
 
+    /// The permit of one more connection: the breaker's, or one regardless of it where there is no connection at all.
+    pub(super) fn connection_permit(
+        &self,
+        cluster: &Cluster,
+        breaker: &Arc<Breaker>,
+    ) -> Option<Permit> {
+        breaker.connection().or_else(|| {
+            cluster.stats().upstream_cx_overflow.inc();
+            self.is_empty().then(|| breaker.connection_regardless())
+        })
+    }
+
     /// Counts a connection until the guard is dropped.
     pub(crate) fn count(self: &Arc<Self>, permit: Permit) -> ConnectionGuard {
         self.connections.fetch_add(1, Ordering::Relaxed);
@@ -220,16 +232,25 @@ pub(crate) enum Hold {
         pool: Arc<Pool>,
     },
     /// One stream.
-    Http2 { _stream: super::http2::Stream },
+    Http2 { stream: super::http2::Stream },
 }
 
 impl Lease {
     /// The response is complete: the connection can serve the next request, if this one was sent whole.
     pub(super) fn finish(self) {
-        if let Hold::Http1 { connection, pool } = self.hold
-            && self.request_end.is_reached()
-        {
-            pool.give_back(connection);
+        if !self.request_end.is_reached() {
+            return;
+        }
+        match self.hold {
+            Hold::Http1 { connection, pool } => pool.give_back(connection),
+            Hold::Http2 { mut stream } => stream.end(),
+        }
+    }
+
+    /// The peer ended it early.
+    pub(super) fn fail(mut self) {
+        if let Hold::Http2 { stream } = &mut self.hold {
+            stream.end();
         }
     }
 }

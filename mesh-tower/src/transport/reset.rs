@@ -18,6 +18,14 @@ pub(crate) fn reason(error: &hyper::Error) -> ResetReason {
     }
 }
 
+/// Whether it was our side that ended the stream, for whatever reason.
+pub(crate) fn is_ours(error: &hyper::Error) -> bool {
+    matches!(
+        reason(error),
+        ResetReason::LocalReset | ResetReason::ProtocolError
+    )
+}
+
 fn h2_reason(error: &h2::Error) -> ResetReason {
     if error.is_go_away() || error.is_io() {
         return ResetReason::ConnectionTermination;

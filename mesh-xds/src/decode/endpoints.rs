@@ -191,6 +191,7 @@ fn endpoint(
     }
     endpoint.lb_metadata = lb_metadata(value.metadata.as_ref());
     endpoint.hash_key = metadata::hash_key(value.metadata.as_ref());
+    endpoint.canary = metadata::is_canary(value.metadata.as_ref());
     endpoint.workload = metadata::workload(value.metadata.as_ref());
     Some(endpoint)
 }

@@ -117,6 +117,12 @@ pub(super) fn tls_mode(metadata: Option<&Metadata>) -> Option<&str> {
     text(metadata, "envoy.transport_socket_match", "tlsMode")
 }
 
+/// `envoy.lb.canary` of an endpoint.
+pub(super) fn is_canary(metadata: Option<&Metadata>) -> bool {
+    let canary = value(metadata, "envoy.lb", "canary");
+    matches!(canary, Some(Kind::BoolValue(true)))
+}
+
 fn text<'a>(metadata: Option<&'a Metadata>, filter: &str, name: &str) -> Option<&'a str> {
     match value(metadata, filter, name)? {
         Kind::StringValue(text) if !text.is_empty() => Some(text),

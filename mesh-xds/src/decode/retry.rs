@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mesh_core::{
-    model::{RateLimitedBackOff, RetryPolicy},
+    model::{Criteria, RateLimitedBackOff, RetryPolicy},
     retry::RetryOn,
 };
 use mesh_proto::envoy::{
@@ -14,12 +14,16 @@ use mesh_proto::envoy::{
             retry_priority,
         },
     },
-    extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig,
+    extensions::retry::{
+        host::omit_host_metadata::v3::OmitHostMetadataConfig,
+        priority::previous_priorities::v3::PreviousPrioritiesConfig,
+    },
 };
 
 use super::{
     any, matcher,
     scalar::{duration, duration_or, enumeration, header_name, positive_duration},
+    subset::metadata_match,
 };
 use crate::problems::Problems;
 
@@ -78,7 +82,13 @@ fn decode(p: &mut Problems, value: &proto::RetryPolicy) -> Option<RetryPolicy> {
         &value.retry_host_predicate,
         host_predicate,
     );
-    policy.previous_hosts = predicates.contains(&HostPredicate::PreviousHosts);
+    for predicate in predicates {
+        match predicate {
+            HostPredicate::PreviousHosts => policy.previous_hosts = true,
+            HostPredicate::OmitCanaryHosts => policy.omit_canary_hosts = true,
+            HostPredicate::OmitHostMetadata(labels) => policy.omit_host_metadata.push(labels),
+        }
+    }
     policy.host_selection_retry_max_attempts =
         u32::try_from(value.host_selection_retry_max_attempts.max(1)).unwrap_or(u32::MAX);
     if let Some(priority) = &value.retry_priority {
@@ -127,25 +137,31 @@ fn rate_limited(
     })
 }
 
-#[derive(PartialEq)]
 enum HostPredicate {
     PreviousHosts,
+    OmitCanaryHosts,
+    OmitHostMetadata(Criteria),
 }
 
 fn host_predicate(p: &mut Problems, value: &RetryHostPredicate) -> Option<HostPredicate> {
-    let url = match &value.config_type {
-        Some(retry_host_predicate::ConfigType::TypedConfig(config)) => {
-            any::short_name(&config.type_url)
-        }
-        None => value.name.as_str(),
-    };
-    match url {
+    let config = value.config_type.as_ref().map(|config| {
+        let retry_host_predicate::ConfigType::TypedConfig(config) = config;
+        config
+    });
+    match config.map_or(&*value.name, |config| any::short_name(&config.type_url)) {
         "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
         | "envoy.retry_host_predicates.previous_hosts" => Some(HostPredicate::PreviousHosts),
+        "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate"
+        | "envoy.retry_host_predicates.omit_canary_hosts" => Some(HostPredicate::OmitCanaryHosts),
+        "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig" => {
+            p.field("typed_config", |p| {
+                let config: OmitHostMetadataConfig = any::unpack(p, config?)?;
+                let labels = metadata_match(config.metadata_match.as_ref());
+                Some(HostPredicate::OmitHostMetadata(labels))
+            })
+        }
         other => {
-            p.error(format!(
-                "{other} is not supported yet; only previous_hosts is"
-            ));
+            p.error(format!("{other} is no predicate that is known"));
             None
         }
     }

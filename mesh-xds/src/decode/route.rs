@@ -95,6 +95,7 @@ fn virtual_host(
     host.retry_policy = retry_policy(p, value.retry_policy.as_ref()).map(Arc::new);
     host.include_request_attempt_count = value.include_request_attempt_count;
     host.include_attempt_count_in_response = value.include_attempt_count_in_response;
+    host.include_is_timeout_retry_header = value.include_is_timeout_retry_header;
     host.request_body_buffer_limit = buffer_limit(
         p,
         value.request_body_buffer_limit,

@@ -263,9 +263,10 @@ const ROUTE: &[Fields] = fields! {
     "envoy.config.route.v3.VirtualHost" {
         "name domains routes require_tls request_headers_to_add request_headers_to_remove response_headers_to_add
          response_headers_to_remove include_request_attempt_count include_attempt_count_in_response retry_policy
-         per_request_buffer_limit_bytes request_body_buffer_limit virtual_clusters",
+         per_request_buffer_limit_bytes request_body_buffer_limit virtual_clusters
+         include_is_timeout_retry_header",
         silent: "typed_per_filter_config metadata rate_limits",
-        warn: "hedge_policy include_is_timeout_retry_header request_mirror_policies"
+        warn: "hedge_policy request_mirror_policies"
     }
     "envoy.config.route.v3.VirtualCluster" { "headers name", silent: "", warn: "" }
     "envoy.config.route.v3.Route" {

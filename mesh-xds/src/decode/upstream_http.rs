@@ -133,11 +133,11 @@ fn common_options(
             "max_connection_duration",
             common.max_connection_duration.as_ref(),
         );
-        if common.max_stream_duration.is_some() {
-            p.field("max_stream_duration", |p| {
-                p.warn("not supported yet for clusters; ignored")
-            });
-        }
+        options.max_stream_duration = duration(
+            p,
+            "max_stream_duration",
+            common.max_stream_duration.as_ref(),
+        );
     });
 }
 

@@ -178,7 +178,7 @@ fn routes() {
     action(
         "cluster: a, retry_policy: {retry_back_off: {base_interval: 1s, max_interval: 0.5s}, retry_host_predicate: [{name: x}]}",
         "^retry_policy.retry_back_off.max_interval: must not be less than base_interval; \
-         ^retry_policy.retry_host_predicate[0]: x is not supported yet; only previous_hosts is",
+         ^retry_policy.retry_host_predicate[0]: x is no predicate that is known",
     );
 
     check(&[
