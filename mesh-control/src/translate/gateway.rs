@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_proto::envoy::config::core::v3::TrafficDirection;
@@ -88,6 +88,9 @@ fn servers(scope: &Scope) -> Vec<Bound<'_>> {
     let selects = |g: &&Arc<Gateway>| g.selector.iter().all(|(k, v)| labels.get(k) == Some(v));
     let targets = scope.targets();
     let mut all = Vec::new();
+    // of servers that redirect to HTTPS, one that names a host of an earlier one is left out whole, as if they
+    // had certificates for it
+    let mut redirected: BTreeSet<(u32, String, String)> = BTreeSet::new();
     for gateway in scope.config.gateways.iter().filter(selects) {
         for server in &gateway.servers {
             // a Service in front of the gateway may map its port to another one of the pod
@@ -100,11 +103,23 @@ fn servers(scope: &Scope) -> Vec<Bound<'_>> {
             if mapped.is_empty() {
                 mapped.push(server.port);
             }
-            all.extend(mapped.into_iter().map(|port| Bound {
-                gateway,
-                server,
-                port,
-            }));
+            for port in mapped {
+                let keys = || {
+                    let hosts = server.hosts.iter().map(|host| host.text());
+                    hosts.map(|host| (port, server.bind.clone(), host))
+                };
+                if server.https_redirect {
+                    if keys().any(|key| redirected.contains(&key)) {
+                        continue;
+                    }
+                    redirected.extend(keys());
+                }
+                all.push(Bound {
+                    gateway,
+                    server,
+                    port,
+                });
+            }
         }
     }
     all
