@@ -90,8 +90,9 @@ impl References {
                     self.clusters.insert(Arc::clone(name));
                 }
                 ClusterSpecifier::Weighted(clusters) => {
+                    let named = clusters.iter().filter(|c| c.cluster_header.is_none());
                     self.clusters
-                        .extend(clusters.iter().map(|cluster| Arc::clone(&cluster.name)));
+                        .extend(named.map(|cluster| Arc::clone(&cluster.name)));
                 }
                 // known only when a request comes
                 _ => {}
@@ -119,5 +120,32 @@ impl References {
         routes
             .chain(endpoints)
             .find(|(kind, name)| store.entry(*kind, name).is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_core::{
+        matcher::MatchedHeader,
+        model::{Forward, Route, VirtualHost, WeightedCluster},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_that_a_header_names_is_no_reference() {
+        let mut by_header = WeightedCluster::new("".into(), 1);
+        by_header.cluster_header = Some(MatchedHeader::Authority);
+        let clusters = vec![WeightedCluster::new("a".into(), 1), by_header];
+        let mut route = Route::default();
+        let forward = Forward::to(ClusterSpecifier::Weighted(clusters));
+        route.action = RouteAction::Forward(Box::new(forward));
+        let mut host = VirtualHost::default();
+        host.routes.push(Arc::new(route));
+        let mut config = RouteConfiguration::default();
+        config.virtual_hosts.push(host);
+        let mut references = References::default();
+        references.add_routes(&config);
+        assert_eq!(references.clusters, BTreeSet::from([Arc::from("a")]));
     }
 }
