@@ -24,7 +24,7 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 
 use args::{Args, Mode};
-use worker::Workers;
+use worker::{Bound, Workers};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -58,8 +58,11 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let (quit, asked_to_quit) = watch::channel(false);
+    let bound = Bound::new(args.concurrency());
+    let serves = bound.clone();
     let mesh = Mesh::builder()
         .bootstrap(bootstrap)
+        .ready_if(move |version| serves.has(version))
         .on_quit(move || {
             quit.send_replace(true);
         })
@@ -69,7 +72,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         .server()
         .concurrency
         .set(args.concurrency().get() as u64);
-    let workers = Workers::start(mesh.data_plane(), args.concurrency())?;
+    let workers = Workers::start(mesh.data_plane(), args.concurrency(), &bound)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     io,
     num::NonZeroUsize,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -13,6 +16,28 @@ use mesh_tower::DataPlane;
 use tokio::sync::{mpsc, watch};
 
 use crate::listener::ListenerTask;
+
+/// Which snapshot each worker serves: its sockets are bound.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound(Arc<[AtomicU64]>);
+
+impl Bound {
+    pub(crate) fn new(concurrency: NonZeroUsize) -> Self {
+        Self((0..concurrency.get()).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Whether all workers serve this snapshot or a later one.
+    pub(crate) fn has(&self, version: u64) -> bool {
+        let mut workers = self.0.iter();
+        workers.all(|worker| worker.load(Ordering::Acquire) >= version)
+    }
+
+    fn set(&self, worker: usize, version: u64) {
+        if let Some(worker) = self.0.get(worker) {
+            worker.store(version, Ordering::Release);
+        }
+    }
+}
 
 /// All workers.
 pub(crate) struct Workers {
@@ -24,7 +49,11 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// Starts the threads; they bind listeners as the data plane publishes them.
-    pub(crate) fn start(plane: &DataPlane, concurrency: NonZeroUsize) -> io::Result<Self> {
+    pub(crate) fn start(
+        plane: &DataPlane,
+        concurrency: NonZeroUsize,
+        bound: &Bound,
+    ) -> io::Result<Self> {
         let (drain, draining) = watch::channel(false);
         let (running, done) = mpsc::channel(1);
         let mut threads = Vec::new();
@@ -33,10 +62,11 @@ impl Workers {
                 .enable_all()
                 .build()?;
             let (plane, draining, running) = (plane.clone(), draining.clone(), running.clone());
+            let bound = bound.clone();
             let thread = thread::Builder::new()
                 .name(format!("worker-{n}"))
                 .spawn(move || {
-                    runtime.block_on(Worker::new(plane, n == 0).run(draining));
+                    runtime.block_on(Worker::new(plane, n, bound).run(draining));
                     drop(running);
                 })?;
             threads.push(thread);
@@ -64,14 +94,18 @@ struct Worker {
     plane: DataPlane,
     /// The first worker reports what happens to all of them.
     reports: bool,
+    number: usize,
+    bound: Bound,
     listeners: HashMap<Arc<str>, ListenerTask>,
 }
 
 impl Worker {
-    fn new(plane: DataPlane, reports: bool) -> Self {
+    fn new(plane: DataPlane, number: usize, bound: Bound) -> Self {
         Self {
             plane,
-            reports,
+            reports: number == 0,
+            number,
+            bound,
             listeners: HashMap::new(),
         }
     }
@@ -82,6 +116,7 @@ impl Worker {
             changes.borrow_and_update();
             let snapshot = self.plane.snapshot();
             self.reconcile(&snapshot);
+            self.bound.set(self.number, snapshot.version());
             drop(snapshot);
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { break },

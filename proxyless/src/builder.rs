@@ -5,7 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 use mesh_xds::bootstrap::{Bootstrap, InvalidBootstrap, NodeOverrides};
 
 use crate::{
-    BuildError, Mesh, control,
+    BuildError, Mesh,
+    control::{self, Hooks},
     env::{self, Source},
 };
 
@@ -13,7 +14,7 @@ use crate::{
 #[derive(Default)]
 pub struct MeshBuilder {
     source: Option<(String, Configuration)>,
-    on_quit: Option<Arc<dyn Fn() + Send + Sync>>,
+    hooks: Hooks,
     #[cfg(feature = "control")]
     pod: Option<crate::Pod>,
 }
@@ -90,7 +91,15 @@ impl MeshBuilder {
     /// What a POST to the admin port's `/quitquitquit` does. Default: the data plane drains.
     #[must_use]
     pub fn on_quit(mut self, quit: impl Fn() + Send + Sync + 'static) -> Self {
-        self.on_quit = Some(Arc::new(quit));
+        self.hooks.on_quit = Some(Arc::new(quit));
+        self
+    }
+
+    /// What the admin port's `/ready` waits for beside the first complete configuration: whether the program serves the
+    /// snapshot of this version (a proxy: its sockets are bound). Asked until it says yes once. Default: nothing.
+    #[must_use]
+    pub fn ready_if(mut self, serves: impl Fn(u64) -> bool + Send + Sync + 'static) -> Self {
+        self.hooks.serves = Some(Arc::new(serves));
         self
     }
 
@@ -101,7 +110,7 @@ impl MeshBuilder {
     pub fn build(self) -> Result<Mesh, BuildError> {
         let (origin, configuration) = self.source.ok_or(BuildError::NoConfiguration)?;
         match configuration {
-            Configuration::Bootstrap(bootstrap) => control::start(*bootstrap, None, self.on_quit),
+            Configuration::Bootstrap(bootstrap) => control::start(*bootstrap, None, self.hooks),
             #[cfg(feature = "control")]
             Configuration::Folder(folder) => {
                 let plane =
@@ -112,7 +121,7 @@ impl MeshBuilder {
                         })?;
                 let pod = self.pod.unwrap_or_default();
                 let bootstrap = Bootstrap::in_process(pod.node());
-                control::start(bootstrap, Some(plane), self.on_quit)
+                control::start(bootstrap, Some(plane), self.hooks)
             }
             #[cfg(not(feature = "control"))]
             Configuration::Folder(_) => Err(BuildError::FeatureControl { origin }),

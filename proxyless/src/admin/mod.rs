@@ -3,7 +3,15 @@
 mod clusters;
 mod page;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -30,6 +38,10 @@ pub(crate) struct Admin {
     pub(crate) config_dump: ConfigDump,
     /// What `/quitquitquit` does.
     pub(crate) quit: Arc<dyn Fn() + Send + Sync>,
+    /// Whether the program serves the snapshot of this version.
+    pub(crate) serves: Arc<dyn Fn(u64) -> bool + Send + Sync>,
+    /// It did once: a later snapshot that is not served yet does not make it unready.
+    pub(crate) has_served: Arc<AtomicBool>,
 }
 
 /// Serves until dropped.
@@ -69,6 +81,13 @@ pub(crate) fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener
 }
 
 impl Admin {
+    fn serves(&self, version: u64) -> bool {
+        if !self.has_served.load(Ordering::Acquire) && (self.serves)(version) {
+            self.has_served.store(true, Ordering::Release);
+        }
+        self.has_served.load(Ordering::Acquire)
+    }
+
     fn respond(&self, method: &Method, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
         let query = query.unwrap_or_default();
         let asks = |name: &str| {
@@ -84,7 +103,7 @@ impl Admin {
             cluster.refresh_gauges();
         }
         let draining = plane.is_draining();
-        let ready = *self.ready.borrow();
+        let ready = *self.ready.borrow() && self.serves(snapshot.version());
         let server = snapshot.stats().server();
         server.uptime.set(self.started.elapsed().as_secs());
         server.live.set(u64::from(ready && !draining));

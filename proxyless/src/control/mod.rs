@@ -32,11 +32,20 @@ pub(crate) type Embedded = mesh_control::ControlPlane;
 #[cfg(not(feature = "control"))]
 pub(crate) type Embedded = std::convert::Infallible;
 
+/// What the program has a say in.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    /// What `/quitquitquit` does; None: the data plane drains.
+    pub(crate) on_quit: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Whether the program serves the snapshot of this version; None: it needs nothing for that.
+    pub(crate) serves: Option<Arc<dyn Fn(u64) -> bool + Send + Sync>>,
+}
+
 /// Starts the thread. Static resources are in force when this returns.
 pub(crate) fn start(
     bootstrap: Bootstrap,
     embedded: Option<Embedded>,
-    on_quit: Option<Arc<dyn Fn() + Send + Sync>>,
+    hooks: Hooks,
 ) -> Result<Mesh, BuildError> {
     let plane = DataPlane::new(Arc::new(Stats::default()));
     let (ready_sender, ready) = watch::channel(false);
@@ -51,7 +60,8 @@ pub(crate) fn start(
     let (stop, stopped) = oneshot::channel::<()>();
     // Dropped with the last handle of the data plane: that ends the thread.
     plane.own(stop);
-    let quit = on_quit.unwrap_or_else(|| {
+    let serves = hooks.serves.unwrap_or_else(|| Arc::new(|_| true));
+    let quit = hooks.on_quit.unwrap_or_else(|| {
         let plane = plane.downgrade();
         Arc::new(move || {
             if let Some(plane) = plane.upgrade() {
@@ -68,7 +78,7 @@ pub(crate) fn start(
     };
     thread::Builder::new()
         .name("mesh-control".into())
-        .spawn(move || thread.run(admin, quit, stopped))
+        .spawn(move || thread.run(admin, quit, serves, stopped))
         .map_err(BuildError::Thread)?;
     Ok(Mesh::new(plane, ready))
 }
@@ -86,6 +96,7 @@ impl Thread {
         self,
         admin: Option<TcpListener>,
         quit: Arc<dyn Fn() + Send + Sync>,
+        serves: Arc<dyn Fn(u64) -> bool + Send + Sync>,
         stopped: oneshot::Receiver<()>,
     ) {
         let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -105,6 +116,8 @@ impl Thread {
                 ready,
                 config_dump,
                 quit,
+                serves,
+                has_served: Arc::default(),
             };
             let serving = async {
                 match admin.map(tokio::net::TcpListener::from_std) {
