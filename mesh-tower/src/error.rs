@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt};
 
-use mesh_core::outcome::ResetReason;
+use mesh_core::{cluster::Permit, outcome::ResetReason};
 
 /// An error of somebody else: a body's, a client's.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -16,6 +16,8 @@ pub struct TransportError {
     /// Envoy's transport failure reason, for details (`delayed_connect_error: Connection refused`); may be empty.
     detail: String,
     source: Option<BoxError>,
+    /// The request's place in the queue: it counts while the retry is decided, of whose budget it is a part.
+    pending: Option<Permit>,
 }
 
 impl TransportError {
@@ -26,6 +28,7 @@ impl TransportError {
             sent: false,
             detail: String::new(),
             source: None,
+            pending: None,
         }
     }
 
@@ -42,6 +45,17 @@ impl TransportError {
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// With the place in the queue that the request failed in.
+    pub(crate) fn with_pending(mut self, pending: Permit) -> Self {
+        self.pending = Some(pending);
+        self
+    }
+
+    /// The retry is decided.
+    pub(crate) fn release(&mut self) {
+        self.pending = None;
     }
 
     /// With Envoy's transport failure reason.

@@ -170,11 +170,13 @@ where
                             }
                         }
                         Poll::Ready(Err(error)) => {
-                            let error = error.into();
+                            let mut error = error.into();
                             if let Some(replay) = &*this.replay {
                                 replay.read_arrived(cx);
                             }
-                            match stream.failed(&error, can_replay()) {
+                            let decision = stream.failed(&error, can_replay());
+                            error.release();
+                            match decision {
                                 Decision::Retry => {
                                     this.state.set(State::BackOff);
                                     continue;

@@ -135,7 +135,7 @@ async fn wait(
     cluster: &Arc<Cluster>,
     breaker: &Arc<Breaker>,
 ) -> Result<Http1Connection, TransportError> {
-    let Some(_pending) = breaker.pending() else {
+    let Some(pending) = breaker.pending() else {
         cluster.stats().upstream_rq_pending_overflow.inc();
         return Err(TransportError::unsent(ResetReason::Overflow));
     };
@@ -151,7 +151,8 @@ async fn wait(
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(failure)) => {
             cluster.stats().upstream_rq_pending_failure_eject.inc();
-            Err(TransportError::unsent(failure.reason).with_detail(failure.detail))
+            let error = TransportError::unsent(failure.reason).with_detail(failure.detail);
+            Err(error.with_pending(pending))
         }
         Err(_) => Err(TransportError::unsent(ResetReason::LocalConnectionFailure)),
     }
