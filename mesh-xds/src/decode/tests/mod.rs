@@ -2,8 +2,10 @@
 
 mod accepted;
 mod balancing;
+mod documented;
 mod ignored;
 mod refused;
+mod values;
 
 use mesh_proto::descriptor_pool;
 use prost::Message;
