@@ -96,7 +96,9 @@ where
                 over,
             } = &mut *connection;
             let mut progress = false;
-            if matches!(answering.phase, Phase::Waiting)
+            // Behind a lock, which nobody else pays for.
+            if options.proxy_100_continue
+                && matches!(answering.phase, Phase::Waiting)
                 && let Poll::Ready(heads) = early.poll(cx)
             {
                 progress = true;
