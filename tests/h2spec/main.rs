@@ -19,13 +19,6 @@ async fn no_case_fails_that_envoy_passes() {
     let h2spec = std::env::var_os("MESH_H2SPEC").expect("MESH_H2SPEC is set by cargo verify");
     let own = OwnAddress::claim();
     let _proxy = Proxy::start(Program::MeshProxy, &bootstrap(&own), own.with_port(ADMIN)).await;
-    // Live is not yet bound.
-    while tokio::net::TcpStream::connect(own.with_port(LISTENER))
-        .await
-        .is_err()
-    {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
     let report = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     let output = Command::new(h2spec)
         .args(["-h", &own.ip().to_string(), "-p", &LISTENER.to_string()])
@@ -64,7 +57,14 @@ fn bootstrap(own: &OwnAddress) -> String {
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
             {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "ok"}}},
         ]}]},
+        // Cases that reset a stream and go on want to be heard before the answer.
         "http_filters": [{
+            "name": "envoy.filters.http.fault",
+            "typed_config": {
+                "@type": type_url("http.fault.v3.HTTPFault"),
+                "delay": {"fixed_delay": "0.1s", "percentage": {"numerator": 100}},
+            },
+        }, {
             "name": "envoy.filters.http.router",
             "typed_config": {"@type": type_url("http.router.v3.Router")},
         }],

@@ -96,8 +96,8 @@ impl Pair {
     /// Sends a case to both at once. What Envoy did, if mesh-proxy did the same.
     pub(crate) async fn run(&self, n: usize, case: &Case) -> Result<Transcript, String> {
         let (theirs, mine) = tokio::join!(
-            self.envoy.run(case, format!("e{n}"), &self.workloads),
-            self.ours.run(case, format!("m{n}"), &self.workloads),
+            self.envoy.run(case, self.envoy.id(n), &self.workloads),
+            self.ours.run(case, self.ours.id(n), &self.workloads),
         );
         if theirs == mine {
             return Ok(theirs);
@@ -179,6 +179,11 @@ impl Side {
             "nobody listens on port {port}:\n{}",
             self.proxy.log()
         );
+    }
+
+    /// Names a case for the upstreams, which count its attempts: nobody else in this process has the address.
+    fn id(&self, n: usize) -> String {
+        format!("{}-{n}", self.own.ip())
     }
 
     async fn run(&self, case: &Case, id: String, workloads: &Workloads) -> Transcript {

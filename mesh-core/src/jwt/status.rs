@@ -5,7 +5,7 @@ macro_rules! statuses {
         /// Why a token is not accepted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
-        pub enum Status { $(#[doc = $text] $name),* }
+        pub enum Status { $(#[doc = concat!("`", $text, "`")] $name),* }
 
         impl Status {
             /// Envoy's words.
