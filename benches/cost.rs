@@ -62,13 +62,13 @@ const ARMS: [Arm; 3] = [
         name: "plain",
         configuration: Configuration::PLAIN,
         waits: false,
-        limit: Some(6_570.0),
+        limit: Some(6_900.0),
     },
     Arm {
         name: "retries",
         configuration: Configuration::RETRIES,
         waits: false,
-        limit: Some(7_990.0),
+        limit: Some(8_200.0),
     },
     Arm {
         name: "retries-waiting",
