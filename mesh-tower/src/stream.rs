@@ -184,6 +184,11 @@ impl Stream {
             .is_none_or(|c| c.manager().suppress_envoy_headers)
     }
 
+    /// The client that the Downstream stage found, where it is not the connection's peer.
+    pub(crate) fn client(&self) -> Option<IpAddr> {
+        self.kept.as_ref()?.remote
+    }
+
     /// Checks all limits; otherwise the task will be woken at the first of them, or when the back-off or delay is over.
     pub(crate) fn poll_expired(&mut self, now: Moment, cx: &Context<'_>) -> Poll<Expired> {
         if self.limits.is_unlimited() {

@@ -5,10 +5,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::{
-    head::ConnectionInfo,
-    model::{ConnectionManagerConfig, OriginalIpDetection},
-};
+use crate::model::{ConnectionManagerConfig, OriginalIpDetection};
 
 /// `x-forwarded-for`.
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -113,24 +110,6 @@ fn detect(
             }
         }
     }
-}
-
-/// The client behind trusted proxies (Envoy `downstreamRemoteAddress`) of a request whose head [`super::on_request`]
-/// has been through: by then the peer may be in `x-forwarded-for`. None: a call from inside the process.
-pub fn client_address(
-    manager: &ConnectionManagerConfig,
-    headers: &HeaderMap,
-    connection: &ConnectionInfo,
-) -> Option<IpAddr> {
-    let peer = connection.peer?.ip().to_canonical();
-    let hops = manager.xff_num_trusted_hops as usize;
-    let trusted = match (manager.use_remote_address, manager.skip_xff_append) {
-        (false, _) => from_right(headers, hops),
-        (true, _) if hops == 0 => None,
-        (true, false) => from_right(headers, hops),
-        (true, true) => from_right(headers, hops - 1),
-    };
-    Some(trusted.unwrap_or(peer))
 }
 
 /// The elements of all lines, the last first.

@@ -17,6 +17,5 @@ mod tests;
 mod upgrade;
 
 pub use codec::CodecError;
-pub use forwarded::client_address;
 pub use request::{Accepted, check_upgrade, on_request};
 pub use response::on_response;

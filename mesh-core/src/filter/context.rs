@@ -8,11 +8,11 @@ use std::{
 use http::{HeaderMap, StatusCode, request};
 
 use crate::{
-    Entropy, downstream,
+    Entropy,
     flags::ResponseFlags,
     head::{ConnectionInfo, RequestHead},
     metadata::{DynamicMetadata, MetadataStruct},
-    model::{ConnectionManagerConfig, Route},
+    model::Route,
     regex::Scratch,
     route::FormatContext,
 };
@@ -35,8 +35,8 @@ pub struct FilterContext<'a> {
     pub wall_clock: fn() -> SystemTime,
     /// Scratch memory for matching.
     pub scratch: &'a mut Scratch,
-    /// The connection manager.
-    pub manager: Option<&'a ConnectionManagerConfig>,
+    /// The client that the connection manager found when the request came, where it is not the connection's peer.
+    pub client: Option<IpAddr>,
     /// The matched route.
     pub route: Option<&'a Route>,
     /// The matched route's cluster name, if it forwards.
@@ -65,7 +65,7 @@ impl<'a> FilterContext<'a> {
             now,
             wall_clock: || SystemTime::UNIX_EPOCH,
             scratch,
-            manager: None,
+            client: None,
             route: None,
             cluster: None,
             end_stream: false,
@@ -92,20 +92,17 @@ impl<'a> FilterContext<'a> {
             .merge(namespace, fields);
     }
 
-    /// The client's address, as `x-forwarded-for` and the connection say (Envoy `remoteAddress`).
+    /// The client's address (Envoy `remoteAddress`): behind trusted proxies, or the peer. Whatever was done to
+    /// `x-forwarded-for` since the request came changes nothing of it.
     pub fn remote_address(&self) -> Option<IpAddr> {
-        match self.manager {
-            Some(manager) => {
-                downstream::client_address(manager, &self.parts.headers, self.connection)
-            }
-            None => self.connection.peer.map(|peer| peer.ip()),
-        }
+        self.client.or(self.connection.peer.map(|peer| peer.ip()))
     }
 
     /// What header formats read.
     pub(super) fn format(&self) -> FormatContext<'_> {
         let mut cx = FormatContext::new(RequestHead::of(self.parts), self.connection);
         cx.protocol = Some(self.parts.version);
+        cx.client = self.client;
         cx.upstream_cluster = self.cluster;
         cx.route_name = self.route.map_or("", |route| &route.name);
         cx

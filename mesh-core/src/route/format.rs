@@ -5,7 +5,7 @@ mod operator;
 mod sink;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::LazyLock,
     time::{Instant, SystemTime},
 };
@@ -20,7 +20,6 @@ use crate::{
     flags::ResponseFlags,
     head::{ConnectionInfo, RequestHead},
     metadata::DynamicMetadata,
-    model::ConnectionManagerConfig,
 };
 
 /// A header value, parsed. A constant costs a reference count per request, an operator at most one allocation.
@@ -58,8 +57,8 @@ pub struct FormatContext<'a> {
     pub head: RequestHead<'a>,
     /// The downstream connection.
     pub connection: &'a ConnectionInfo,
-    /// By which the client's address is found behind trusted proxies; None: it is the peer's.
-    pub manager: Option<&'a ConnectionManagerConfig>,
+    /// The client that the connection manager found, where it is not the connection's peer.
+    pub client: Option<IpAddr>,
     /// The downstream protocol (`%PROTOCOL%`).
     pub protocol: Option<Version>,
     /// Response headers, for response operations.
@@ -114,7 +113,7 @@ impl<'a> FormatContext<'a> {
         Self {
             head,
             connection,
-            manager: None,
+            client: None,
             protocol: None,
             response: None,
             status: None,

@@ -22,7 +22,7 @@ pub struct HashContext<'a> {
     pub head: RequestHead<'a>,
     /// The connection it came on.
     pub connection: &'a ConnectionInfo,
-    /// The client behind trusted proxies: [`crate::downstream::client_address`]. None: there is no connection.
+    /// The client behind trusted proxies, else the peer. None: there is no connection.
     pub client: Option<IpAddr>,
     /// The stream's random number: stands for the connection where there is none, in the value of cookies made up.
     pub random: u64,

@@ -2,7 +2,6 @@
 
 use http::request;
 use mesh_core::{
-    downstream::client_address,
     head::RequestHead,
     route::{HashContext, request_hash},
 };
@@ -28,10 +27,9 @@ impl Stream {
         let cx = HashContext {
             head: RequestHead::of(parts),
             connection,
-            client: match &self.seen.chain {
-                Some(chain) => client_address(chain.manager(), &parts.headers, connection),
-                None => connection.peer.map(|peer| peer.ip()),
-            },
+            client: self
+                .client()
+                .or(connection.peer.map(|peer| peer.ip().to_canonical())),
             random: self.random,
         };
         let mut cookies = Vec::new();

@@ -251,6 +251,7 @@ impl Stream {
             .selected
             .and_then(|selected| self.snapshot.cluster(selected.cluster))
             .map(|cluster| &*cluster.config().name);
+        let client = self.client();
         with_scratch(|scratch| {
             let connection = self.connection.info();
             let flags = &mut self.seen.flags;
@@ -258,7 +259,7 @@ impl Stream {
             let mut cx =
                 FilterContext::new(parts, connection, flags, entropy, scratch, now.instant());
             cx.wall_clock = SystemTime::now;
-            cx.manager = Some(chain.manager());
+            cx.client = client;
             cx.route = compiled.map(|compiled| &**compiled.config());
             cx.cluster = cluster;
             cx.end_stream = self.is_empty;

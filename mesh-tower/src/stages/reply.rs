@@ -99,7 +99,7 @@ impl Stream {
     pub(super) fn name_route<'a>(&'a self, cx: &mut FormatContext<'a>) {
         cx.started = Some(self.limits.started.instant());
         cx.process = PROCESS;
-        cx.manager = self.seen.chain.as_ref().map(|chain| &**chain.manager());
+        cx.client = self.client();
         if let (Some(at), Some(table)) = (self.route, self.table()) {
             cx.route_name = table.route(at).map_or("", |r| &r.config().name);
         }

@@ -3,6 +3,7 @@
 mod bodies;
 mod breakers;
 mod cancellation;
+mod client_address;
 mod context;
 mod faults;
 mod filters;

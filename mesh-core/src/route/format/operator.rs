@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::{FormatContext, date::DateFormat, sink::Sink};
-use crate::{downstream::client_address, matcher::MatchedHeader, metadata::MetadataValue};
+use crate::{matcher::MatchedHeader, metadata::MetadataValue};
 
 #[derive(Clone, Debug)]
 pub(super) enum Operator {
@@ -502,13 +502,9 @@ fn header_name(name: &str) -> Result<MatchedHeader, String> {
 /// The client's address; its port is known only if the client is the peer.
 fn client(cx: &FormatContext<'_>) -> Option<SocketAddr> {
     let peer = cx.connection.peer?;
-    let client = match cx.manager {
-        Some(manager) => client_address(manager, cx.head.headers, cx.connection)?,
-        None => return Some(peer),
-    };
-    match client == peer.ip().to_canonical() {
-        true => Some(peer),
-        false => Some(SocketAddr::new(client, 0)),
+    match cx.client {
+        Some(client) if client != peer.ip().to_canonical() => Some(SocketAddr::new(client, 0)),
+        _ => Some(peer),
     }
 }
 
