@@ -53,7 +53,7 @@ impl Kind {
     /// None: nothing to do for any request.
     fn of(kind: &FilterKind, stats: &ManagerStats) -> Option<Self> {
         Some(match kind {
-            // grpc_stats writes statistics by method only if told to, which nobody is yet.
+            // The decoder has said that gRPC statistics are not written yet.
             FilterKind::Router | FilterKind::GrpcStats | FilterKind::Ignored(_) => return None,
             FilterKind::Buffer(buffer) => Self::Buffer(*buffer),
             FilterKind::Cors => Self::Cors,

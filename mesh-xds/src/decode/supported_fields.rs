@@ -350,14 +350,15 @@ const CLUSTER: &[Fields] = fields! {
     "envoy.config.cluster.v3.Cluster" {
         "name alt_stat_name type eds_cluster_config connect_timeout lb_policy circuit_breakers
          outlier_detection common_lb_config load_balancing_policy least_request_lb_config round_robin_lb_config
-         ring_hash_lb_config maglev_lb_config lb_subset_config dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl
+         ring_hash_lb_config maglev_lb_config lb_subset_config dns_refresh_rate dns_jitter dns_failure_refresh_rate
          dns_lookup_family
          original_dst_lb_config max_requests_per_connection common_http_protocol_options http2_protocol_options
          upstream_connection_options upstream_bind_config http_protocol_options",
         silent: "metadata cluster_type load_assignment transport_socket transport_socket_matches filters
             typed_extension_protocol_options dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config
             wait_for_warm_on_init cleanup_interval ignore_health_on_host_removal",
-        warn: "per_connection_buffer_limit_bytes
+        // The system's resolver does not say how long an answer lives.
+        warn: "respect_dns_ttl per_connection_buffer_limit_bytes
             per_connection_buffer_high_watermark_timeout close_connections_on_host_health_failure
             track_timeout_budgets track_cluster_stats lrs_server lrs_report_endpoint_metrics preconnect_policy
             connection_pool_per_downstream_connection stats_matcher upstream_http_protocol_options queuing_policies"
@@ -372,9 +373,9 @@ const CLUSTER: &[Fields] = fields! {
     }
     "envoy.config.cluster.v3.Cluster.RefreshRate" { "base_interval max_interval", silent: "", warn: "" }
     "envoy.extensions.clusters.dns.v3.DnsCluster" {
-        "dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_jitter dns_lookup_family
+        "dns_refresh_rate dns_failure_refresh_rate dns_jitter dns_lookup_family
          all_addresses_in_single_endpoint",
-        silent: "typed_dns_resolver_config", warn: "dns_min_refresh_rate"
+        silent: "typed_dns_resolver_config", warn: "dns_min_refresh_rate respect_dns_ttl"
     }
     "envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate" {
         "base_interval max_interval", silent: "", warn: ""

@@ -154,6 +154,7 @@ fn filter_kind(
             Some(FilterKind::Rbac(rbac::rbac_config(p, &config)))
         }
         GRPC_STATS => {
+            p.warn("gRPC statistics are not supported yet; ignored");
             unpack_checked::<grpc_stats::FilterConfig>(p, config).map(|_| FilterKind::GrpcStats)
         }
         other => match without_effect(other, &filter.name) {

@@ -30,6 +30,9 @@ fn listeners() {
             format!(
                 "{at}.http_filters[2].typed_config: Istio's statistics extension (stats.PluginConfig) is not supported yet; ignored"
             ),
+            format!(
+                "{at}.http_filters[3].typed_config: gRPC statistics are not supported yet; ignored"
+            ),
         ]
     );
 }
@@ -100,6 +103,7 @@ fn routes() {
 fn clusters() {
     let yaml = "
 name: a
+respect_dns_ttl: true
 upstream_bind_config: {source_address: {address: 127.0.0.6, port_value: 0}}
 upstream_connection_options: {tcp_keepalive: {keepalive_time: 300}}
 outlier_detection: {enforcing_failure_percentage: 5}
@@ -115,6 +119,7 @@ filters:
             "filters[0]: Istio's metadata exchange is not supported yet; ignored",
             "outlier_detection.enforcing_failure_percentage: ejection by failure percentage is not supported yet; ignored",
             "outlier_detection.enforcing_success_rate: ejection by success rate is not supported yet; ignored (set it to 0 to say so)",
+            "respect_dns_ttl: not supported yet; ignored",
         ]
     );
 }
