@@ -69,6 +69,13 @@ impl Side {
             seen: normal_seen(seen.collect()),
         }
     }
+
+    /// Whether the program still answers, and what it logged: a proxy that stopped explains more than differences do.
+    pub async fn state(&self) -> String {
+        let alive = tokio::time::timeout(READY, self.proxy.admin("/ready")).await;
+        let alive = alive.is_ok_and(|ready| ready.is_ok());
+        format!("ready: {alive}\n{}\n", self.proxy.log())
+    }
 }
 
 /// What a client and the upstreams saw of a case.
@@ -123,6 +130,20 @@ impl Transcript {
         };
         only(&theirs, &mine, "Envoy") + &only(&mine, &theirs, "mesh-proxy")
     }
+}
+
+/// Fails a run of which cases differed: with the first three whole, and what mesh-proxy logged.
+///
+/// # Panics
+/// If one differed.
+pub fn assert_none_differ(different: &[String], cases: usize, seed: u64, log: &str) {
+    let first = different.iter().take(3).map(String::as_str);
+    assert!(
+        different.is_empty(),
+        "{} of {cases} cases differ (MESH_SEED={seed}); the first three:\n{}\nlog of mesh-proxy:\n{log}",
+        different.len(),
+        first.collect::<Vec<_>>().join("\n"),
+    );
 }
 
 /// Times differ; that a header is there does not. Envoy's HTTP/1 codec announces chunks on answers to HEAD that have

@@ -18,6 +18,16 @@ impl Random {
             .unwrap_or(20_261_121)
     }
 
+    /// How many cases a run has: the environment variable `MESH_CASES`, else this many.
+    ///
+    /// # Panics
+    /// If the variable is no number.
+    pub fn cases(default: usize) -> usize {
+        std::env::var("MESH_CASES").map_or(default, |text| {
+            text.parse().expect("MESH_CASES is a number")
+        })
+    }
+
     /// The next number.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

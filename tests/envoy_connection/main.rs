@@ -154,11 +154,7 @@ fn difference(theirs: &[String], mine: &[String]) -> String {
 #[ignore = "needs Envoy: cargo verify"]
 async fn connections_are_handled_as_by_envoy() {
     let seed = Random::seed();
-    let number = |name: &str, default: usize| {
-        let text = std::env::var(name).ok();
-        text.and_then(|n| n.parse().ok()).unwrap_or(default)
-    };
-    let cases = number("MESH_CASES", DEFAULT_CASES);
+    let cases = Random::cases(DEFAULT_CASES);
     println!("MESH_SEED={seed} MESH_CASES={cases}");
     let mut random = Random::new(seed);
     let configuration = Arc::new(config::Configuration::random(&mut random, CONFIGURATIONS));
@@ -211,7 +207,7 @@ async fn connections_are_handled_as_by_envoy() {
     println!("{listed} of {cases} differ as listed in known.rs");
     // A proxy that stopped answering explains more than the differences do.
     let alive = tokio::time::timeout(Duration::from_secs(5), ours.proxy.admin("/ready")).await;
-    let shown = number("MESH_SHOW", 3);
+    let shown = std::env::var("MESH_SHOW").map_or(3, |n| n.parse().expect("MESH_SHOW is a number"));
     assert!(
         different.is_empty(),
         "{} of {cases} cases differ (MESH_SEED={seed}); mesh-proxy ready: {}; the first:\n{}\nlog of mesh-proxy:\n{}",

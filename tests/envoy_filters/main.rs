@@ -9,10 +9,14 @@ mod jwt;
 mod rbac;
 mod request;
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::net::Ipv4Addr;
 
 use mesh_testkit::{
-    address::OwnAddress, paired::Side, process::Program, random::Random, upstream::Upstream,
+    address::OwnAddress,
+    paired::{Side, assert_none_differ},
+    process::Program,
+    random::Random,
+    upstream::Upstream,
 };
 
 use config::{Configuration, Kinds};
@@ -21,14 +25,9 @@ const CONFIGURATIONS: usize = 25;
 /// So many cases of one pair of programs.
 const CASES_PER_START: usize = 1_000;
 
-fn cases(default: usize) -> usize {
-    let asked = std::env::var("MESH_CASES").ok();
-    asked.and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
 async fn compare(kinds: Kinds, default: usize) {
     let seed = Random::seed();
-    let cases = cases(default);
+    let cases = Random::cases(default);
     println!("MESH_SEED={seed} MESH_CASES={cases}");
     let mut random = Random::new(seed);
     let mut different = Vec::new();
@@ -39,17 +38,7 @@ async fn compare(kinds: Kinds, default: usize) {
         log += &run(&mut random, kinds, done..done + of_start, &mut different).await;
         done += of_start;
     }
-    assert!(
-        different.is_empty(),
-        "{} of {done} cases differ (MESH_SEED={seed}); the first three:\n{}\nlog of mesh-proxy:\n{log}",
-        different.len(),
-        different
-            .iter()
-            .take(3)
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join("\n"),
-    );
+    assert_none_differ(&different, done, seed, &log);
 }
 
 /// Some cases through a new pair of programs; what mesh-proxy logged.
@@ -94,13 +83,10 @@ async fn run(
             ));
         }
     }
-    // A proxy that stopped answering explains more than the differences do.
-    let alive = tokio::time::timeout(Duration::from_secs(5), ours.proxy.admin("/ready")).await;
-    let alive = alive.is_ok_and(|ready| ready.is_ok());
-    if different.is_empty() && alive {
+    if different.is_empty() {
         return String::new();
     }
-    format!("ready: {alive}\n{}\n", ours.proxy.log())
+    ours.state().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

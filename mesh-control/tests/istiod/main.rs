@@ -141,7 +141,7 @@ folders! {
 #[ignore = "needs istiod: cargo verify"]
 async fn random_folders_are_what_istiod_makes_of_them() {
     let seed = mesh_testkit::random::Random::seed();
-    let cases = std::env::var("MESH_CASES").map_or(100, |text| text.parse().unwrap());
+    let cases = mesh_testkit::random::Random::cases(100);
     println!("MESH_SEED={seed} MESH_CASES={cases}");
     let next = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let mut workers = tokio::task::JoinSet::new();
