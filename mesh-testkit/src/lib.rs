@@ -3,6 +3,7 @@
 //! * [`address`]: loopback addresses of a test's own.
 //! * [`upstream`]: a server that answers as a request's script says and remembers what it saw.
 //! * [`process`]: Envoy and mesh-proxy on the same bootstrap.
+//! * [`istiod`]: the real control plane over a folder.
 //! * [`exchange`]: one request and everything that a client sees of the answer.
 //! * [`raw`]: HTTP/1 byte for byte, both sides.
 //! * [`alloc`]: an allocator that counts.
@@ -11,6 +12,7 @@
 pub mod address;
 pub mod alloc;
 pub mod exchange;
+pub mod istiod;
 pub mod paired;
 pub mod process;
 pub mod random;

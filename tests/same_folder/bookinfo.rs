@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    side::{Case, Node, Pair, Transcript},
+    side::{Case, Node, Sides, Transcript},
     workloads::{Pod, Workloads},
 };
 
@@ -87,8 +87,8 @@ fn files(scenario: Option<&str>) -> Vec<(&'static str, String)> {
 
 async fn compare(node: Node, scenario: Option<&str>, cases: &[Case]) -> Vec<Transcript> {
     let workloads = Workloads::start(&PODS).await;
-    let pair = Pair::start(node, &files(scenario), workloads).await;
-    pair.run_all(cases).await
+    let sides = Sides::start(node, &files(scenario), workloads).await;
+    sides.run_all(cases).await
 }
 
 /// What productpage and the services behind it ask of each other.
@@ -127,7 +127,7 @@ fn statuses(transcripts: &[Transcript]) -> Vec<u16> {
 }
 
 #[tokio::test]
-#[ignore = "needs Envoy: cargo verify"]
+#[ignore = "needs istiod, needs Envoy: cargo verify"]
 async fn its_gateway() {
     let mut cases = Vec::new();
     for path in [
@@ -158,20 +158,20 @@ async fn its_gateway() {
 }
 
 #[tokio::test]
-#[ignore = "needs Envoy: cargo verify"]
+#[ignore = "needs istiod, needs Envoy: cargo verify"]
 async fn its_sidecar() {
     let answered = statuses(&compare(PRODUCTPAGE, None, &calls()).await);
     assert!(answered.iter().filter(|status| **status == 200).count() > 12);
 }
 
 #[tokio::test]
-#[ignore = "needs Envoy: cargo verify"]
+#[ignore = "needs istiod, needs Envoy: cargo verify"]
 async fn its_even_split() {
     compare(PRODUCTPAGE, Some("reviews-50-50.yaml"), &calls()).await;
 }
 
 #[tokio::test]
-#[ignore = "needs Envoy: cargo verify"]
+#[ignore = "needs istiod, needs Envoy: cargo verify"]
 async fn its_version_for_jason() {
     let transcripts = compare(PRODUCTPAGE, Some("reviews-jason-v2.yaml"), &calls()).await;
     let black = transcripts.iter().flat_map(|t| &t.answer);
@@ -180,7 +180,7 @@ async fn its_version_for_jason() {
 }
 
 #[tokio::test]
-#[ignore = "needs Envoy: cargo verify"]
+#[ignore = "needs istiod, needs Envoy: cargo verify"]
 async fn its_failing_ratings() {
     let transcripts = compare(PRODUCTPAGE, Some("ratings-abort.yaml"), &calls()).await;
     let aborted = transcripts.iter().flat_map(|t| &t.answer);
@@ -190,7 +190,7 @@ async fn its_failing_ratings() {
 
 /// Half of the calls, by chance, are late: what comes is the same.
 #[tokio::test]
-#[ignore = "needs Envoy: cargo verify"]
+#[ignore = "needs istiod, needs Envoy: cargo verify"]
 async fn its_slow_ratings() {
     let calls: Vec<Case> = calls()
         .into_iter()

@@ -1,7 +1,7 @@
 //! One service with every kind of rule, called through a gateway and through a sidecar.
 
 use crate::{
-    side::{Case, Node, Pair},
+    side::{Case, Node, Sides},
     workloads::{Pod, Workloads},
 };
 
@@ -70,7 +70,7 @@ const CASES: [Asked; 30] = [
 async fn compare(node: Node, hosts: &[&'static str]) {
     let workloads = Workloads::start(&[Pod::http("shop", "v1", "shop")]).await;
     let rules = include_str!("shop.yaml").to_owned();
-    let pair = Pair::start(node, &[("mesh-rules.yaml", rules)], workloads).await;
+    let sides = Sides::start(node, &[("mesh-rules.yaml", rules)], workloads).await;
     let of_host = |host: &&'static str| {
         let host = *host;
         CASES.iter().map(move |&(path, script, headers)| Case {
@@ -80,11 +80,11 @@ async fn compare(node: Node, hosts: &[&'static str]) {
         })
     };
     let cases: Vec<Case> = hosts.iter().flat_map(of_host).collect();
-    pair.run_all(&cases).await;
+    sides.run_all(&cases).await;
 }
 
 #[tokio::test]
-#[ignore = "needs Envoy: cargo verify"]
+#[ignore = "needs istiod, needs Envoy: cargo verify"]
 async fn a_gateway_answers_as_envoy_does() {
     let gateway = Node {
         kind: "router",
@@ -96,7 +96,7 @@ async fn a_gateway_answers_as_envoy_does() {
 }
 
 #[tokio::test]
-#[ignore = "needs Envoy: cargo verify"]
+#[ignore = "needs istiod, needs Envoy: cargo verify"]
 async fn a_sidecar_answers_as_envoy_does() {
     let sidecar = Node {
         kind: "sidecar",

@@ -3,7 +3,7 @@
 use mesh_testkit::random::Random;
 
 use crate::{
-    side::{Case, Node, Pair},
+    side::{Case, Node, Sides},
     workloads::{Pod, Workloads},
 };
 
@@ -79,14 +79,14 @@ fn random_case(random: &mut Random) -> Case {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs Envoy: cargo verify"]
+#[ignore = "needs istiod, needs Envoy: cargo verify"]
 async fn a_sidecar_does_with_random_requests_as_envoy_does() {
     let seed = Random::seed();
     println!("MESH_SEED={seed}");
     let mut random = Random::new(seed);
     let rules = include_str!("rules.yaml").to_owned();
     let workloads = Workloads::start(&PODS).await;
-    let pair = Pair::start(CLIENT, &[("rules.yaml", rules)], workloads).await;
+    let sides = Sides::start(CLIENT, &[("rules.yaml", rules)], workloads).await;
     let cases: Vec<Case> = (0..CASES).map(|_| random_case(&mut random)).collect();
-    pair.run_all(&cases).await;
+    sides.run_all(&cases).await;
 }

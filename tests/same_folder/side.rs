@@ -1,6 +1,6 @@
-//! A proxy on a control plane of its own, and the comparison of two.
+//! A proxy on a control plane of its own, and the comparison of all four kinds.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -9,6 +9,7 @@ use mesh_control::{ControlPlane, Options};
 use mesh_testkit::{
     address::OwnAddress,
     exchange::{Answer, send},
+    istiod::Istiod,
     process::{Program, Proxy},
     upstream::{CASE, SCRIPT, Seen},
 };
@@ -71,40 +72,58 @@ pub(crate) struct Transcript {
     seen: Vec<Seen>,
 }
 
-/// Envoy and mesh-proxy with the same configuration.
-pub(crate) struct Pair {
-    envoy: Side,
-    ours: Side,
+/// Who makes configuration of a folder.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Control {
+    Istiod,
+    Ours,
+}
+
+/// Istiod and our control plane, each with Envoy and with mesh-proxy, on the same folder.
+pub(crate) struct Sides {
+    /// The first is the judge.
+    sides: [Side; 4],
     workloads: Workloads,
 }
 
-impl Pair {
-    /// Starts both. `files` are the folder's, by name; `BIND` in them is the proxy's own address.
+impl Sides {
+    /// Starts all. `files` are the folder's, by name; `BIND` in them is the proxy's own address.
     pub(crate) async fn start(node: Node, files: &[(&str, String)], workloads: Workloads) -> Self {
         let pods = workloads.yaml();
-        let (envoy, ours) = tokio::join!(
-            Side::start(Program::Envoy, node, files, &pods),
-            Side::start(Program::MeshProxy, node, files, &pods),
+        let side = |control, program| Side::start(control, program, node, files, &pods);
+        let (a, b, c, d) = tokio::join!(
+            side(Control::Istiod, Program::Envoy),
+            side(Control::Istiod, Program::MeshProxy),
+            side(Control::Ours, Program::Envoy),
+            side(Control::Ours, Program::MeshProxy),
         );
         Self {
-            envoy,
-            ours,
+            sides: [a, b, c, d],
             workloads,
         }
     }
 
-    /// Sends a case to both at once. What Envoy did, if mesh-proxy did the same.
+    /// Sends a case to all at once. What istiod and Envoy did, if the others did the same.
     pub(crate) async fn run(&self, n: usize, case: &Case) -> Result<Transcript, String> {
-        let (theirs, mine) = tokio::join!(
-            self.envoy.run(case, self.envoy.id(n), &self.workloads),
-            self.ours.run(case, self.ours.id(n), &self.workloads),
+        let [a, b, c, d] = &self.sides;
+        let (judge, b, c, d) = tokio::join!(
+            a.run(case, n, &self.workloads),
+            b.run(case, n, &self.workloads),
+            c.run(case, n, &self.workloads),
+            d.run(case, n, &self.workloads),
         );
-        if theirs == mine {
-            return Ok(theirs);
+        let others = self.sides[1..].iter().zip([b, c, d]);
+        let told: String = others
+            .filter(|(_, did)| *did != judge)
+            .map(|(side, did)| format!("{}: {did:?}\n", side.name()))
+            .collect();
+        match told.as_str() {
+            "" => Ok(judge),
+            told => Err(format!(
+                "case {n}: {case:?}\n{}: {judge:?}\n{told}",
+                a.name()
+            )),
         }
-        Err(format!(
-            "case {n}: {case:?}\nEnvoy: {theirs:?}\nmesh-proxy: {mine:?}\n"
-        ))
     }
 
     /// Sends all cases; none may differ. Returns what happened, in order.
@@ -119,10 +138,11 @@ impl Pair {
         let first: String = different.iter().take(3).map(String::as_str).collect();
         assert!(
             different.is_empty(),
-            "{} of {} cases differ; the first:\n{first}\nlog of mesh-proxy:\n{}",
+            "{} of {} cases differ; the first:\n{first}\nlogs of mesh-proxy:\n{}\n{}",
             different.len(),
             cases.len(),
-            self.ours.proxy.log()
+            self.sides[1].proxy.log(),
+            self.sides[3].proxy.log()
         );
         same
     }
@@ -130,12 +150,21 @@ impl Pair {
 
 struct Side {
     _folder: tempfile::TempDir,
+    _istiod: Option<Istiod>,
+    control: Control,
+    program: Program,
     proxy: Proxy,
     own: OwnAddress,
 }
 
 impl Side {
-    async fn start(program: Program, node: Node, files: &[(&str, String)], pods: &str) -> Self {
+    async fn start(
+        control: Control,
+        program: Program,
+        node: Node,
+        files: &[(&str, String)],
+        pods: &str,
+    ) -> Self {
         let own = OwnAddress::claim();
         let folder = tempfile::tempdir().expect("a temporary folder");
         for (name, text) in files {
@@ -145,15 +174,21 @@ impl Side {
         let status = folder.path().join(".status");
         std::fs::create_dir(&status).expect("made");
         std::fs::write(status.join("pods.yaml"), pods).expect("written");
-        let control = ControlPlane::open(folder.path(), Options::default()).expect("a folder");
-        assert!(control.problems().is_empty(), "{:?}", control.problems());
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let xds = listener.local_addr().expect("bound");
-        tokio::spawn(async move { control.serve(listener, std::future::pending()).await });
+        let (istiod, xds) = match control {
+            Control::Istiod => {
+                let istiod = Istiod::start(folder.path(), &[]).await;
+                let address = istiod.address();
+                (Some(istiod), address)
+            }
+            Control::Ours => (None, serve(folder.path()).await),
+        };
         let admin = own.with_port(15000);
         let bootstrap = bootstrap(node, &own, xds, admin);
         let side = Self {
             _folder: folder,
+            _istiod: istiod,
+            control,
+            program,
             proxy: Proxy::start(program, &bootstrap, admin).await,
             own,
         };
@@ -181,12 +216,17 @@ impl Side {
         );
     }
 
+    fn name(&self) -> String {
+        format!("{:?} and {:?}", self.control, self.program)
+    }
+
     /// Names a case for the upstreams, which count its attempts: nobody else in this process has the address.
     fn id(&self, n: usize) -> String {
         format!("{}-{n}", self.own.ip())
     }
 
-    async fn run(&self, case: &Case, id: String, workloads: &Workloads) -> Transcript {
+    async fn run(&self, case: &Case, n: usize, workloads: &Workloads) -> Transcript {
+        let id = self.id(n);
         let answer = send(self.own.with_port(case.port), case.request(&id)).await;
         Transcript {
             answer: answer
@@ -195,6 +235,16 @@ impl Side {
             seen: workloads.take(&id).into_iter().map(normal_seen).collect(),
         }
     }
+}
+
+/// Our control plane over a folder.
+async fn serve(folder: &Path) -> SocketAddr {
+    let control = ControlPlane::open(folder, Options::default()).expect("a folder");
+    assert!(control.problems().is_empty(), "{:?}", control.problems());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move { control.serve(listener, std::future::pending()).await });
+    address
 }
 
 /// Times and ids differ; that a header is there does not.
@@ -230,7 +280,12 @@ fn normal_seen(mut seen: Seen) -> Seen {
     without_tracing(&mut seen.headers);
     blank(
         &mut seen.headers,
-        &[CASE, "x-request-id", "x-envoy-expected-rq-timeout-ms"],
+        &[
+            CASE,
+            "x-request-id",
+            "x-envoy-expected-rq-timeout-ms",
+            "grpc-timeout",
+        ],
     );
     seen
 }

@@ -15,7 +15,18 @@ const RE2: &str = "1.1.20251105";
 const H2SPEC: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
 const ISTIO_MODULE: &str = "istio.io/istio";
 /// Folders of Istio's bookinfo sample that the tests read.
-const SAMPLES: [&str; 2] = ["bookinfo/platform/kube", "bookinfo/networking"];
+const SAMPLES: [&str; 10] = [
+    "bookinfo/platform/kube",
+    "bookinfo/networking",
+    "bookinfo/gateway-api",
+    "helloworld",
+    "helloworld/gateway-api",
+    "httpbin",
+    "httpbin/gateway-api",
+    "tcp-echo",
+    "tcp-echo/gateway-api",
+    "websockets",
+];
 
 /// Gets what the machine does not have yet.
 pub(crate) fn get(workspace: &Workspace, options: &Options) -> Result<(), String> {

@@ -18,7 +18,13 @@ pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) bind: String,
     pub(crate) hosts: Vec<ServerHost>,
-    /// `tls.httpsRedirect`: plaintext is answered with where HTTPS is.
+    pub(crate) tls: Option<ServerTls>,
+}
+
+/// `tls` of a server, in mode PASSTHROUGH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerTls {
+    /// Plaintext is answered with where HTTPS is.
     pub(crate) https_redirect: bool,
 }
 
@@ -72,7 +78,7 @@ impl Server {
             name: String::new(),
             bind: fields.string("bind"),
             hosts: fields.list("hosts", |at| ServerHost::read(&at, namespace)),
-            https_redirect: fields.get("tls").is_some_and(|at| read_redirect(&at)),
+            tls: fields.get("tls").map(|at| ServerTls::read(&at)),
         };
         if let Some(at) = fields.require("port") {
             let port = at.fields();
@@ -83,10 +89,13 @@ impl Server {
             }
             if let Some(at) = port.require("protocol") {
                 server.protocol = Protocol::parse(&at.string());
-                if !server.protocol.is_http() {
+                if matches!(server.protocol, Protocol::Unknown | Protocol::HttpProxy) {
                     at.refuse(
-                        format_args!("protocol {} is not supported yet", at.string()),
-                        "use HTTP, HTTP2, GRPC or GRPC-WEB",
+                        format_args!(
+                            "invalid protocol {:?}, supported protocols are HTTP, HTTP2, GRPC, GRPC-WEB, MONGO, REDIS, MYSQL, TCP",
+                            at.string()
+                        ),
+                        "use HTTP, HTTP2, GRPC, GRPC-WEB, HTTPS, TLS, TCP, MONGO, MYSQL or REDIS",
                     );
                 }
             }
@@ -105,23 +114,51 @@ impl Server {
                 "add hosts, such as [\"*\"]",
             );
         }
+        match (&server.tls, server.protocol) {
+            (None, protocol) if protocol.is_tls() => at.refuse(
+                "server must have TLS settings for HTTPS/TLS protocols",
+                "add tls: {mode: PASSTHROUGH}",
+            ),
+            (Some(_), protocol) if !protocol.is_tls() && !protocol.is_http() => at.refuse(
+                "server cannot have TLS settings for non HTTPS/TLS ports",
+                "use protocol TLS, or remove tls",
+            ),
+            _ => {}
+        }
         fields.ignore(&["name", "defaultEndpoint"]);
         fields.finish_with(&[("host", "hosts"), ("number", "port.number")]);
         server
     }
 }
 
-/// Of TLS only the redirect to it.
-fn read_redirect(at: &At<'_>) -> bool {
-    let fields = at.fields();
-    let redirects = fields.get("httpsRedirect").is_some_and(|at| at.bool());
-    if !redirects || fields.has_any_but(&["httpsRedirect"]) {
-        at.refuse(
-            "TLS is not supported yet",
-            "remove tls and use protocol HTTP",
-        );
+impl Server {
+    pub(crate) fn redirects(&self) -> bool {
+        self.tls.is_some_and(|tls| tls.https_redirect)
     }
-    redirects
+}
+
+impl ServerTls {
+    /// What needs no certificates: the redirect, and TLS that is passed on.
+    fn read(at: &At<'_>) -> Self {
+        let fields = at.fields();
+        let https_redirect = fields.get("httpsRedirect").is_some_and(|at| at.bool());
+        let modes = [
+            ("PASSTHROUGH", true),
+            ("SIMPLE", false),
+            ("MUTUAL", false),
+            ("AUTO_PASSTHROUGH", false),
+            ("ISTIO_MUTUAL", false),
+            ("OPTIONAL_MUTUAL", false),
+        ];
+        let mode = fields.get("mode").and_then(|at| at.word(&modes));
+        if mode == Some(false) || fields.has_any_but(&["httpsRedirect", "mode"]) {
+            at.refuse(
+                "TLS termination is not supported yet",
+                "use mode PASSTHROUGH, or remove tls and use protocol HTTP",
+            );
+        }
+        ServerTls { https_redirect }
+    }
 }
 
 impl ServerHost {

@@ -43,7 +43,7 @@ impl Chain {
         }
     }
 
-    fn tcp(filter: xds::Filter, cidrs: &[String]) -> Self {
+    pub(super) fn tcp(filter: xds::Filter, cidrs: &[String]) -> Self {
         Chain {
             metadata: None,
             sni_hosts: Vec::new(),

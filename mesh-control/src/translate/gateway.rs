@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use mesh_proto::envoy::config::core::v3::TrafficDirection;
 use mesh_proto::envoy::config::listener::v3 as xds;
@@ -9,120 +8,145 @@ use rt::virtual_host::TlsRequirementType;
 
 use super::address::socket;
 use super::connection_manager::{self, Place, Routes};
-use super::listener::{WILDCARD, accepts_per_event, own_address};
+use super::filter_chain::Chain;
+use super::gateway_servers::{Bound, merged_servers};
+use super::listener::{accepts_per_event, own_address};
+use super::listener_filters::tls_inspector;
+use super::network_filters::tcp_proxy_to_routes;
 use super::route::{RouteContext, routes_of};
 use super::scope::Scope;
-use crate::model::{Gateway, Protocol, Server, VirtualService, names};
+use crate::model::{L4Match, Protocol, Server, VirtualService, names};
 
 const MAX_DIRECT_RESPONSE: u32 = 1 << 20;
 
-/// A server of a Gateway that selects the node, on the port that it really listens on.
-struct Bound<'a> {
-    gateway: &'a Arc<Gateway>,
-    server: &'a Server,
-    port: u32,
-}
-
-impl Bound<'_> {
-    fn bind(&self) -> &str {
-        if self.server.bind.is_empty() {
-            WILDCARD
-        } else {
-            &self.server.bind
+/// A listener per address and port of the servers; none where nothing would become of a connection.
+pub(super) fn listeners(scope: &Scope) -> Vec<xds::Listener> {
+    let mut names: BTreeMap<(String, u32), Vec<xds::FilterChain>> = BTreeMap::new();
+    let mut inspected = BTreeSet::new();
+    // names that clients may ask for, claimed by port
+    let mut claimed = BTreeSet::new();
+    for merged in merged_servers(scope) {
+        let Some(first) = merged.servers.first() else {
+            continue;
+        };
+        let key = (first.bind().to_owned(), first.port);
+        let chains = names.entry(key.clone()).or_default();
+        if merged.protocol.is_http() {
+            chains.push(http_chain(scope, first, merged.protocol));
+            continue;
+        }
+        for bound in &merged.servers {
+            let l4 = match bound.server.tls.is_some() {
+                true => tls_chains(scope, bound, &mut claimed),
+                false => tcp_chain(scope, bound).into_iter().collect(),
+            };
+            for chain in l4 {
+                if !chain.sni_hosts.is_empty() {
+                    inspected.insert(key.clone());
+                }
+                chains.push(chain.build(scope, ""));
+            }
         }
     }
-}
-
-/// A listener per address and port of the servers.
-pub(super) fn listeners(scope: &Scope) -> Vec<xds::Listener> {
-    let mut bound: BTreeMap<(String, u32), Protocol> = BTreeMap::new();
-    for server in servers(scope) {
-        bound
-            .entry((server.bind().to_owned(), server.port))
-            .or_insert(server.server.protocol);
-    }
-    bound
-        .into_iter()
-        .map(|((bind, port), protocol)| listener(scope, &bind, port, protocol))
+    let built = names.into_iter().filter(|(_, chains)| !chains.is_empty());
+    built
+        .map(|(key, chains)| {
+            let inspects = inspected.contains(&key);
+            let (bind, port) = key;
+            xds::Listener {
+                address: Some(socket(own_address(&scope.node, &bind, true), port)),
+                name: format!("{bind}_{port}"),
+                filter_chains: chains,
+                listener_filters: inspects.then(tls_inspector).into_iter().collect(),
+                traffic_direction: TrafficDirection::Outbound.into(),
+                max_connections_to_accept_per_socket_event: accepts_per_event(),
+                ..Default::default()
+            }
+        })
         .collect()
 }
 
-fn listener(scope: &Scope, bind: &str, port: u32, protocol: Protocol) -> xds::Listener {
-    let name = format!("{bind}_{port}");
+fn http_chain(scope: &Scope, first: &Bound<'_>, protocol: Protocol) -> xds::FilterChain {
     let filter = connection_manager::filter(
         &scope.node,
         Place::Gateway,
-        &format!("outbound_{name}"),
-        Routes::Rds(route_name(bind, port)),
+        &format!("outbound_{}_{}", first.bind(), first.port),
+        Routes::Rds(first.route_name()),
         protocol == Protocol::GrpcWeb,
     );
-    let chain = xds::FilterChain {
+    xds::FilterChain {
         filters: vec![filter],
         transport_socket_connect_timeout: Some(prost_types::Duration {
             seconds: 15,
             nanos: 0,
         }),
         ..Default::default()
-    };
-    xds::Listener {
-        address: Some(socket(own_address(&scope.node, bind, true), port)),
-        name,
-        filter_chains: vec![chain],
-        traffic_direction: TrafficDirection::Outbound.into(),
-        max_connections_to_accept_per_socket_event: accepts_per_event(),
-        ..Default::default()
     }
 }
 
-/// Name of the routes of an address and port.
-fn route_name(bind: &str, port: u32) -> String {
-    match bind {
-        WILDCARD => format!("http.{port}"),
-        bind => format!("http.{port}.{bind}"),
-    }
+/// VirtualServices of the server's Gateway with a host that the server covers.
+fn of_server<'a>(
+    scope: &'a Scope,
+    bound: &'a Bound<'_>,
+) -> impl Iterator<Item = std::sync::Arc<VirtualService>> + 'a {
+    let all = scope.virtual_services(&bound.gateway_name());
+    all.into_iter().filter(|vs| {
+        bound.server.hosts.iter().any(|admitted| {
+            (admitted.namespace == "*" || admitted.namespace == vs.metadata.namespace)
+                && vs
+                    .hosts
+                    .iter()
+                    .any(|host| names::overlaps(&admitted.host, host))
+        })
+    })
 }
 
-/// The servers of the Gateways that select the node, oldest first.
-fn servers(scope: &Scope) -> Vec<Bound<'_>> {
-    let labels = &scope.labels;
-    let selects = |g: &&Arc<Gateway>| g.selector.iter().all(|(k, v)| labels.get(k) == Some(v));
-    let targets = scope.targets();
-    let mut all = Vec::new();
-    // of servers that redirect to HTTPS, one that names a host of an earlier one is left out whole, as if they
-    // had certificates for it
-    let mut redirected: BTreeSet<(u32, String, String)> = BTreeSet::new();
-    for gateway in scope.config.gateways.iter().filter(selects) {
-        for server in &gateway.servers {
-            // a Service in front of the gateway may map its port to another one of the pod
-            let mut mapped: Vec<u32> = targets
-                .iter()
-                .filter(|t| t.port.port == server.port)
-                .map(|t| t.target_port)
-                .collect();
-            mapped.dedup();
-            if mapped.is_empty() {
-                mapped.push(server.port);
-            }
-            for port in mapped {
+fn fits(matched: &L4Match, bound: &Bound<'_>) -> bool {
+    let name = bound.gateway_name();
+    matched.port.is_none_or(|port| port == bound.server.port)
+        && (matched.gateways.is_empty() || matched.gateways.contains(&name))
+}
+
+/// By the first route of `tcp` that fits.
+fn tcp_chain(scope: &Scope, bound: &Bound<'_>) -> Option<Chain> {
+    of_server(scope, bound).find_map(|vs| {
+        let route = vs.tcp.iter().find(|route| {
+            !route.route.is_empty()
+                && (route.matches.is_empty() || route.matches.iter().any(|m| fits(m, bound)))
+        })?;
+        let filter = tcp_proxy_to_routes(scope, &route.route, bound.server.port, &vs.metadata)?;
+        Some(Chain::tcp(filter, &[]))
+    })
+}
+
+/// A chain per name that clients ask for; one that an earlier rule has is left out.
+fn tls_chains(
+    scope: &Scope,
+    bound: &Bound<'_>,
+    claimed: &mut BTreeSet<(u32, String, String)>,
+) -> Vec<Chain> {
+    let mut chains = Vec::new();
+    for vs in of_server(scope, bound) {
+        for route in &vs.tls {
+            for matched in route.matches.iter().filter(|m| fits(m, bound)) {
                 let keys = || {
-                    let hosts = server.hosts.iter().map(|host| host.text());
-                    hosts.map(|host| (port, server.bind.clone(), host))
+                    let hosts = matched.sni_hosts.iter().cloned();
+                    hosts.map(|host| (bound.port, bound.server.bind.clone(), host))
                 };
-                if server.https_redirect {
-                    if keys().any(|key| redirected.contains(&key)) {
-                        continue;
-                    }
-                    redirected.extend(keys());
+                if keys().any(|key| claimed.contains(&key)) {
+                    continue;
                 }
-                all.push(Bound {
-                    gateway,
-                    server,
-                    port,
-                });
+                claimed.extend(keys());
+                let to = &route.route;
+                let filter = tcp_proxy_to_routes(scope, to, bound.server.port, &vs.metadata);
+                chains.extend(filter.map(|filter| Chain {
+                    sni_hosts: matched.sni_hosts.clone(),
+                    ..Chain::tcp(filter, &[])
+                }));
             }
         }
     }
-    all
+    chains
 }
 
 /// `http.PORT`: a virtual host per host that a server admits and a VirtualService routes.
@@ -132,8 +156,11 @@ pub(super) fn route_configuration(scope: &Scope, name: &str) -> rt::RouteConfigu
         validate_clusters: Some(false),
         ..Default::default()
     };
-    let named = |bound: &Bound<'_>| route_name(bound.bind(), bound.port) == name;
-    let servers: Vec<_> = servers(scope).into_iter().filter(named).collect();
+    let merged = merged_servers(scope).into_iter();
+    let servers: Vec<_> = merged
+        .flat_map(|merged| merged.servers)
+        .filter(|bound| bound.server.protocol.is_http() && bound.route_name() == name)
+        .collect();
     let Some(first) = servers.first() else {
         return empty;
     };
@@ -167,8 +194,7 @@ struct Host {
 }
 
 fn add_server(scope: &Scope, bound: &Bound<'_>, hosts: &mut BTreeMap<String, Host>) {
-    let metadata = &bound.gateway.metadata;
-    let gateway_name = format!("{}/{}", metadata.namespace, metadata.name);
+    let gateway_name = bound.gateway_name();
     for vs in &scope.virtual_services(&gateway_name) {
         let shared = intersection(bound.server, vs);
         if shared.is_empty() {
@@ -188,10 +214,10 @@ fn add_server(scope: &Scope, bound: &Bound<'_>, hosts: &mut BTreeMap<String, Hos
         for host in shared {
             let host = hosts.entry(host.to_lowercase()).or_default();
             host.routes.extend(routes.iter().cloned());
-            host.https_redirect |= bound.server.https_redirect;
+            host.https_redirect |= bound.server.redirects();
         }
     }
-    if bound.server.https_redirect {
+    if bound.server.redirects() {
         // also hosts that no VirtualService routes
         for host in &bound.server.hosts {
             let host = hosts.entry(host.text().to_lowercase()).or_default();

@@ -9,6 +9,7 @@ mod connection_manager;
 mod endpoints;
 mod filter_chain;
 mod gateway;
+mod gateway_servers;
 mod hash_policy;
 mod imports;
 mod inbound;

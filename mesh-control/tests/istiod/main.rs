@@ -5,8 +5,10 @@
 mod compare;
 mod oracle;
 mod random;
+mod samples;
 #[path = "../support/mod.rs"]
 mod support;
+mod taken;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -179,44 +181,6 @@ async fn random_folders_are_what_istiod_makes_of_them() {
         found.iter().map(|(seed, ..)| seed).collect::<Vec<_>>(),
         told.collect::<Vec<_>>().join("\n")
     );
-}
-
-#[tokio::test]
-#[ignore = "needs istiod and Istio's samples: cargo verify"]
-async fn the_samples_are_what_istiod_makes_of_them() {
-    let samples = std::path::PathBuf::from(
-        std::env::var_os("MESH_SAMPLES").expect("MESH_SAMPLES is the folder"),
-    );
-    for rules in [
-        "virtual-service-all-v1.yaml",
-        "virtual-service-reviews-jason-v2-v3.yaml",
-        "virtual-service-ratings-test-delay.yaml",
-        "virtual-service-ratings-test-abort.yaml",
-        "fault-injection-details-v1.yaml",
-        "virtual-service-ratings-db.yaml",
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        for from in [
-            "platform/kube/bookinfo.yaml",
-            "networking/bookinfo-gateway.yaml",
-            "networking/destination-rule-all.yaml",
-        ] {
-            let from = samples.join("bookinfo").join(from);
-            let text = std::fs::read_to_string(&from).unwrap();
-            // an API server writes this default; istiod relies on it
-            let text = text.replace(
-                "- port: 9080\n    name",
-                "- port: 9080\n    targetPort: 9080\n    name",
-            );
-            std::fs::write(folder.path().join(from.file_name().unwrap()), text).unwrap();
-        }
-        let text =
-            std::fs::read_to_string(samples.join("bookinfo/networking").join(rules)).unwrap();
-        mesh_control::Store::new(folder.path(), "default")
-            .apply(&text, rules)
-            .unwrap();
-        compare_folder(folder.path()).await;
-    }
 }
 
 /// What is wrong for istiod is wrong here, and the other way round, but for what is not supported yet.

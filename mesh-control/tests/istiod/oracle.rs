@@ -1,48 +1,25 @@
-//! The real istiod over a folder.
+//! What the real istiod sends.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use mesh_proto::envoy::config::core::v3 as core;
-use mesh_proto::envoy::service::discovery::v3::DiscoveryRequest;
 use mesh_proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use mesh_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use prost::{Message, Name};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::support;
 
-pub(crate) struct Istiod {
-    _process: Child,
-    address: String,
-}
+pub(crate) struct Istiod(mesh_testkit::istiod::Istiod);
 
 impl Istiod {
     pub(crate) async fn start(folder: &Path) -> Istiod {
-        let program = std::env::var("MESH_ISTIOD")
-            .expect("MESH_ISTIOD names the program (run by cargo verify)");
-        let mut process = Command::new(program)
-            .arg("-dir")
-            .arg(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        while let Some(line) = lines.next_line().await.unwrap() {
-            assert!(!line.starts_with("refused"), "istiod: {line}");
-            if let Some(address) = line.strip_prefix("listening ") {
-                return Istiod {
-                    _process: process,
-                    address: format!("http://{address}"),
-                };
-            }
-        }
-        panic!("istiod ended before it listened");
+        Istiod::with_flags(folder, &[]).await
+    }
+
+    pub(crate) async fn with_flags(folder: &Path, flags: &[&str]) -> Istiod {
+        Istiod(mesh_testkit::istiod::Istiod::start(folder, flags).await)
     }
 
     pub(crate) async fn fetch<M: Message + Name + Default>(
@@ -50,11 +27,21 @@ impl Istiod {
         node: &core::Node,
         names: &[String],
     ) -> Vec<M> {
-        let channel = tonic::transport::Channel::from_shared(self.address.clone())
-            .unwrap()
-            .connect()
-            .await
-            .unwrap();
+        support::decode(&self.response::<M>(node, names).await)
+    }
+
+    /// The resources as they were on the wire.
+    pub(crate) async fn response<M: Name>(
+        &self,
+        node: &core::Node,
+        names: &[String],
+    ) -> DiscoveryResponse {
+        let channel =
+            tonic::transport::Channel::from_shared(format!("http://{}", self.0.address()))
+                .unwrap()
+                .connect()
+                .await
+                .unwrap();
         let mut client =
             AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(64 << 20);
         let (requests, receiver) = mpsc::unbounded_channel();
@@ -70,7 +57,6 @@ impl Istiod {
             .stream_aggregated_resources(UnboundedReceiverStream::new(receiver))
             .await
             .unwrap();
-        let response = responses.into_inner().message().await.unwrap().unwrap();
-        support::decode(&response)
+        responses.into_inner().message().await.unwrap().unwrap()
     }
 }

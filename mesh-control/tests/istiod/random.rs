@@ -634,10 +634,21 @@ impl Maker<'_> {
                 0 => (8443, ", tls: {httpsRedirect: true}"),
                 _ => (80, ""),
             };
+            let more = *self.random.one(&[
+                "",
+                "{port: {number: 9000, name: tcp, protocol: TCP}, hosts: [\"*\"]}",
+                "{port: {number: 80, name: tcp, protocol: TCP}, hosts: [\"*\"]}",
+                "{port: {number: 443, name: tls, protocol: TLS}, hosts: [\"*\"], tls: {mode: PASSTHROUGH}}",
+                "{port: {number: 443, name: https, protocol: HTTPS}, hosts: [\"*.example.com\"], tls: {mode: PASSTHROUGH}, bind: 127.0.0.8}",
+                "{port: {number: 9000, name: mysql, protocol: MYSQL}, hosts: [\"*.example.com\"], bind: 127.0.0.9}",
+            ]);
             self.istio("Gateway", name, namespace);
             self.line(&format!(
-                "spec: {{selector: {{istio: ingressgateway}}, servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: [{hosts}]{tls}}}]}}"
+                "spec:\n  selector: {{istio: ingressgateway}}\n  servers:\n  - {{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: [{hosts}]{tls}}}"
             ));
+            if !more.is_empty() {
+                self.line(&format!("  - {more}"));
+            }
         }
     }
 }

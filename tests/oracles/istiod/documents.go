@@ -12,8 +12,10 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	meshconfig "istio.io/api/mesh/v1alpha1"
@@ -121,8 +123,27 @@ func parse(document string) (*object, error) {
 	if meta.GetNamespace() == "" && !clusterWide(kind.Kind) {
 		meta.SetNamespace("default")
 	}
+	withDefaults(decoded)
 	k := key{kind: kind.Kind, namespace: meta.GetNamespace(), name: meta.GetName()}
 	return &object{key: k, kubernetes: decoded}, nil
+}
+
+// withDefaults writes what an API server writes and istiod relies on.
+func withDefaults(o runtime.Object) {
+	service, ok := o.(*corev1.Service)
+	if !ok {
+		return
+	}
+	for i := range service.Spec.Ports {
+		port := &service.Spec.Ports[i]
+		if port.Protocol == "" {
+			port.Protocol = corev1.ProtocolTCP
+		}
+		none := intstr.IntOrString{}
+		if port.TargetPort == none || port.TargetPort == intstr.FromString("") {
+			port.TargetPort = intstr.FromInt32(port.Port)
+		}
+	}
 }
 
 func istioObject(c config.Config) *object {

@@ -1,0 +1,155 @@
+//! The servers of the Gateways that select a node, merged as istiod's `mergeGateways` does: servers that Envoy could
+//! not tell apart are left out whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::listener::WILDCARD;
+use super::scope::Scope;
+use crate::model::{Gateway, Protocol, Server};
+
+/// A server, and the port that it really listens on.
+pub(super) struct Bound<'a> {
+    pub(super) gateway: &'a Arc<Gateway>,
+    pub(super) server: &'a Server,
+    pub(super) port: u32,
+}
+
+impl Bound<'_> {
+    pub(super) fn bind(&self) -> &str {
+        match self.server.bind.as_str() {
+            "" => WILDCARD,
+            bind => bind,
+        }
+    }
+
+    /// Name of its routes; of what is no HTTP, none.
+    pub(super) fn route_name(&self) -> String {
+        match self.server.bind.as_str() {
+            _ if !self.server.protocol.is_http() => String::new(),
+            "" => format!("http.{}", self.port),
+            bind => format!("http.{}.{bind}", self.port),
+        }
+    }
+
+    pub(super) fn gateway_name(&self) -> String {
+        let metadata = &self.gateway.metadata;
+        format!("{}/{}", metadata.namespace, metadata.name)
+    }
+
+    /// TLS that is no redirect to it.
+    fn is_tls(&self) -> bool {
+        self.server.tls.is_some() && !self.server.protocol.is_http()
+    }
+}
+
+/// Servers that share a listener's port.
+pub(super) struct Merged<'a> {
+    pub(super) protocol: Protocol,
+    bind: &'a str,
+    port: u32,
+    /// Never empty.
+    pub(super) servers: Vec<Bound<'a>>,
+}
+
+#[derive(Default)]
+struct Merging<'a> {
+    merged: Vec<Merged<'a>>,
+    ports: BTreeSet<u32>,
+    /// By port, the last plaintext entry of `merged`.
+    plain: BTreeMap<u32, usize>,
+    /// Hosts of servers with TLS, by port, with the bind that has them.
+    tls_hosts: BTreeMap<(u32, String), &'a str>,
+}
+
+/// All that are left, oldest Gateway first.
+pub(super) fn merged_servers(scope: &Scope) -> Vec<Merged<'_>> {
+    let labels = &scope.labels;
+    let selects = |g: &&Arc<Gateway>| g.selector.iter().all(|(k, v)| labels.get(k) == Some(v));
+    let targets = scope.targets();
+    let mut merging = Merging::default();
+    for gateway in scope.config.gateways.iter().filter(selects) {
+        for server in &gateway.servers {
+            // a Service in front of the gateway may map its port to another one of the pod; the first one does
+            let mapped = targets.iter().find(|t| t.port.port == server.port);
+            merging.add(Bound {
+                gateway,
+                server,
+                port: mapped.map_or(server.port, |t| t.target_port),
+            });
+        }
+    }
+    merging.merged
+}
+
+impl<'a> Merging<'a> {
+    fn add(&mut self, bound: Bound<'a>) {
+        let (port, bind) = (bound.port, bound.server.bind.as_str());
+        if bound.server.tls.is_some() && !self.claim_hosts(&bound) {
+            return;
+        }
+        if !self.ports.insert(port) {
+            match self.plain.get(&port) {
+                Some(current) => {
+                    let current = &mut self.merged[*current];
+                    if current.bind != bind {
+                        return self.join_or_add(bound);
+                    }
+                    if current.protocol.is_http() && bound.server.protocol.is_http() {
+                        current.servers.push(bound);
+                    }
+                }
+                None if bound.is_tls() => self.join_or_add(bound),
+                None => self.add_new(bound),
+            }
+            return;
+        }
+        self.add_new(bound);
+    }
+
+    /// Whether no other server of the port and bind has one of the hosts.
+    fn claim_hosts(&mut self, bound: &Bound<'a>) -> bool {
+        let bind = bound.server.bind.as_str();
+        let keys = || {
+            let hosts = bound.server.hosts.iter();
+            hosts.map(|host| (bound.port, host.text()))
+        };
+        if keys().any(|key| self.tls_hosts.get(&key) == Some(&bind)) {
+            return false;
+        }
+        self.tls_hosts.extend(keys().map(|key| (key, bind)));
+        true
+    }
+
+    fn position(&self, bound: &Bound<'a>) -> Option<usize> {
+        self.merged.iter().position(|merged| {
+            merged.port == bound.port
+                && merged.protocol == bound.server.protocol
+                && merged.bind == bound.server.bind
+        })
+    }
+
+    fn join_or_add(&mut self, bound: Bound<'a>) {
+        match self.position(&bound) {
+            Some(at) => self.merged[at].servers.push(bound),
+            None => self.add_new(bound),
+        }
+    }
+
+    fn add_new(&mut self, bound: Bound<'a>) {
+        let at = self.position(&bound).unwrap_or(self.merged.len());
+        if !bound.is_tls() {
+            self.plain.insert(bound.port, at);
+        }
+        let merged = Merged {
+            protocol: bound.server.protocol,
+            bind: &bound.server.bind,
+            port: bound.port,
+            servers: vec![bound],
+        };
+        match self.merged.get_mut(at) {
+            Some(old) => *old = merged,
+            None => self.merged.push(merged),
+        }
+    }
+}
