@@ -17,6 +17,11 @@ macro_rules! flags {
             pub const fn short(self) -> &'static str {
                 match self { $(ResponseFlag::$name => $short),* }
             }
+
+            /// Envoy's long name (`%RESPONSE_FLAGS_LONG%`).
+            pub const fn long(self) -> &'static str {
+                match self { $(ResponseFlag::$name => stringify!($name)),* }
+            }
         }
     };
 }

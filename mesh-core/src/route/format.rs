@@ -1,8 +1,10 @@
 //! Header values with Envoy's substitution operators (`%REQ(x)%`, `%DOWNSTREAM_REMOTE_ADDRESS%`, …).
 
 mod date;
+mod json;
 mod operator;
 mod sink;
+mod substitution;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -13,8 +15,9 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
-use operator::Operator;
+use operator::{Operator, Point, Written};
 use sink::{Buffer, Length, Limited, Sink};
+pub use substitution::SubstitutionFormat;
 
 use crate::{
     flags::ResponseFlags,
@@ -29,7 +32,11 @@ pub struct HeaderFormat(Parsed);
 #[derive(Clone, Debug)]
 enum Parsed {
     Constant(HeaderValue),
-    Segments(Box<[Segment]>),
+    Segments {
+        segments: Box<[Segment]>,
+        /// Written where an operator's value is not there.
+        missing: &'static str,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -39,9 +46,16 @@ enum Segment {
         operator: Operator,
         /// `:Z`: no more than so many bytes.
         limit: Option<usize>,
-        /// Written where the operator's value is empty.
-        missing: &'static str,
     },
+}
+
+impl Segment {
+    fn reads_request(&self) -> bool {
+        match self {
+            Self::Operator { operator, .. } => operator.reads_request(),
+            Self::Literal(_) => false,
+        }
+    }
 }
 
 /// Why a format is refused.
@@ -79,12 +93,50 @@ pub struct FormatContext<'a> {
     pub metadata: Option<&'a DynamicMetadata>,
     /// The upstream host's address, once picked.
     pub upstream_host: Option<SocketAddr>,
+    /// The upstream host's name, if it has one.
+    pub upstream_hostname: Option<&'a str>,
+    /// The upstream address to which a connection was made.
+    pub upstream_remote: Option<SocketAddr>,
     /// The upstream cluster's name, once drawn.
     pub upstream_cluster: Option<&'a str>,
     /// The route's name.
     pub route_name: &'a str,
+    /// Response trailers, once they are there.
+    pub trailers: Option<&'a HeaderMap>,
+    /// The body of a reply made here (`%LOCAL_REPLY_BODY%`).
+    pub local_reply_body: &'a [u8],
+    /// Bytes of the request's body that have come.
+    pub bytes_received: u64,
+    /// Bytes of the response's body that have left.
+    pub bytes_sent: u64,
+    /// What a log is written for; `NotSet` outside of access logs.
+    pub access_log_type: &'static str,
+    /// When what happened.
+    pub timing: Timing,
     /// What only the process knows.
     pub process: ProcessValues,
+}
+
+/// Points in the life of a stream, as far as they are reached and known; [`FormatContext::started`] is the first.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Timing {
+    /// The moment of writing: `%DURATION%`, `%EMIT_TIME%`.
+    pub now: Option<Instant>,
+    /// The last byte of the request came (`DS_RX_END`).
+    pub request_end: Option<Instant>,
+    /// The first byte of the request left for the upstream (`US_TX_BEG`).
+    pub sending_begin: Option<Instant>,
+    /// Its last byte left (`US_TX_END`).
+    pub sending_end: Option<Instant>,
+    /// The first byte of the response came (`US_RX_BEG`).
+    pub response_begin: Option<Instant>,
+    /// Its last byte came (`US_RX_END`).
+    pub response_end: Option<Instant>,
+    /// The first byte of the response left for the client (`DS_TX_BEG`).
+    pub answer_begin: Option<Instant>,
+    /// Its last byte left (`DS_TX_END`).
+    pub answer_end: Option<Instant>,
 }
 
 /// What a format may read of the process, asked for only where a format does.
@@ -124,8 +176,16 @@ impl<'a> FormatContext<'a> {
             attempts: 0,
             metadata: None,
             upstream_host: None,
+            upstream_hostname: None,
+            upstream_remote: None,
             upstream_cluster: None,
             route_name: "",
+            trailers: None,
+            local_reply_body: b"",
+            bytes_received: 0,
+            bytes_sent: 0,
+            access_log_type: "NotSet",
+            timing: Timing::default(),
             process: ProcessValues::NONE,
         }
     }
@@ -139,6 +199,21 @@ impl<'a> FormatContext<'a> {
             head: RequestHead::of(parts),
             protocol: self.protocol.or(Some(parts.version)),
             ..*self
+        }
+    }
+
+    fn point(&self, point: Point) -> Option<Instant> {
+        match point {
+            Point::RequestBegins => self.started,
+            Point::RequestEnds => self.timing.request_end,
+            Point::SendingBegins => self.timing.sending_begin,
+            Point::SendingEnds => self.timing.sending_end,
+            Point::ResponseBegins => self.timing.response_begin,
+            Point::ResponseEnds => self.timing.response_end,
+            Point::AnswerBegins => self.timing.answer_begin,
+            Point::AnswerEnds => self.timing.answer_end,
+            Point::Now => self.timing.now,
+            Point::Unknown => None,
         }
     }
 
@@ -185,51 +260,26 @@ impl HeaderFormat {
         }
         let text = std::str::from_utf8(value)
             .map_err(|_| invalid(value, "a value with operators must be UTF-8"))?;
-
-        let mut segments = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('%') {
-            literal.push_str(before);
-            if let Some(after) = after.strip_prefix('%') {
-                literal.push('%');
-                rest = after;
-                continue;
-            }
-            let at = text.len() - after.len() - 1;
-            let (segment, after) =
-                parse_operator(text, at, after, missing).map_err(InvalidFormat)?;
-            if !literal.is_empty() {
-                segments.push(Segment::Literal(std::mem::take(&mut literal).into()));
-            }
-            segments.push(segment);
-            rest = after;
-        }
-        literal.push_str(rest);
-
-        if segments.is_empty() {
-            return HeaderValue::from_bytes(literal.as_bytes())
+        let segments = parse_segments(text)?;
+        match &*segments {
+            [Segment::Literal(literal)] => HeaderValue::from_str(literal)
                 .map(|v| Self(Parsed::Constant(v)))
-                .map_err(|_| invalid(value, "control characters are not allowed in a header"));
+                .map_err(|_| invalid(value, "control characters are not allowed in a header")),
+            _ => Ok(Self(Parsed::Segments { segments, missing })),
         }
-        if !literal.is_empty() {
-            segments.push(Segment::Literal(literal.into()));
-        }
-        Ok(Self(Parsed::Segments(segments.into())))
     }
 
     /// The value for this request; None where it is empty. What an operator names but is not there is empty.
     pub fn evaluate(&self, cx: &FormatContext<'_>) -> Option<HeaderValue> {
-        let segments = match &self.0 {
+        let (segments, missing) = match &self.0 {
             Parsed::Constant(value) => return (!value.is_empty()).then(|| value.clone()),
-            Parsed::Segments(segments) => segments,
+            Parsed::Segments { segments, missing } => (segments, missing),
         };
         // `%REQ(x)%` alone: a reference count.
         if let [
             Segment::Operator {
                 operator,
                 limit: None,
-                ..
             },
         ] = &**segments
             && let Some(value) = operator.shared_value(cx)
@@ -238,12 +288,12 @@ impl HeaderFormat {
         }
 
         let mut length = Length(0);
-        write_all(segments, cx, &mut length);
+        write_all(segments, missing, cx, &mut length);
         if length.0 == 0 {
             return None;
         }
         let mut buffer = Buffer(Vec::with_capacity(length.0));
-        write_all(segments, cx, &mut buffer);
+        write_all(segments, missing, cx, &mut buffer);
         HeaderValue::from_maybe_shared(Bytes::from(buffer.0)).ok()
     }
 
@@ -251,10 +301,7 @@ impl HeaderFormat {
     pub fn reads_request(&self) -> bool {
         match &self.0 {
             Parsed::Constant(_) => false,
-            Parsed::Segments(segments) => segments.iter().any(|segment| match segment {
-                Segment::Operator { operator, .. } => operator.reads_request(),
-                Segment::Literal(_) => false,
-            }),
+            Parsed::Segments { segments, .. } => segments.iter().any(Segment::reads_request),
         }
     }
 }
@@ -266,14 +313,36 @@ fn invalid(value: &[u8], reason: &str) -> InvalidFormat {
     ))
 }
 
+/// The literals and operators of a text; `%%` is a percent sign.
+fn parse_segments(text: &str) -> Result<Box<[Segment]>, InvalidFormat> {
+    let mut segments = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        literal.push_str(before);
+        if let Some(after) = after.strip_prefix('%') {
+            literal.push('%');
+            rest = after;
+            continue;
+        }
+        let at = text.len() - after.len() - 1;
+        let (segment, after) = parse_operator(text, at, after).map_err(InvalidFormat)?;
+        if !literal.is_empty() {
+            segments.push(Segment::Literal(std::mem::take(&mut literal).into()));
+        }
+        segments.push(segment);
+        rest = after;
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() || segments.is_empty() {
+        segments.push(Segment::Literal(literal.into()));
+    }
+    Ok(segments.into())
+}
+
 /// Parses what follows an opening `%` at a place of the text: `NAME`, `(argument)`, `:limit`, `%`. Returns what follows
 /// that.
-fn parse_operator<'t>(
-    text: &str,
-    at: usize,
-    after: &'t str,
-    missing: &'static str,
-) -> Result<(Segment, &'t str), String> {
+fn parse_operator<'t>(text: &str, at: usize, after: &'t str) -> Result<(Segment, &'t str), String> {
     let incorrect =
         || format!("Incorrect configuration: {text}. Couldn't find valid command at position {at}");
     let end = after
@@ -296,12 +365,7 @@ fn parse_operator<'t>(
         }
     };
     let operator = Operator::parse(name, argument, limit)?;
-    let segment = Segment::Operator {
-        operator,
-        limit,
-        missing,
-    };
-    Ok((segment, rest))
+    Ok((Segment::Operator { operator, limit }, rest))
 }
 
 /// `:limit%` or `%`: the limit and what follows.
@@ -317,30 +381,27 @@ fn operator_end(text: &str) -> Option<(Option<usize>, &str)> {
     Some((Some(limit.parse().ok()?), rest))
 }
 
-fn write_all(segments: &[Segment], cx: &FormatContext<'_>, sink: &mut impl Sink) {
+fn write_all(segments: &[Segment], missing: &str, cx: &FormatContext<'_>, sink: &mut impl Sink) {
     for segment in segments {
-        match segment {
-            Segment::Literal(text) => sink.bytes(text.as_bytes()),
-            Segment::Operator {
-                operator,
-                limit,
-                missing,
-            } => {
-                if !missing.is_empty() && is_missing(operator, cx) {
-                    sink.bytes(missing.as_bytes());
-                    continue;
-                }
-                match limit {
-                    None => operator.write(cx, sink),
-                    Some(left) => operator.write(cx, &mut Limited { sink, left: *left }),
-                }
-            }
+        if write_segment(segment, cx, sink) == Written::Missing {
+            sink.bytes(missing.as_bytes());
         }
     }
 }
 
-fn is_missing(operator: &Operator, cx: &FormatContext<'_>) -> bool {
-    let mut length = Length(0);
-    operator.write(cx, &mut length);
-    length.0 == 0
+fn write_segment(segment: &Segment, cx: &FormatContext<'_>, sink: &mut impl Sink) -> Written {
+    match segment {
+        Segment::Literal(text) => {
+            sink.bytes(text.as_bytes());
+            Written::Text
+        }
+        Segment::Operator {
+            operator,
+            limit: None,
+        } => operator.write(cx, sink),
+        Segment::Operator {
+            operator,
+            limit: Some(left),
+        } => operator.write(cx, &mut Limited { sink, left: *left }),
+    }
 }

@@ -3,7 +3,7 @@
 //! * [`RouteTable`]: look-up (`domain`, `path_index`) and the order of header operations.
 //! * `select`: which cluster; `rewrite`: path and host; `redirect`: routes that answer by themselves.
 //! * [`request_hash`]: what a route's hash policies make of a request.
-//! * [`HeaderFormat`]: header values with substitution operators.
+//! * [`HeaderFormat`], [`SubstitutionFormat`]: header values, bodies and log lines with substitution operators.
 
 mod compiled;
 mod domain;
@@ -24,7 +24,9 @@ pub use compiled::CompiledRoute;
 pub(crate) use compiled::matches;
 pub(crate) use explain::describe;
 pub use explain::{PassedOver, RouteSearch};
-pub use format::{FormatContext, HeaderFormat, InvalidFormat, ProcessValues};
+pub use format::{
+    FormatContext, HeaderFormat, InvalidFormat, ProcessValues, SubstitutionFormat, Timing,
+};
 pub use hash_policy::{HashContext, request_hash};
 pub use redirect::https_redirect;
 pub use rewrite::{auto_host, rewrite_host};

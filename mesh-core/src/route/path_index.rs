@@ -3,10 +3,15 @@
 //! `path`, `prefix` and `path_separated_prefix` share one radix tree over the raw `:path`, query included: none of them
 //! can match beyond the first `?` or `#`, so the tree needs no scan for the query. Regexes share one automaton. The rest
 //! (matchers that ignore case, CONNECT) is tried in order. Nothing is tried whose place is behind the best one found.
+//! Many routes of one path that ask for exact values of one header are found by that value.
 
 use std::borrow::Cow;
 
+use http::{HeaderMap, HeaderName};
+use rustc_hash::FxHashMap;
+
 use crate::{
+    matcher::{HeaderCondition, HeaderMatcher, MatchedHeader, StringMatcher},
     model::{PathMatcher, Route, RouteMatch},
     regex::{RegexSet, Scratch},
 };
@@ -72,7 +77,12 @@ impl PathIndex {
                 // It never matches.
                 Some((path, _)) if path.contains(ENDS_PATH) => {}
                 Some((path, kind)) if !linear && !matcher.case_insensitive => {
-                    entries.push((path.as_bytes(), kind, at));
+                    entries.push(Entry {
+                        path: path.as_bytes(),
+                        kind,
+                        at,
+                        headers: &matcher.headers,
+                    });
                 }
                 _ => rest.push(at),
             }
@@ -102,6 +112,7 @@ impl PathIndex {
     pub(super) fn find(
         &self,
         path: &str,
+        headers: &HeaderMap,
         scratch: &mut Scratch,
         mut holds: impl FnMut(u32, Candidate<'_>, &mut Scratch) -> bool,
     ) -> Option<u32> {
@@ -113,14 +124,24 @@ impl PathIndex {
         if let Some(tree) = &self.tree
             && !path.is_empty()
         {
-            tree.visit(path.as_bytes(), |routes, next| {
-                for (at, kind) in routes {
-                    if *at >= best {
-                        break;
+            tree.visit(path.as_bytes(), |here, next| {
+                let mut try_all = |routes: &[(u32, Kind)]| {
+                    for (at, kind) in routes {
+                        if *at >= best {
+                            break;
+                        }
+                        if kind.ends_before(next) && holds(*at, Candidate::PathMatches, scratch) {
+                            best = *at;
+                            break;
+                        }
                     }
-                    if kind.ends_before(next) && holds(*at, Candidate::PathMatches, scratch) {
-                        best = *at;
-                        break;
+                };
+                try_all(&here.routes);
+                if let Some(by_header) = &here.by_header {
+                    for value in headers.get_all(&by_header.name) {
+                        if let Some(routes) = by_header.routes.get(value.as_bytes()) {
+                            try_all(routes);
+                        }
                     }
                 }
             });
@@ -130,14 +151,22 @@ impl PathIndex {
             if path.is_empty() || routes.first().is_none_or(|at| *at >= best) {
                 break;
             }
-            let matches = set.full_matches(without_query(path).as_bytes(), scratch);
-            let found = matches
-                .iter()
-                .filter_map(|place| routes.get(place).copied())
-                .take_while(|at| *at < best)
-                .find(|at| holds(*at, Candidate::PathMatches, scratch));
-            matches.give_back(scratch);
-            best = found.unwrap_or(best);
+            let path = without_query(path).as_bytes();
+            let Some(matches) = set.full_matches(path, scratch) else {
+                continue;
+            };
+            for place in 0.. {
+                let place = set.place(matches, place, scratch);
+                match place.and_then(|place| routes.get(place).copied()) {
+                    Some(at) if at < best => {
+                        if holds(at, Candidate::PathMatches, scratch) {
+                            best = at;
+                            break;
+                        }
+                    }
+                    _ => break,
+                }
+            }
         }
         for at in &self.rest {
             if *at >= best {
@@ -248,15 +277,100 @@ struct Tree {
 struct Node {
     /// Bytes between the parent and here, without the one by which the parent chooses.
     label: Box<[u8]>,
-    /// Routes whose path ends here, in order.
-    routes: Box<[(u32, Kind)]>,
+    /// Routes whose path ends here.
+    here: Here,
     /// The byte that leads to each child.
     keys: Box<[u8]>,
     /// Where the children are.
     children: usize,
 }
 
-type Entry<'a> = (&'a [u8], Kind, u32);
+/// Routes of one path.
+#[derive(Debug, Default)]
+struct Here {
+    /// In order.
+    routes: Box<[(u32, Kind)]>,
+    by_header: Option<Box<ByHeader>>,
+}
+
+/// Routes that want one of the header's lines to be a certain value.
+#[derive(Debug)]
+struct ByHeader {
+    name: HeaderName,
+    /// In order, by value.
+    routes: FxHashMap<Box<[u8]>, Vec<(u32, Kind)>>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    path: &'a [u8],
+    kind: Kind,
+    at: u32,
+    headers: &'a [HeaderMatcher],
+}
+
+/// From so many routes of one path on, looking them up by a header is cheaper than trying them.
+const MANY: usize = 16;
+
+impl Here {
+    fn new(entries: &[Entry<'_>]) -> Self {
+        let mut counts = FxHashMap::<&HeaderName, usize>::default();
+        if entries.len() >= MANY {
+            for (name, _) in entries.iter().flat_map(Entry::exact_headers) {
+                *counts.entry(name).or_default() += 1;
+            }
+        }
+        let commonest = counts.into_iter().max_by_key(|(_, count)| *count);
+        let Some((name, _)) = commonest.filter(|(_, count)| *count >= MANY) else {
+            let routes = entries.iter().map(|entry| (entry.at, entry.kind));
+            return Self {
+                routes: routes.collect(),
+                by_header: None,
+            };
+        };
+        let mut rest = Vec::new();
+        let mut routes = FxHashMap::<Box<[u8]>, Vec<_>>::default();
+        for entry in entries {
+            let mut values = entry.exact_headers().filter(|(of, _)| *of == name);
+            let into = match values.next() {
+                Some((_, value)) => routes.entry(value.into()).or_default(),
+                None => &mut rest,
+            };
+            into.push((entry.at, entry.kind));
+        }
+        Self {
+            routes: rest.into(),
+            by_header: Some(Box::new(ByHeader {
+                name: name.clone(),
+                routes,
+            })),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.routes.is_empty() && self.by_header.is_none()
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// The headers of which the route wants a line with this value.
+    fn exact_headers(&self) -> impl Iterator<Item = (&'a HeaderName, &'a [u8])> + use<'a> {
+        self.headers
+            .iter()
+            .filter_map(|matcher| match (&matcher.name, &matcher.condition) {
+                (
+                    MatchedHeader::Name(name),
+                    HeaderCondition::String(StringMatcher::Exact {
+                        value,
+                        ignore_case: false,
+                    }),
+                ) if !matcher.invert && !matcher.treat_missing_as_empty => {
+                    Some((name, value.as_bytes()))
+                }
+                _ => None,
+            })
+    }
+}
 
 impl Node {
     /// Which child a byte leads to. Keys are sorted, and often an only one or without gaps.
@@ -272,24 +386,24 @@ impl Node {
 
 impl Tree {
     fn new(mut entries: Vec<Entry<'_>>) -> Self {
-        entries.sort_by_key(|(path, _, at)| (*path, *at));
+        entries.sort_by_key(|entry| (entry.path, entry.at));
         // Nodes to be made: the entries below, and how many bytes of them the parents have.
         let mut pending = vec![(&entries[..], 0)];
         let mut nodes = Vec::new();
         while let Some(&(entries, depth)) = pending.get(nodes.len()) {
             let (first, last) = match entries {
                 [] => (&[][..], &[][..]),
-                [first, ..] => (first.0, entries[entries.len() - 1].0),
+                [first, ..] => (first.path, entries[entries.len() - 1].path),
             };
             // Sorted: what the first and the last share, all share.
             let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
-            let ends = entries.partition_point(|(path, ..)| path.len() == shared);
+            let ends = entries.partition_point(|entry| entry.path.len() == shared);
             let (here, below) = entries.split_at(ends);
-            let groups = || below.chunk_by(|(a, ..), (b, ..)| a[shared] == b[shared]);
+            let groups = || below.chunk_by(|a, b| a.path[shared] == b.path[shared]);
             nodes.push(Node {
                 label: first[depth..shared].into(),
-                routes: here.iter().map(|(_, kind, at)| (*at, *kind)).collect(),
-                keys: groups().map(|group| group[0].0[shared]).collect(),
+                here: Here::new(here),
+                keys: groups().map(|group| group[0].path[shared]).collect(),
                 children: pending.len(),
             });
             pending.extend(groups().map(|group| (group, shared + 1)));
@@ -301,7 +415,7 @@ impl Tree {
 
     /// Visits the routes that `path` begins with, shortest first, with the byte that follows in `path`.
     #[inline]
-    fn visit(&self, path: &[u8], mut each: impl FnMut(&[(u32, Kind)], Option<u8>)) {
+    fn visit(&self, path: &[u8], mut each: impl FnMut(&Here, Option<u8>)) {
         let mut at = 0;
         let mut rest = path;
         while let Some(node) = self.nodes.get(at) {
@@ -311,8 +425,8 @@ impl Tree {
                 };
                 rest = below;
             }
-            if !node.routes.is_empty() {
-                each(&node.routes, rest.first().copied());
+            if !node.here.is_empty() {
+                each(&node.here, rest.first().copied());
             }
             let Some((next, below)) = rest.split_first() else {
                 return;

@@ -113,13 +113,16 @@ impl RouteTable {
         {
             return Found::RedirectToHttps;
         }
-        let found = host
-            .paths
-            .find(view.head.path, scratch, |at, candidate, scratch| {
+        let found = host.paths.find(
+            view.head.path,
+            view.head.headers,
+            scratch,
+            |at, candidate, scratch| {
                 host.routes
                     .get(at as usize)
                     .is_some_and(|route| route.matches(candidate, view, scratch))
-            });
+            },
+        );
         match found {
             Some(route) => Found::Route(RouteIndex {
                 virtual_host,

@@ -2,6 +2,7 @@
 
 mod answers;
 mod changes;
+mod formats;
 mod matching;
 mod same_as_linear;
 

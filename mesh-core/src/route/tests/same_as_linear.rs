@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    matcher::{HeaderCondition, HeaderMatcher, MatchedHeader},
+    matcher::{HeaderCondition, HeaderMatcher, MatchedHeader, StringMatcher},
     regex::Regex,
     route::path_index::path_matches,
 };
@@ -37,6 +37,32 @@ fn route_match() -> impl Strategy<Value = RouteMatch> {
     )
 }
 
+/// Nearly always an exact value of one of two headers, on one of two paths.
+fn header_match() -> impl Strategy<Value = RouteMatch> {
+    let rarely = || prop::bool::weighted(0.05);
+    let header = ("x-[ab]", "[0-9]", rarely(), rarely(), rarely());
+    let header = header.prop_map(|(name, value, invert, missing, ignore_case)| {
+        let exact = StringMatcher::Exact {
+            value: value.into(),
+            ignore_case,
+        };
+        let name = MatchedHeader::Name(HeaderName::try_from(name).unwrap());
+        HeaderMatcher {
+            invert,
+            treat_missing_as_empty: missing,
+            ..HeaderMatcher::new(name, HeaderCondition::String(exact))
+        }
+    });
+    let headers = prop::collection::vec(header, 1..3);
+    (headers, any::<bool>()).prop_map(|(headers, whole)| RouteMatch {
+        headers,
+        ..on(match whole {
+            true => PathMatcher::Path("/a".into()),
+            false => PathMatcher::Prefix("/a".into()),
+        })
+    })
+}
+
 fn request() -> impl Strategy<Value = (String, bool)> {
     let query = prop::option::of("[ab/]{0,3}");
     ("/[abA/]{0,7}", query, any::<bool>()).prop_map(|(path, query, header)| {
@@ -66,6 +92,23 @@ proptest! {
             prop_assert_eq!(search.found, find(&table, &parts));
             prop_assert_eq!(search.passed_over.len(), expected.unwrap_or(matchers.len()));
             prop_assert!(search.passed_over.iter().all(|passed| !passed.unmet.is_empty()));
+        }
+    }
+
+    #[test]
+    fn many_routes_of_one_path_are_told_apart_by_headers(
+        matchers in prop::collection::vec(header_match(), 0..120),
+        requests in prop::collection::vec(prop::collection::vec(("x-[ab]", "[0-3]"), 0..4), 1..20),
+    ) {
+        let table = table(routes(matchers.iter().map(|m| to(m.clone(), "c")).collect()));
+        let mut scratch = Scratch::default();
+        for lines in requests {
+            let lines: Vec<String> = lines.iter().map(|(n, v)| format!("{n}: {v}")).collect();
+            let parts = get("http://h/a", &lines.iter().map(String::as_str).collect::<Vec<_>>());
+            let connection = ConnectionInfo::default();
+            let view = view(&parts, &connection, 0);
+            let expected = matchers.iter().position(|m| compiled::matches(m, &view, &mut scratch));
+            prop_assert_eq!(place(&table, &parts), expected.map(|at| u32::try_from(at).unwrap()), "{:?}", lines);
         }
     }
 
