@@ -26,7 +26,7 @@ use mesh_core::{
 };
 use mesh_tower::{
     ChainSource, LocalReplyLayer, LocalReplyService, MeshBody, MeshService,
-    server::{Http1Options, PrefixedIo, serve_http1},
+    server::{Http1Options, PrefixedIo, delayed_close, serve_http1},
     transport::{Transport, TransportBody},
 };
 use tokio::{io::AsyncReadExt, net::TcpStream};
@@ -121,7 +121,19 @@ fn http1_options(manager: &ConnectionManagerConfig) -> Http1Options {
 }
 
 async fn serve_http2(
-    io: PrefixedIo<TcpStream>,
+    mut io: PrefixedIo<TcpStream>,
+    manager: &ConnectionManagerConfig,
+    service: HttpService<'_>,
+    over: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let served = serve_streams(&mut io, manager, service, over).await;
+    // After a peer's error something of it is still unread; the last words (GOAWAY) must arrive all the same.
+    let closed = delayed_close(&mut io, manager.delayed_close_timeout).await;
+    served.and(closed)
+}
+
+async fn serve_streams(
+    io: &mut PrefixedIo<TcpStream>,
     manager: &ConnectionManagerConfig,
     service: HttpService<'_>,
     over: impl Future<Output = ()>,

@@ -1,6 +1,7 @@
 //! The server side: accepting, sniffing, and the inbound chain in front of an application.
 
 mod application;
+mod delayed_close;
 mod http1;
 mod inspect;
 mod listener;
@@ -10,6 +11,7 @@ mod prefixed;
 mod service;
 
 pub use application::{ApplicationFuture, ApplicationService};
+pub use delayed_close::delayed_close;
 pub use http1::{Http1Body, Http1Options, Informational, Switched, serve_http1};
 pub use inspect::{Inspected, inspect};
 pub use listener::{MeshIo, MeshListener, Peer};

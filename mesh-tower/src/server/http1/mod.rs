@@ -31,7 +31,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Request, Response, Version};
 use http_body::Body;
 use mesh_core::{downstream::CodecError, model::UnderscoresAction};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use self::{
     decode::Decoder,
@@ -39,7 +39,7 @@ use self::{
     exchange::{Exchanged, exchange},
     head::Head,
 };
-use super::PrefixedIo;
+use super::{PrefixedIo, delayed_close};
 
 /// What a connection manager says of HTTP/1.
 #[derive(Clone, Debug)]
@@ -284,26 +284,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin, O: Future<Output = ()>> Connection<'_, T
         }
     }
 
-    /// Ends the connection: nothing more is written; what still comes is thrown away for a while, so that the kernel
-    /// does not throw away what the peer has not read.
     async fn close(mut self, options: &Http1Options) -> io::Result<()> {
-        self.io.shutdown().await?;
-        if options.delayed_close.is_zero() {
-            return Ok(());
-        }
-        let drained = async {
-            loop {
-                self.bytes.clear();
-                self.bytes.reserve(READ);
-                match self.io.read_buf(&mut self.bytes).await {
-                    Ok(0) | Err(_) => return,
-                    Ok(_) => {}
-                }
-            }
-        };
-        // Whoever is still there after that has had its time.
-        let _ = tokio::time::timeout(options.delayed_close, drained).await;
-        Ok(())
+        delayed_close(&mut self.io, options.delayed_close).await
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::pending;
 
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body_util::{BodyExt, Full};
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
 
