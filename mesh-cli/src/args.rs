@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Remove an object of the running mesh
     Delete(DeleteArgs),
+    /// Say what Istio's webhook would refuse, where, and what would be right
+    Validate(ValidateArgs),
     /// Test a route configuration, as Envoy's router_check_tool does
     RouteCheck(RouteCheckArgs),
     /// Say what becomes of a request in a folder's mesh, and why
@@ -83,6 +85,24 @@ pub(crate) struct ServeArgs {
     /// Where to serve ADS, plaintext
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15010")]
     pub(crate) grpc_addr: SocketAddr,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ValidateArgs {
+    /// Files or folders of YAML
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Namespace of objects that name none
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// Print a line of JSON for each document of Istio
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<ValidateOutput>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ValidateOutput {
+    Json,
 }
 
 /// Which mesh, and which part of it.

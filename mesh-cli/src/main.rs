@@ -9,6 +9,7 @@ mod route_check;
 mod run_pod;
 mod serve;
 mod service;
+mod validate;
 mod verbs;
 
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Get(args) => return verbs::get(&args),
         Command::Delete(args) => return verbs::delete(&args),
         Command::RouteCheck(args) => return route_check::run(&args),
+        Command::Validate(args) => return validate::run(&args),
         _ => {}
     }
     // Processes that this one starts end with the thread that started them: everything stays on this thread.
@@ -68,7 +70,8 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         | Command::Apply(_)
         | Command::Get(_)
         | Command::Delete(_)
-        | Command::RouteCheck(_) => Ok(ExitCode::SUCCESS),
+        | Command::RouteCheck(_)
+        | Command::Validate(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -263,7 +263,7 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<Arc<str>>> {
 }
 
 /// The objects of a document: one, or those of a `kind: List`.
-fn read_document(
+pub(crate) fn read_document(
     text: &str,
     lines_before: u32,
     file: &Arc<str>,
@@ -289,6 +289,7 @@ fn read_document(
                 id: None,
                 object: None,
                 problems: vec![problem],
+                istio: None,
             }]
         }
     }
@@ -345,6 +346,7 @@ fn duplicate(file: &str, read: &ReadObject, id: &ObjectId, first: &str) -> Probl
         message: format!("is there twice, first at {first}"),
         suggestion: "remove one of the two".to_owned(),
         severity: Severity::Refused,
+        code: "duplicate",
     }
 }
 

@@ -9,6 +9,7 @@
 //! * [`Folder`] reads the files; every [`Problem`] has file, line, object, field and what would be right.
 //! * [`ControlPlane`] watches a folder and serves it: [`stream`](ControlPlane::stream) in process,
 //!   `serve` (feature `server`) over gRPC.
+//! * [`verdicts`] says what Istio's webhook would say of each document, and why.
 //! * [`Store`] is apply, get and delete on a folder.
 //! * [`runner`] starts the folder's Deployments as processes of this machine.
 //!
@@ -25,6 +26,7 @@ pub mod runner;
 mod server;
 mod store;
 mod translate;
+mod validate;
 mod watch;
 mod workload;
 pub mod yaml;
@@ -35,4 +37,5 @@ pub use folder::{Changes, Folder, Validated, validate_documents};
 pub use problem::{Problem, Severity};
 pub use server::{ClientStatus, Refused, Responses, TypeStatus};
 pub use store::{Action, Applied, Store, Stored, table};
+pub use validate::{Verdict, verdicts};
 pub use workload::Workload;

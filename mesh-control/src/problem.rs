@@ -23,7 +23,7 @@ impl Severity {
 
 /// One thing that is wrong in a file.
 ///
-/// Displayed as `file:line: object: field: what is wrong; what would be right`.
+/// Displayed as `file:line:column: object: field: what is wrong; what would be right`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Problem {
@@ -43,6 +43,8 @@ pub struct Problem {
     pub suggestion: String,
     /// What it means for the object.
     pub severity: Severity,
+    /// What sort of problem it is, in one word such as `unknown_field`.
+    pub code: &'static str,
 }
 
 impl Problem {
@@ -61,6 +63,7 @@ impl Problem {
             message: message.into(),
             suggestion: suggestion.into(),
             severity: Severity::Refused,
+            code: "file",
         }
     }
 }
@@ -70,6 +73,9 @@ impl fmt::Display for Problem {
         f.write_str(&self.file)?;
         if self.line > 0 {
             write!(f, ":{}", self.line)?;
+            if self.column > 0 {
+                write!(f, ":{}", self.column)?;
+            }
         }
         for part in [&self.object, &self.field] {
             if !part.is_empty() {

@@ -74,7 +74,7 @@ fn what_is_wrong_is_not_written() {
     assert_eq!(applied[0].action, Action::Refused);
     assert_eq!(
         applied[0].problems[0].to_string(),
-        "bad.yaml:9: VirtualService default/reviews: spec.http[0]: total destination weight = 0; give at least one \
+        "bad.yaml:9:5: VirtualService default/reviews: spec.http[0]: total destination weight = 0; give at least one \
          destination a weight"
     );
     assert_eq!(

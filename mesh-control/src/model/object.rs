@@ -7,6 +7,8 @@ use super::{
     DestinationRule, EndpointSlice, Gateway, Kind, KubernetesNode, PeerAuthentication, Pod,
     Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
 };
+use crate::problem::{Problem, Severity};
+use crate::validate::{self, Judgement, UNSUPPORTED};
 use crate::yaml::{At, Fields, Node, Report};
 
 /// Identity of an object in a folder.
@@ -131,21 +133,67 @@ pub(crate) struct ReadObject {
     pub(crate) id: Option<ObjectId>,
     pub(crate) object: Option<Object>,
     pub(crate) problems: Vec<crate::Problem>,
+    /// What Istio says of it, if it is one of Istio's.
+    pub(crate) istio: Option<Judgement>,
 }
 
 /// Reads one document.
 pub(crate) fn read(document: Node, file: &Arc<str>, default_namespace: &str) -> ReadObject {
+    let mut istio = validate::judge(&document, file, default_namespace);
+    let mut read = read_as_model(&document, file, default_namespace);
+    if let Some(judgement) = &mut istio {
+        let found = std::mem::take(&mut judgement.problems);
+        if !judgement.accepted {
+            read.object = None;
+        }
+        read.problems = joined(read.problems, found, judgement.accepted);
+    }
+    ReadObject { istio, ..read }
+}
+
+/// What the model says and what Istio says, where the model does not say it already; by lines.
+fn joined(mut problems: Vec<Problem>, found: Vec<Problem>, accepted: bool) -> Vec<Problem> {
+    if accepted {
+        for problem in &mut problems {
+            if problem.severity == Severity::Refused {
+                problem.code = UNSUPPORTED;
+            }
+        }
+    }
+    let of_model = problems.len();
+    for problem in found {
+        let is_of_name = problem.code.starts_with("unknown_");
+        let is_said = problems[..of_model].iter().any(|said| {
+            let same_place = said.line == problem.line
+                && (said.field.starts_with(&problem.field)
+                    || problem.field.starts_with(&said.field));
+            let whole_object = said.field.is_empty() && problem.code == "unknown_kind";
+            let same_words =
+                said.message == problem.message && problem.field.starts_with(&said.field);
+            (same_place || whole_object || same_words)
+                && (is_of_name || said.severity >= problem.severity)
+        });
+        if !is_said {
+            problems.push(problem);
+        }
+    }
+    problems.sort_by_key(|problem| problem.line);
+    problems
+}
+
+fn read_as_model(document: &Node, file: &Arc<str>, default_namespace: &str) -> ReadObject {
     let head = Report::new(file, "");
-    let id_and_kind = read_head(&head.at(&document, ""), default_namespace);
+    let id_and_kind = read_head(&head.at(document, ""), default_namespace);
     let Some((id, kind)) = id_and_kind else {
         return ReadObject {
             id: None,
             object: None,
             problems: head.into_problems(),
+            istio: None,
         };
     };
     let report = Report::new(file, &id.to_string());
-    let at = report.at(&document, "");
+    let at = report.at(document, "");
     let object = read_object(&at, kind, &id, file);
     let refused = report.is_refused() || head.is_refused();
     let mut problems = head.into_problems();
@@ -154,6 +202,7 @@ pub(crate) fn read(document: Node, file: &Arc<str>, default_namespace: &str) -> 
         id: Some(id),
         object: object.filter(|_| !refused),
         problems,
+        istio: None,
     }
 }
 

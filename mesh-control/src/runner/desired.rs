@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(workloads, []);
         assert!(
             problems[0].starts_with(
-                "a.yaml:9: Deployment default/d: spec.template.spec.containers[0].image: no program"
+                "a.yaml:9:19: Deployment default/d: spec.template.spec.containers[0].image: no program"
             ),
             "{problems:?}"
         );

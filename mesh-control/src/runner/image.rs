@@ -185,13 +185,13 @@ mod tests {
         assert!(
             texts
                 .iter()
-                .any(|t| t.starts_with("local.yaml:2: images.shop: has no command")),
+                .any(|t| t.starts_with("local.yaml:2:3: images.shop: has no command")),
             "{texts:?}"
         );
         assert!(
             texts
                 .iter()
-                .any(|t| t.starts_with("local.yaml:3: ") && t.contains("comand")),
+                .any(|t| t.starts_with("local.yaml:3:5: ") && t.contains("comand")),
             "{texts:?}"
         );
         let problems = table.read_local("images: [", "local.yaml");

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::fields::Fields;
+use super::spelling::json_name;
 use super::{Entry, Mark, Node, Value, parse_duration};
 use crate::problem::{Problem, Severity};
 
@@ -52,6 +53,7 @@ impl Report {
     fn add(
         &self,
         severity: Severity,
+        code: &'static str,
         mark: Mark,
         field: &str,
         message: impl Display,
@@ -69,6 +71,7 @@ impl Report {
             message: message.to_string(),
             suggestion: suggestion.to_string(),
             severity,
+            code,
         });
     }
 }
@@ -102,33 +105,54 @@ impl<'a> At<'a> {
 
     /// Reports a problem that refuses the object.
     pub fn refuse(&self, message: impl Display, suggestion: impl Display) {
-        self.report.add(
-            Severity::Refused,
-            self.mark,
-            &self.path,
-            message,
-            suggestion,
-        );
+        self.report(Severity::Refused, "invalid", message, suggestion);
     }
 
     /// Reports that this has no effect, as an error.
     pub fn without_effect(&self, message: impl Display, suggestion: impl Display) {
-        self.report
-            .add(Severity::Error, self.mark, &self.path, message, suggestion);
+        self.report(Severity::Error, "without_effect", message, suggestion);
     }
 
     /// Reports something that deserves a look.
     pub fn warn(&self, message: impl Display, suggestion: impl Display) {
-        self.report.add(
-            Severity::Warning,
-            self.mark,
-            &self.path,
-            message,
-            suggestion,
-        );
+        self.report(Severity::Warning, "warning", message, suggestion);
     }
 
-    fn wrong_type(&self, wanted: &str) {
+    /// Reports a problem of a sort that `code` names.
+    pub(crate) fn report(
+        &self,
+        severity: Severity,
+        code: &'static str,
+        message: impl Display,
+        suggestion: impl Display,
+    ) {
+        let (mark, path) = (self.mark, &self.path);
+        self.report
+            .add(severity, code, mark, path, message, suggestion);
+    }
+
+    /// The same, at another place.
+    pub(crate) fn marked(mut self, mark: Mark) -> Self {
+        self.mark = mark;
+        self
+    }
+
+    /// The value of a field in a mapping, by its name in JSON or in protobuf; `None` if it is missing or null. Nothing
+    /// is reported.
+    pub(crate) fn find(&self, name: &str) -> Option<At<'a>> {
+        let Value::Map(entries) = &self.node.value else {
+            return None;
+        };
+        let entry = entries.iter().find(|entry| entry.key == name).or_else(|| {
+            entries
+                .iter()
+                .find(|entry| entry.key.contains('_') && json_name(&entry.key) == name)
+        })?;
+        (entry.value.value != Value::Null).then(|| self.child(entry))
+    }
+
+    /// Reports that the value is of another type than `wanted`.
+    pub(crate) fn wrong_type(&self, wanted: &str) {
         let found = match &self.node.value {
             Value::Bool(b) => format!("is the boolean {b}"),
             Value::Int(n) => format!("is the number {n}"),
@@ -136,7 +160,8 @@ impl<'a> At<'a> {
             Value::String(s) => format!("is the string {s:?}"),
             other => format!("is {}", other.kind()),
         };
-        self.refuse(found, format_args!("it must be {wanted}"));
+        let wanted = format_args!("it must be {wanted}");
+        self.report(Severity::Refused, "wrong_type", found, wanted);
     }
 
     /// The fields of a mapping.

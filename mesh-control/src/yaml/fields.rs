@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use super::at::At;
 use super::spelling::nearest;
 use super::{Entry, Value};
+use crate::problem::Severity;
 
 /// The fields of a mapping, asked for by name; [`finish`](Fields::finish) reports what nobody asked for.
 #[derive(Debug)]
@@ -122,7 +123,12 @@ impl<'a> Fields<'a> {
                     None => format!("known here: {}", known.join(", ")),
                 },
             };
-            at.without_effect("unknown field, it has no effect", suggestion);
+            at.report(
+                Severity::Error,
+                "unknown_field",
+                "unknown field, it has no effect",
+                suggestion,
+            );
         }
     }
 }
@@ -153,9 +159,9 @@ mod tests {
         assert_eq!(
             seen,
             [
-                "f.yaml:1: Kind default/x: tcp: unknown field, it has no effect; write connectionPool.tcp",
-                "f.yaml:2: Kind default/x: hosst: unknown field, it has no effect; did you mean hosts?",
-                "f.yaml:3: Kind default/x: zzzzzzz: unknown field, it has no effect; known here: hosts",
+                "f.yaml:1:1: Kind default/x: tcp: unknown field, it has no effect; write connectionPool.tcp",
+                "f.yaml:2:1: Kind default/x: hosst: unknown field, it has no effect; did you mean hosts?",
+                "f.yaml:3:1: Kind default/x: zzzzzzz: unknown field, it has no effect; known here: hosts",
             ]
         );
     }
@@ -171,9 +177,9 @@ mod tests {
         assert_eq!(
             seen,
             [
-                "f.yaml:1: Kind default/x: a: is the string \"x\"; it must be a whole number from 0 to 10",
-                "f.yaml:2: Kind default/x: b: is the number 5; it must be a duration such as 10s, 1.5s or 200ms",
-                "f.yaml:3: Kind default/x: c.d[0]: is the number 1.5; it must be a string: put it in quotes",
+                "f.yaml:1:1: Kind default/x: a: is the string \"x\"; it must be a whole number from 0 to 10",
+                "f.yaml:2:1: Kind default/x: b: is the number 5; it must be a duration such as 10s, 1.5s or 200ms",
+                "f.yaml:3:9: Kind default/x: c.d[0]: is the number 1.5; it must be a string: put it in quotes",
             ]
         );
     }

@@ -13,5 +13,6 @@ mod values;
 pub use at::{At, Report};
 pub use fields::Fields;
 pub use node::{Entry, Mark, Node, Value};
+pub(crate) use spelling::{json_name, nearest};
 pub use split::{Document, split};
 pub(crate) use values::parse_duration;

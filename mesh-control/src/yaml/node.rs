@@ -104,6 +104,21 @@ impl Node {
         }
     }
 
+    /// `[2001:db8::]` is a list of one address to Kubernetes' reader of YAML, and of a mapping by YAML's own rules.
+    fn as_address(&self) -> Option<String> {
+        let Value::Map(entries) = &self.value else {
+            return None;
+        };
+        let [entry] = entries.as_slice() else {
+            return None;
+        };
+        let text = format!("{}:", entry.key);
+        let is_address = entry.value.value == Value::Null
+            && text.ends_with("::")
+            && text.parse::<std::net::Ipv6Addr>().is_ok();
+        is_address.then_some(text)
+    }
+
     fn move_down(&mut self, lines: u32) {
         if lines == 0 {
             return;
@@ -224,7 +239,10 @@ impl<'de> Visitor<'de> for RawVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = access.next_element::<Node>()? {
+        while let Some(mut item) = access.next_element::<Node>()? {
+            if let Some(address) = item.as_address() {
+                item.value = Value::String(address);
+            }
             items.push(item);
         }
         Ok(Value::List(items))
@@ -283,6 +301,11 @@ mod tests {
         let Value::List(items) = node.value else {
             panic!()
         };
+        let addresses = Node::parse("[1.2.3.4, 2001:db8::]", 0).unwrap();
+        let Value::List(addresses) = addresses.value else {
+            panic!()
+        };
+        assert_eq!(addresses[1].as_str(), Some("2001:db8::"));
         let kinds: Vec<_> = items.iter().map(|n| n.value.kind()).collect();
         assert_eq!(
             kinds,

@@ -1,5 +1,5 @@
 /// The known name that a misspelt one most likely means.
-pub(super) fn nearest<'k>(wrong: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(wrong: &str, known: &[&'k str]) -> Option<&'k str> {
     let plain = |s: &str| s.replace(['_', '-'], "").to_lowercase();
     let wrong = plain(wrong);
     let (distance, name) = known
@@ -22,4 +22,21 @@ fn edit_distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// The JSON name that protobuf gives to a field: `http_match` is `httpMatch`.
+pub(crate) fn json_name(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut upper = false;
+    for c in name.chars() {
+        match c {
+            '_' => upper = true,
+            c if upper => {
+                out.push(c.to_ascii_uppercase());
+                upper = false;
+            }
+            c => out.push(c),
+        }
+    }
+    out
 }

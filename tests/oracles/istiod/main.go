@@ -38,7 +38,18 @@ func main() {
 	stock := flag.Bool("stock", false, "with Istio's own extensions, as istiod is installed")
 	level := flag.String("log", "error", "log level of istiod: none, error, warn, info, debug")
 	check := flag.Bool("check", false, "print what is refused, then exit")
+	verdicts := flag.Bool("verdicts", false, "print Istio's verdict on every document of the files named on standard input")
+	schema := flag.String("schema", "", "print the messages of `istio` objects, or those of envoy")
 	flag.Parse()
+	switch {
+	case *verdicts:
+		logAt("none")
+		printVerdicts(os.Stdin, os.Stdout)
+		return
+	case *schema != "":
+		printSchema(os.Stdout, *schema == "istio")
+		return
+	}
 	if *dir == "" || flag.NArg() > 0 {
 		fail("usage: istiod --dir DIR [--addr 127.0.0.1:PORT] [--mtls] [--stock] [--log LEVEL] [--check]")
 	}
