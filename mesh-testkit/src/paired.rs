@@ -39,7 +39,20 @@ impl Side {
     ) -> Self {
         let address = OwnAddress::claim();
         let bootstrap = bootstrap(address.ip());
-        let proxy = Proxy::start(program, &bootstrap, address.with_port(admin)).await;
+        Self::start_at(program, (admin, last), address, &bootstrap).await
+    }
+
+    /// The same for an address that is known already.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    pub async fn start_at(
+        program: Program,
+        (admin, last): (u16, u16),
+        address: OwnAddress,
+        bootstrap: &str,
+    ) -> Self {
+        let proxy = Proxy::start(program, bootstrap, address.with_port(admin)).await;
         let accepts = async {
             while TcpStream::connect(address.with_port(last)).await.is_err() {
                 tokio::task::yield_now().await;

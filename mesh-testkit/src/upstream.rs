@@ -1,6 +1,9 @@
 //! A server that answers as a request's script says, and remembers what it saw.
 
+mod health;
 mod script;
+
+pub use health::{HealthServers, Speaks};
 
 use std::{
     collections::HashMap,
@@ -30,7 +33,7 @@ pub const CASE: &str = "x-case";
 /// closed without an answer (HTTP/2: the stream is reset); `d200`: status 200 after 200 ms; `hold`: status 200 once
 /// [`Upstream::release`] is called. A word may go on with attributes, each after a semicolon: `wait=MS` before the
 /// answer, `pause=MS` between head and body, `h=NAME:VALUE` a header, `t=NAME:VALUE` a trailer, `body=N` a body of so
-/// many bytes, `cut` an abrupt end after the body, and `rst=refused`, `cancel`, `protocol` or `internal` the HTTP/2
+/// many bytes, `hex=…` a body of these, `cut` an abrupt end after the body, and `rst=refused`, `cancel`, `protocol` or `internal` the HTTP/2
 /// reason of whatever is broken off.
 pub const SCRIPT: &str = "x-script";
 

@@ -7,10 +7,13 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use super::outlier::HostMonitor;
+use super::{
+    active_health::{ActiveHealth, HealthFlags},
+    outlier::HostMonitor,
+};
 use crate::{
     model::{EndpointConfig, EndpointHealth, Locality},
     stats::RequestMetrics,
@@ -44,8 +47,11 @@ pub(super) struct Live {
     /// The ejection is in force in load balancing (it may lag by the update merge window).
     withheld: AtomicBool,
     total: AtomicU64,
-    /// Since when it counts as healthy, for slow start (Envoy `lastHcPassTime`).
-    healthy_since: OnceLock<Instant>,
+    pub(super) active_health: ActiveHealth,
+    /// When it first counted as healthy, for slow start (Envoy `lastHcPassTime`).
+    first_healthy: OnceLock<Instant>,
+    /// Milliseconds from then to when it last began to pass its health checks.
+    passes_since: AtomicU64,
     pub(super) monitor: HostMonitor,
     attachment: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -63,18 +69,42 @@ impl Live {
         self.withheld.load(Relaxed)
     }
 
+    /// Whether load balancing sees more than its assignment says.
+    pub(super) fn is_changed(&self) -> bool {
+        self.is_withheld() || !self.active_health.in_force().is_empty()
+    }
+
+    /// Since when it counts as healthy.
     pub(super) fn healthy_since(&self) -> Option<Instant> {
-        self.healthy_since.get().copied()
+        let first = *self.first_healthy.get()?;
+        Some(first + Duration::from_millis(self.passes_since.load(Relaxed)))
     }
 
     /// It is healthy at this time; the first time counts.
     pub(super) fn is_healthy_at(&self, now: Instant) {
-        self.healthy_since.get_or_init(|| now);
+        self.first_healthy.get_or_init(|| now);
     }
 
-    /// Makes load balancing see what outlier detection has decided.
-    pub(super) fn publish_ejection(&self) {
+    /// An endpoint that failed its health checks has passed one.
+    pub(super) fn passes_at(&self, now: Instant) {
+        let first = *self.first_healthy.get_or_init(|| now);
+        let since = now.saturating_duration_since(first).as_millis();
+        self.passes_since
+            .store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Makes load balancing see what outlier detection and health checks have decided.
+    pub(super) fn publish_health(&self) {
         self.withheld.store(self.is_ejected(), Relaxed);
+        self.active_health.publish();
+    }
+
+    /// Of an endpoint that health checks have not seen yet.
+    pub(super) fn unchecked(flags: HealthFlags) -> Self {
+        Self {
+            active_health: ActiveHealth::unchecked(flags),
+            ..Self::default()
+        }
     }
 }
 
@@ -143,6 +173,12 @@ impl Endpoint {
         self.live.is_ejected()
     }
 
+    /// What active health checks say of it. Load balancing follows at once, or after the cluster's
+    /// `update_merge_window`.
+    pub fn active_health(&self) -> HealthFlags {
+        self.live.active_health.flags()
+    }
+
     /// The health that the assignment says.
     pub fn health(&self) -> EndpointHealth {
         self.config.health
@@ -180,7 +216,7 @@ impl Endpoint {
     }
 
     /// Whether both are the same endpoint, of whatever snapshot.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.live, &other.live)
     }
 }

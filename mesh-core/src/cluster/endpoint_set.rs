@@ -6,11 +6,51 @@ use std::{
     sync::Arc,
 };
 
-use super::{endpoint::Endpoint, labels::Labels};
-use crate::model::{ClusterLoadAssignment, EndpointConfig, Fraction, Locality};
+use super::{
+    active_health::HealthFlags,
+    endpoint::{Endpoint, Live},
+    labels::Labels,
+};
+use crate::model::{
+    ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, EndpointConfig, EndpointHealth,
+    Fraction, Locality,
+};
 
 /// `policy.overprovisioning_factor` where the assignment has none.
 const DEFAULT_OVERPROVISIONING: u32 = 140;
+
+/// What active health checks mean to endpoints that come and go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Checking {
+    /// The flags of one that is new.
+    unchecked: HealthFlags,
+    /// One that its assignment forgets stays while it passes its checks.
+    keeps_passing: bool,
+}
+
+impl Checking {
+    pub(super) fn of(config: &ClusterConfig) -> Self {
+        if config.health_check.is_none() {
+            return Self::default();
+        }
+        let is_static = matches!(config.discovery, ClusterDiscovery::Static(_));
+        Self {
+            unchecked: match config.ignore_new_hosts_until_first_hc && !is_static {
+                true => HealthFlags::FAILED.with(HealthFlags::PENDING),
+                false => HealthFlags::FAILED,
+            },
+            keeps_passing: !config.ignore_health_on_host_removal && !is_static,
+        }
+    }
+
+    /// Whether an endpoint stays that its assignment has forgotten (Envoy `updateDynamicHostList`).
+    fn keeps(self, endpoint: &Endpoint) -> bool {
+        self.keeps_passing
+            && !endpoint.config().is_never_checked()
+            && !endpoint.active_health().any(HealthFlags::FAILED)
+            && endpoint.health() != EndpointHealth::Unhealthy
+    }
+}
 
 /// All endpoints of one assignment, each once.
 #[derive(Debug)]
@@ -54,6 +94,7 @@ impl EndpointSet {
     pub(super) fn of(
         assignment: &ClusterLoadAssignment,
         previous: Option<&Self>,
+        checking: Checking,
         labels: &mut Labels<'_>,
     ) -> Self {
         let before: HashMap<(SocketAddr, &str), &Arc<Endpoint>> = previous
@@ -75,11 +116,23 @@ impl EndpointSet {
                     continue;
                 }
                 let old = before.get(&(config.address, &*config.hostname)).copied();
-                let endpoint = endpoint(config, &locality, group.priority, old, labels);
+                let endpoint = endpoint(config, &locality, group.priority, old, checking, labels);
                 endpoints.push(Arc::clone(&endpoint));
                 hosts.push(Arc::clone(&endpoint));
                 slot.endpoints.push(endpoint);
             }
+        }
+        let forgotten = previous.into_iter().flat_map(|set| &set.endpoints);
+        for endpoint in forgotten.filter(|e| !seen.contains(&e.address()) && checking.keeps(e)) {
+            let health = &endpoint.live().active_health;
+            health.set(HealthFlags::PENDING_REMOVAL, true);
+            let (hosts, groups) = by_priority.entry(endpoint.priority()).or_default();
+            endpoints.push(Arc::clone(endpoint));
+            hosts.push(Arc::clone(endpoint));
+            groups
+                .slot(endpoint.locality())
+                .endpoints
+                .push(Arc::clone(endpoint));
         }
         let priorities = by_priority
             .into_iter()
@@ -163,8 +216,17 @@ fn endpoint(
     locality: &Arc<Locality>,
     priority: u32,
     old: Option<&Arc<Endpoint>>,
+    checking: Checking,
     labels: &mut Labels<'_>,
 ) -> Arc<Endpoint> {
+    // Where its checks go elsewhere it is another endpoint.
+    let old = old.filter(|old| old.config().health_check == config.health_check);
+    if let Some(old) = old
+        && old.active_health().any(HealthFlags::PENDING_REMOVAL)
+    {
+        let health = &old.live().active_health;
+        health.set(HealthFlags::PENDING_REMOVAL, false);
+    }
     if let Some(old) = old
         && old.config() == config
         && old.priority() == priority
@@ -172,7 +234,11 @@ fn endpoint(
     {
         return Arc::clone(old);
     }
-    let live = old.map(|old| Arc::clone(old.live())).unwrap_or_default();
+    let live = match old {
+        Some(old) => Arc::clone(old.live()),
+        None if config.is_never_checked() => Arc::default(),
+        None => Arc::new(Live::unchecked(checking.unchecked)),
+    };
     let metrics = labels.endpoint(config.workload.as_ref());
     Arc::new(Endpoint::new(
         live,

@@ -88,6 +88,12 @@ impl Balancer {
         membership
     }
 
+    /// Whether all endpoints have had the first check that they are to have.
+    pub(super) fn is_checked(&self) -> bool {
+        let mut endpoints = self.set.endpoints().iter();
+        endpoints.all(|e| e.config().is_never_checked() || e.live().active_health.is_checked())
+    }
+
     /// Whether rebuilding the load state is too much for a request.
     pub(super) fn is_large(&self) -> bool {
         self.set.endpoints().len() > REBUILD_INLINE
@@ -116,6 +122,8 @@ struct Control {
     merges: BTreeMap<u32, Merge>,
     /// When outlier detection's interval ends.
     next_interval: Option<Instant>,
+    /// All endpoints have been checked once: before, no change of health waits, as in a cluster that Envoy warms.
+    is_warm: bool,
 }
 
 /// Envoy's merging of health changes (`ClusterManagerImpl::scheduleUpdate`): a change more than a window after the
@@ -192,7 +200,7 @@ impl ClusterLive {
         let mut control = self.control();
         // New endpoints end the merging of what waits: all of it is in force with them.
         for endpoint in set.endpoints() {
-            endpoint.live().publish_ejection();
+            endpoint.live().publish_health();
         }
         let build =
             |previous: Option<&LoadState>| LoadState::build(&set, &self.balancing, previous, now);
@@ -270,14 +278,16 @@ impl ClusterLive {
     pub(super) fn sweep(
         &self,
         balancer: &Balancer,
-        config: &OutlierDetection,
+        config: Option<&OutlierDetection>,
         now: Instant,
     ) -> Instant {
         let mut control = self.control();
-        let next = *control.next_interval.get_or_insert(now + config.interval);
-        if now >= next {
-            control.next_interval = Some(now + config.interval);
-            self.end_interval(&mut control, balancer, config, now);
+        if let Some(config) = config {
+            let next = *control.next_interval.get_or_insert(now + config.interval);
+            if now >= next {
+                control.next_interval = Some(now + config.interval);
+                self.end_interval(&mut control, balancer, config, now);
+            }
         }
         self.apply_due(&mut control, balancer, now);
         self.next_sweep(&control, balancer, now)
@@ -357,7 +367,8 @@ impl ClusterLive {
         if at_once && balancer.is_large() {
             merge.due = Some(now);
         } else if at_once {
-            self.publish(control, balancer, now, |changed| changed == priority);
+            // Envoy renews all priorities (`reloadHealthyHosts`).
+            self.publish(control, balancer, now, |_| true);
             return;
         }
         self.waiting.store(true, Relaxed);
@@ -373,7 +384,7 @@ impl ClusterLive {
     ) {
         self.for_each_host(balancer, |host| {
             if is_changed(host.priority()) {
-                host.live().publish_ejection();
+                host.live().publish_health();
             }
         });
         control.balancers.retain(|balancer| {
@@ -396,7 +407,39 @@ impl ClusterLive {
         dues.chain(poll)
             .chain(control.next_interval)
             .min()
-            .unwrap_or(now)
+            .unwrap_or(now + REBUILD_POLL)
+    }
+
+    /// An active health check has changed an endpoint's flags, or found one healthy that is ejected.
+    pub(super) fn health_checked(
+        &self,
+        balancer: &Balancer,
+        endpoint: &Endpoint,
+        is_changed: bool,
+        returns: bool,
+        now: Instant,
+    ) {
+        let mut control = self.control();
+        if returns {
+            let live = endpoint.live();
+            live.set_ejected(false);
+            live.monitor.reset_all();
+            live.monitor.ejection().uneject(now);
+            let active = &self.stats.outlier_detection.ejections_active;
+            active.set(active.value().saturating_sub(1));
+        }
+        let priority = endpoint.priority();
+        if control.is_warm {
+            for _ in 0..usize::from(is_changed) + usize::from(returns) {
+                self.health_changed(&mut control, balancer, priority, now);
+            }
+            return;
+        }
+        control.is_warm = balancer.is_checked();
+        // At the end of the warm-up all is taken in, also what changed nobody's health.
+        if is_changed || control.is_warm {
+            self.publish(&mut control, balancer, now, |_| true);
+        }
     }
 
     fn for_each_host(&self, balancer: &Balancer, mut visit: impl FnMut(&Endpoint)) {

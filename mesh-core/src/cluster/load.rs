@@ -102,6 +102,11 @@ impl LoadState {
         previous: Option<&Self>,
         now: Option<Instant>,
     ) -> Self {
+        // One that its assignment has forgotten and that fails its checks is no longer there.
+        let is_gone = |endpoint: &Endpoint| endpoint.live().active_health.in_force().is_gone();
+        let left = set.endpoints().iter().any(|endpoint| is_gone(endpoint));
+        let left = left.then(|| set.filtered(&|endpoint| !is_gone(endpoint), false));
+        let set = left.as_ref().unwrap_or(set);
         let mut state = Self::build_whole(set, rules, previous, now);
         if let Some(config) = &rules.subset {
             state.subsets = Some(Box::new(Subsets::build(set, config, rules, now)));
@@ -130,7 +135,7 @@ impl LoadState {
             hashed: HashedLoad::build(set.priorities(), &shares, rules),
             cursors: previous.map(|p| p.cursors.clone()).unwrap_or_default(),
             membership: Membership::of(&priorities),
-            is_reduced: set.endpoints().iter().any(|e| e.live().is_withheld()),
+            is_reduced: set.endpoints().iter().any(|e| e.live().is_changed()),
         };
         if state.hashed.is_some() {
             return state;

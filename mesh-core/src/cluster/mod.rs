@@ -3,7 +3,9 @@
 //! A [`Cluster`] is immutable but for its live state: counters of [`Endpoint`]s, the [`Breaker`]s, the outlier
 //! detector, and the load state that pickers read, which is rebuilt and swapped when health changes.
 
+mod active_health;
 mod breaker;
+mod checks;
 mod drop_overload;
 mod endpoint;
 mod endpoint_set;
@@ -18,6 +20,7 @@ mod priority;
 mod retry_hosts;
 mod subset;
 
+pub use active_health::{CheckResult, HealthFlags};
 pub use breaker::{Breaker, Permit};
 pub use endpoint::{Endpoint, InFlight};
 
@@ -33,7 +36,7 @@ use crate::{
     stats::{BreakerStats, ClusterStats, RequestMetrics, Stats},
 };
 use endpoint::Metrics;
-use endpoint_set::EndpointSet;
+use endpoint_set::{Checking, EndpointSet};
 use hashed::{HashedLoad, is_hashing};
 use labels::Labels;
 use live::{Balancer, ClusterLive};
@@ -145,7 +148,13 @@ impl Cluster {
         let mut labels = Labels::of(&config, stats);
         let before = previous.map(|previous| &*previous.balancer);
         let set = assignment.map_or_else(EndpointSet::empty, |assignment| {
-            EndpointSet::of(&assignment, before.map(|before| &before.set), &mut labels)
+            let checking = Checking::of(&config);
+            EndpointSet::of(
+                &assignment,
+                before.map(|before| &before.set),
+                checking,
+                &mut labels,
+            )
         });
         Self {
             balancer: live.balancer(set, before, now),
@@ -418,11 +427,14 @@ impl Cluster {
     }
 
     /// The interval work of outlier detection: returns hosts whose time is up, applies merged health updates.
-    /// Returns when to come back; None: never (no outlier detection).
+    /// Returns when to come back; None: never (neither outlier detection nor health checks).
     pub fn sweep(&self, now: Instant, entropy: &mut dyn Entropy) -> Option<Instant> {
         // Reserved for success-rate detection, whose enforcement is a matter of chance.
         let _ = entropy;
-        let config = self.config.outlier_detection.as_ref()?;
+        let config = self.config.outlier_detection.as_ref();
+        if config.is_none() && self.config.health_check.is_none() {
+            return None;
+        }
         Some(self.live.sweep(&self.balancer, config, now))
     }
 
@@ -442,6 +454,7 @@ impl Cluster {
         stats
             .upstream_rq_pending_active
             .set(both(Breaker::pending_requests));
+        self.refresh_check_gauges();
     }
 
     /// Istio's request metrics for calls that reached no endpoint; by protocol (`grpc`).

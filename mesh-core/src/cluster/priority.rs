@@ -1,20 +1,45 @@
 //! What is available of each priority and which part of the load it takes
 //! (Envoy `load_balancer_impl.cc`: overprovisioning, degraded endpoints, panic).
 
-use super::{endpoint::Endpoint, endpoint_set::Priority};
+use super::{active_health::HealthFlags, endpoint::Endpoint, endpoint_set::Priority};
 use crate::model::EndpointHealth;
 
+/// Envoy's `coarseHealth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
+fn health_of(endpoint: &Endpoint) -> Health {
+    let live = endpoint.live();
+    let active = live.active_health.in_force();
+    let by_assignment = match endpoint.health() {
+        EndpointHealth::Healthy => Health::Healthy,
+        EndpointHealth::Degraded => Health::Degraded,
+        EndpointHealth::Unhealthy | EndpointHealth::Draining => Health::Unhealthy,
+    };
+    match by_assignment {
+        _ if live.is_withheld() || active.any(HealthFlags::FAILED) => Health::Unhealthy,
+        Health::Healthy if active.any(HealthFlags::DEGRADED) => Health::Degraded,
+        health => health,
+    }
+}
+
 pub(super) fn is_healthy(endpoint: &Endpoint) -> bool {
-    endpoint.health() == EndpointHealth::Healthy && !endpoint.live().is_withheld()
+    health_of(endpoint) == Health::Healthy
 }
 
 pub(super) fn is_degraded(endpoint: &Endpoint) -> bool {
-    endpoint.health() == EndpointHealth::Degraded && !endpoint.live().is_withheld()
+    health_of(endpoint) == Health::Degraded
 }
 
-/// An endpoint that is draining does not count in the totals.
+/// An endpoint that is draining, not checked yet or excluded by its own word does not count in the totals.
 pub(super) fn is_excluded(endpoint: &Endpoint) -> bool {
+    let excluded = HealthFlags::PENDING.with(HealthFlags::EXCLUDED);
     endpoint.health() == EndpointHealth::Draining
+        || endpoint.live().active_health.in_force().any(excluded)
 }
 
 /// What is available of one priority.

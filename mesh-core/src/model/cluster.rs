@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    ClusterLoadAssignment, DnsDiscovery, HashPolicy, Maglev, Provenance, RingHash, SubsetConfig,
+    ClusterLoadAssignment, DnsDiscovery, HashPolicy, HealthCheck, Maglev, Provenance, RingHash,
+    SubsetConfig,
 };
 
 /// `Cluster`.
@@ -32,6 +33,13 @@ pub struct ClusterConfig {
     pub breaker_high: BreakerThresholds,
     /// `outlier_detection`.
     pub outlier_detection: Option<OutlierDetection>,
+    /// `health_checks`: Envoy has at most one.
+    pub health_check: Option<Arc<HealthCheck>>,
+    /// `ignore_health_on_host_removal`: otherwise an endpoint that its assignment forgets stays while it passes its
+    /// health checks.
+    pub ignore_health_on_host_removal: bool,
+    /// `common_lb_config.ignore_new_hosts_until_first_hc`: endpoints not checked yet do not count in the totals.
+    pub ignore_new_hosts_until_first_hc: bool,
     /// `common_lb_config.healthy_panic_threshold`, percent; default 50.
     pub healthy_panic_threshold: f64,
     /// `common_lb_config.locality_weighted_lb_config` is set.
@@ -64,6 +72,9 @@ impl ClusterConfig {
             breaker_default: BreakerThresholds::default(),
             breaker_high: BreakerThresholds::default(),
             outlier_detection: None,
+            health_check: None,
+            ignore_health_on_host_removal: false,
+            ignore_new_hosts_until_first_hc: false,
             healthy_panic_threshold: 50.0,
             locality_weighted: false,
             update_merge_window: Duration::from_secs(1),
@@ -90,6 +101,9 @@ impl PartialEq for ClusterConfig {
             breaker_default,
             breaker_high,
             outlier_detection,
+            health_check,
+            ignore_health_on_host_removal,
+            ignore_new_hosts_until_first_hc,
             healthy_panic_threshold,
             locality_weighted,
             update_merge_window,
@@ -109,6 +123,9 @@ impl PartialEq for ClusterConfig {
             && *breaker_default == other.breaker_default
             && *breaker_high == other.breaker_high
             && *outlier_detection == other.outlier_detection
+            && *health_check == other.health_check
+            && *ignore_health_on_host_removal == other.ignore_health_on_host_removal
+            && *ignore_new_hosts_until_first_hc == other.ignore_new_hosts_until_first_hc
             && *healthy_panic_threshold == other.healthy_panic_threshold
             && *locality_weighted == other.locality_weighted
             && *update_merge_window == other.update_merge_window
@@ -255,6 +272,8 @@ pub struct OutlierDetection {
     pub max_ejection_percent: u32,
     /// `always_eject_one_host`; default false.
     pub always_eject_one_host: bool,
+    /// `successful_active_health_check_uneject_host`; default true.
+    pub successful_active_health_check_uneject_host: bool,
 }
 
 impl Default for OutlierDetection {
@@ -273,6 +292,7 @@ impl Default for OutlierDetection {
             max_ejection_time_jitter: Duration::ZERO,
             max_ejection_percent: 10,
             always_eject_one_host: false,
+            successful_active_health_check_uneject_host: true,
         }
     }
 }

@@ -61,6 +61,13 @@ impl DnsDiscovery {
                 locality.endpoints.extend(new.map(|ip| {
                     let mut endpoint: EndpointConfig = endpoint.clone();
                     endpoint.address = SocketAddr::new(*ip, endpoint.address.port());
+                    // A port of its own for health checks is one at the name's address.
+                    if let Some(check) = &mut endpoint.health_check
+                        && let Some(address) = &mut check.address
+                        && address.ip().is_unspecified()
+                    {
+                        address.set_ip(*ip);
+                    }
                     if endpoint.hostname.is_empty() {
                         endpoint.hostname = Arc::clone(name);
                     }

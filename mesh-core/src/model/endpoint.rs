@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{EndpointValue, Fraction};
+use super::{EndpointHealthCheck, EndpointValue, Fraction};
 
 /// `ClusterLoadAssignment`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,6 +64,8 @@ pub struct EndpointConfig {
     pub lb_metadata: Vec<(Arc<str>, EndpointValue)>,
     /// `metadata.filter_metadata["envoy.lb"].canary`.
     pub canary: bool,
+    /// `endpoint.health_check_config`, where it says anything.
+    pub health_check: Option<Box<EndpointHealthCheck>>,
 }
 
 impl EndpointConfig {
@@ -78,7 +80,21 @@ impl EndpointConfig {
             hash_key: None,
             lb_metadata: Vec::new(),
             canary: false,
+            health_check: None,
         }
+    }
+
+    /// Whether active health checks leave it out (`disable_active_health_check`).
+    pub fn is_never_checked(&self) -> bool {
+        self.health_check
+            .as_ref()
+            .is_some_and(|check| check.disabled)
+    }
+
+    /// Where active health checks go.
+    pub fn health_check_address(&self) -> SocketAddr {
+        let own = self.health_check.as_ref().and_then(|check| check.address);
+        own.unwrap_or(self.address)
     }
 }
 

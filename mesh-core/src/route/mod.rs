@@ -31,6 +31,7 @@ pub use hash_policy::{HashContext, request_hash};
 pub use redirect::https_redirect;
 pub use rewrite::{auto_host, rewrite_host};
 pub use select::SelectedCluster;
+pub(crate) use table::change_request_headers;
 pub use table::{ClusterSlots, Found, RouteIndex, RouteTable};
 pub use template::{InvalidTemplate, PathTemplate};
 

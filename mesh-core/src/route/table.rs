@@ -242,6 +242,15 @@ impl RouteTable {
     }
 }
 
+/// Applies header operations of whoever sends a request of its own.
+pub(crate) fn change_request_headers(
+    mutations: &HeaderMutations,
+    parts: &mut request::Parts,
+    cx: &FormatContext<'_>,
+) {
+    apply_request(mutations, parts, cx);
+}
+
 fn apply_request(mutations: &HeaderMutations, parts: &mut request::Parts, cx: &FormatContext<'_>) {
     headers::apply(mutations, &mut RequestTarget { parts, cx: *cx });
 }

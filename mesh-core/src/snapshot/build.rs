@@ -1,6 +1,10 @@
 //! Builds a snapshot from resources and the snapshot before.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use rustc_hash::FxHashMap;
 
@@ -108,15 +112,20 @@ fn cluster_of(
         stats.update_attempt.inc();
         stats.update_success.inc();
     }
-    if addresses(&built) != before.map_or_else(Vec::new, |before| addresses(before)) {
-        stats.membership_change.inc();
-    }
+    let (now, before) = (addresses(Some(&built)), addresses(before.map(|b| &**b)));
+    let priorities: BTreeSet<_> = now.keys().chain(before.keys()).collect();
+    let changed = priorities.iter().filter(|p| now.get(p) != before.get(p));
+    stats.membership_change.add(changed.count() as u64);
     Arc::new(built)
 }
 
-fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
-    let mut addresses: Vec<_> = cluster.endpoints().iter().map(|e| e.address()).collect();
-    addresses.sort_unstable();
+/// The addresses of each priority.
+fn addresses(cluster: Option<&Cluster>) -> BTreeMap<u32, BTreeSet<SocketAddr>> {
+    let mut addresses = BTreeMap::<_, BTreeSet<_>>::new();
+    for endpoint in cluster.into_iter().flat_map(Cluster::endpoints) {
+        let of_priority = addresses.entry(endpoint.priority()).or_default();
+        of_priority.insert(endpoint.address());
+    }
     addresses
 }
 

@@ -145,9 +145,24 @@ group! {
         upstream_rq_retry_backoff_ratelimited "Retries after the wait that a response asked for.",
         upstream_rq_max_duration_reached "Attempts that ran into their maximum duration.",
         lb_healthy_panic "Picks in panic mode.",
+        lb_recalculate_zone_structures "Times the parts of zones were computed.",
+        lb_local_cluster_not_ok "Times the local cluster was of no use for zones.",
+        lb_zone_cluster_too_small "Times a cluster was too small for zones.",
+        lb_zone_routing_all_directly "Picks in the own zone, which takes all.",
+        lb_zone_routing_sampled "Picks in the own zone by its part.",
+        lb_zone_routing_cross_zone "Picks in another zone.",
+        lb_zone_no_capacity_left "Picks in any zone, since none had room.",
+        lb_subsets_created "Subsets made.",
+        lb_subsets_removed "Subsets removed.",
+        lb_subsets_selected "Picks in a subset.",
+        lb_subsets_fallback "Picks by a fallback.",
+        lb_subsets_fallback_panic "Picks among all endpoints since a fallback had none.",
+        lb_subsets_single_host_per_subset_duplicate "Endpoints of a subset that has one.",
         membership_change "Changes of the endpoints.",
         update_attempt "Assignments that arrived or were asked for.",
         update_success "Assignments taken.",
+        update_failure "Names that could not be resolved.",
+        update_empty "Names without an address.",
         retry_or_shadow_abandoned "Retries or mirrors given up because the body outgrew the buffer.",
     }
     gauges {
@@ -158,6 +173,7 @@ group! {
         membership_healthy "Healthy endpoints, those in outlier ejection not counted.",
         membership_degraded "Degraded endpoints.",
         membership_excluded "Endpoints left out of load balancing.",
+        lb_subsets_active "Subsets that have endpoints.",
     }
     histograms {
         upstream_rq_time "From the request's start to the response's end.",
@@ -167,6 +183,7 @@ group! {
     groups {
         responses "" UpstreamResponses "Responses: `upstream_rq_completed`, `internal.upstream_rq_2xx`, `retry.upstream_rq_503`.",
         outlier_detection "outlier_detection." OutlierStats "Outlier detection.",
+        health_check "health_check." HealthCheckStats "Active health checks.",
         circuit_breakers_default "circuit_breakers.default." BreakerStats "Breakers of priority DEFAULT.",
         circuit_breakers_high "circuit_breakers.high." BreakerStats "Breakers of priority HIGH.",
     }
@@ -186,6 +203,25 @@ group! {
         ejections_detected_consecutive_local_origin_failure "Times consecutive failures of local origin were detected.",
     }
     gauges { ejections_active "Endpoints ejected now.", }
+    histograms {}
+    groups {}
+}
+
+group! {
+    /// `cluster.NAME.health_check.…`
+    HealthCheckStats
+    counters {
+        attempt "Checks begun.",
+        success "Checks with the expected answer.",
+        failure "All other checks, and failures that answers to requests told of.",
+        passive_failure "Failures that answers to requests told of.",
+        network_failure "Checks without an answer.",
+        verify_cluster "Answers whose service name was compared.",
+    }
+    gauges {
+        healthy "Endpoints that pass.",
+        degraded "Times that endpoints began to pass as degraded, without those that are gone.",
+    }
     histograms {}
     groups {}
 }

@@ -12,8 +12,8 @@ mod sparse;
 pub mod text;
 
 pub use envoy::{
-    BreakerStats, ClusterStats, CorsStats, CsrfStats, FaultStats, JwtAuthnStats, ListenerStats,
-    ManagerStats, NamedCounters, OutlierStats, ServerStats,
+    BreakerStats, ClusterStats, CorsStats, CsrfStats, FaultStats, HealthCheckStats, JwtAuthnStats,
+    ListenerStats, ManagerStats, NamedCounters, OutlierStats, ServerStats,
 };
 pub use metric::{Counter, Gauge, GaugeGuard, Histogram, HistogramValues, Sample};
 pub use request::{RequestLabels, RequestMetrics};

@@ -6,6 +6,7 @@
 mod carry_over;
 mod ejection;
 mod hashing;
+mod health_checks;
 mod merge_window;
 mod picking;
 mod priorities;

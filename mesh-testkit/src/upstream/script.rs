@@ -29,6 +29,8 @@ pub(super) struct Action {
     pause: Option<Duration>,
     /// How many bytes the body has instead of the upstream's name.
     length: Option<usize>,
+    /// What the body is instead.
+    bytes: Option<Vec<u8>>,
     /// The stream is broken off after a part of the body.
     is_cut: bool,
 }
@@ -54,6 +56,7 @@ impl Action {
             trailers: HeaderMap::new(),
             pause: None,
             length: None,
+            bytes: None,
             is_cut: false,
         };
         for part in parts {
@@ -69,6 +72,7 @@ impl Action {
             "wait" => self.wait = milliseconds(),
             "pause" => self.pause = Some(milliseconds()),
             "body" => self.length = value.parse().ok(),
+            "hex" => self.bytes = Some(bytes(value)),
             "cut" => self.is_cut = true,
             "h" => self.headers.extend(pair(value)),
             "t" => self.trailers.extend(pair(value)),
@@ -86,9 +90,10 @@ impl Action {
 
     /// The body: `text` unless the script says how long it is.
     pub(super) fn body(self, text: Bytes) -> ScriptedBody {
-        let data = match self.length {
-            Some(length) => Bytes::from(vec![b'x'; length]),
-            None => text,
+        let data = match (self.length, self.bytes) {
+            (_, Some(bytes)) => bytes.into(),
+            (Some(length), None) => Bytes::from(vec![b'x'; length]),
+            (None, None) => text,
         };
         let mut steps = VecDeque::new();
         if let Some(pause) = self.pause {
@@ -104,6 +109,13 @@ impl Action {
         }
         ScriptedBody(steps)
     }
+}
+
+/// The bytes that pairs of hexadecimal digits mean.
+pub(super) fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<_> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
+    let pairs = digits.chunks_exact(2);
+    pairs.map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
 }
 
 fn pair(text: &str) -> Option<(HeaderName, HeaderValue)> {

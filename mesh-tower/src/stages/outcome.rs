@@ -17,6 +17,9 @@ use crate::{
 
 use super::router::ALTERNATIVE;
 
+const HEALTH_CHECK_FAIL: HeaderName =
+    HeaderName::from_static("x-envoy-immediate-health-check-fail");
+
 /// What follows an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
@@ -44,6 +47,9 @@ impl Stream {
             return Decision::Deliver;
         }
         self.observe(outcome, now);
+        if let Some(headers) = headers {
+            self.hear_of_health(headers, now);
+        }
         self.count_attempt(outcome);
         let decision = self.retry_or_deliver(outcome, headers, can_replay, now);
         let answer = self.status_of(outcome);
@@ -176,6 +182,16 @@ impl Stream {
             _ => {}
         }
         cluster.observe(load.endpoint(), outcome, now.instant(), &mut ThreadEntropy);
+    }
+
+    /// `x-envoy-immediate-health-check-fail`, of an endpoint that health checks ask.
+    fn hear_of_health(&self, headers: &HeaderMap, now: Moment) {
+        if let (Some(cluster), Some(load)) = (&self.seen.cluster, &self.seen.in_flight)
+            && cluster.config().health_check.is_some()
+            && headers.contains_key(HEALTH_CHECK_FAIL)
+        {
+            cluster.fail_immediately(load.endpoint(), now.instant());
+        }
     }
 
     /// Counts why an attempt ended.

@@ -34,7 +34,7 @@ pub async fn connect(
     }
 }
 
-async fn open(address: SocketAddr, options: UpstreamSocket) -> io::Result<TcpStream> {
+pub(super) async fn open(address: SocketAddr, options: UpstreamSocket) -> io::Result<TcpStream> {
     if options == UpstreamSocket::default() {
         return TcpStream::connect(address).await;
     }

@@ -12,6 +12,7 @@ mod http1;
 mod http2;
 mod idle;
 mod pool;
+mod probe;
 mod reset;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ mod waiters;
 
 pub use body::{PooledBody, TransportBody};
 pub use connect::connect;
+pub use probe::Probe;
 
 use std::{
     fmt,

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mesh_core::model::{BreakerThresholds, ClusterConfig, ClusterDiscovery, LbPolicy};
+use mesh_core::model::{
+    BreakerThresholds, ClusterConfig, ClusterDiscovery, LbPolicy, UpstreamProtocol,
+};
 use mesh_proto::envoy::config::{
     cluster::v3::{
         self as proto,
@@ -20,6 +22,7 @@ use super::{
     dns::{dns, dns_extension},
     endpoints::load_assignment,
     extension::without_effect,
+    health_check::health_checks,
     http_connection_manager::must_be_ads,
     lb_policy::lb_policy,
     metadata,
@@ -85,6 +88,15 @@ pub(super) fn cluster(p: &mut Problems, value: &proto::Cluster) -> Option<Cluste
     }
     config.socket = upstream_socket(p, value);
     config.http = upstream_http(p, value);
+    let http2 = config.http.protocol == UpstreamProtocol::Http2;
+    config.health_check = health_checks(p, &value.health_checks, http2);
+    config.ignore_health_on_host_removal = value.ignore_health_on_host_removal;
+    if config.health_check.is_some()
+        && matches!(config.discovery, ClusterDiscovery::OriginalDst)
+        && known
+    {
+        p.error_at("health_checks", "not supported yet with type ORIGINAL_DST");
+    }
     config.service = metadata::service(value.metadata.as_ref());
     config.provenance = metadata::provenance(value.metadata.as_ref());
     Some(config)
@@ -211,6 +223,7 @@ fn common_lb_config(p: &mut Problems, value: &CommonLbConfig, config: &mut Clust
         value.update_merge_window.as_ref(),
         config.update_merge_window,
     );
+    config.ignore_new_hosts_until_first_hc = value.ignore_new_hosts_until_first_hc;
     config.locality_weighted |= matches!(
         value.locality_config_specifier,
         Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))

@@ -6,12 +6,14 @@ use std::{
 };
 
 use mesh_core::model::{
-    ClusterLoadAssignment, EndpointConfig, EndpointHealth, Fraction, Locality, LocalityEndpoints,
+    ClusterLoadAssignment, EndpointConfig, EndpointHealth, EndpointHealthCheck, Fraction, Locality,
+    LocalityEndpoints,
 };
 use mesh_proto::envoy::config::{
     core::v3::{Address, HealthStatus},
     endpoint::v3::{
-        self as proto, cluster_load_assignment::policy::DropOverload, lb_endpoint::HostIdentifier,
+        self as proto, cluster_load_assignment::policy::DropOverload, endpoint::HealthCheckConfig,
+        lb_endpoint::HostIdentifier,
     },
 };
 
@@ -193,5 +195,44 @@ fn endpoint(
     endpoint.hash_key = metadata::hash_key(value.metadata.as_ref());
     endpoint.canary = metadata::is_canary(value.metadata.as_ref());
     endpoint.workload = metadata::workload(value.metadata.as_ref());
+    if let Some(check) = &host.health_check_config {
+        let decoded = p.field("endpoint", |p| {
+            p.field("health_check_config", |p| {
+                health_check_config(p, check, endpoint.address)
+            })
+        });
+        endpoint.health_check = decoded
+            .filter(|check| *check != EndpointHealthCheck::default())
+            .map(Box::new);
+    }
     Some(endpoint)
+}
+
+/// `Endpoint.HealthCheckConfig`.
+fn health_check_config(
+    p: &mut Problems,
+    value: &HealthCheckConfig,
+    endpoint: SocketAddr,
+) -> Option<EndpointHealthCheck> {
+    let mut check = EndpointHealthCheck::default();
+    check.disabled = value.disable_active_health_check;
+    check.hostname = value.hostname.as_str().into();
+    let port = match u16::try_from(value.port_value) {
+        Ok(port) => port,
+        Err(_) => {
+            let port = value.port_value;
+            p.error_at("port_value", format!("{port} is greater than 65535"));
+            return None;
+        }
+    };
+    let own = match &value.address {
+        Some(address) => Some(p.field("address", |p| socket_address(p, address))?),
+        None => None,
+    };
+    let mut address = own.unwrap_or(endpoint);
+    if port != 0 {
+        address.set_port(port);
+    }
+    check.address = (address != endpoint).then_some(address);
+    Some(check)
 }

@@ -32,6 +32,15 @@ pub(super) fn header_operations(
     operations
 }
 
+/// The lists of requests alone, under these names.
+pub(super) fn request_mutations(
+    p: &mut Problems,
+    names: (&'static str, &'static str),
+    lists: (&[HeaderValueOption], &[String]),
+) -> HeaderMutations {
+    mutations(p, names, lists)
+}
+
 fn mutations(
     p: &mut Problems,
     names: (&'static str, &'static str),

@@ -12,6 +12,7 @@ mod extension;
 mod filter_chain;
 mod hash_policy;
 mod header_operations;
+mod health_check;
 mod http_connection_manager;
 mod http_filter;
 mod lb_policy;

@@ -64,6 +64,9 @@ pub(super) fn outlier_detection(
     detection.max_ejection_percent =
         whole_percent(p, "max_ejection_percent", value.max_ejection_percent, 10);
     detection.always_eject_one_host = value.always_eject_one_host.unwrap_or(false);
+    detection.successful_active_health_check_uneject_host = value
+        .successful_active_health_check_uneject_host
+        .unwrap_or(true);
     warn_of_statistics(p, value);
     detection
 }

@@ -353,16 +353,36 @@ const CLUSTER: &[Fields] = fields! {
          ring_hash_lb_config maglev_lb_config lb_subset_config dns_refresh_rate dns_jitter dns_failure_refresh_rate
          dns_lookup_family
          original_dst_lb_config max_requests_per_connection common_http_protocol_options http2_protocol_options
-         upstream_connection_options upstream_bind_config http_protocol_options",
+         upstream_connection_options upstream_bind_config http_protocol_options
+         health_checks ignore_health_on_host_removal",
         silent: "metadata cluster_type load_assignment transport_socket transport_socket_matches filters
             typed_extension_protocol_options dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config
-            wait_for_warm_on_init cleanup_interval ignore_health_on_host_removal",
+            wait_for_warm_on_init cleanup_interval",
         // The system's resolver does not say how long an answer lives.
         warn: "respect_dns_ttl per_connection_buffer_limit_bytes
             per_connection_buffer_high_watermark_timeout close_connections_on_host_health_failure
             track_timeout_budgets track_cluster_stats lrs_server lrs_report_endpoint_metrics preconnect_policy
             connection_pool_per_downstream_connection stats_matcher upstream_http_protocol_options queuing_policies"
     }
+    "envoy.config.core.v3.HealthCheck" {
+        "timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold healthy_threshold
+         reuse_connection no_traffic_interval no_traffic_healthy_interval unhealthy_interval unhealthy_edge_interval
+         healthy_edge_interval http_health_check tcp_health_check grpc_health_check custom_health_check",
+        silent: "alt_port always_log_health_check_failures always_log_health_check_success tls_options
+            transport_socket_match_criteria",
+        warn: "event_log_path event_logger event_service"
+    }
+    "envoy.config.core.v3.HealthCheck.HttpHealthCheck" {
+        "host path send receive response_buffer_size request_headers_to_add request_headers_to_remove expected_statuses
+         retriable_statuses codec_client_type service_name_matcher method",
+        silent: "", warn: ""
+    }
+    "envoy.config.core.v3.HealthCheck.TcpHealthCheck" { "send receive", silent: "", warn: "" }
+    "envoy.config.core.v3.HealthCheck.GrpcHealthCheck" {
+        "service_name authority initial_metadata", silent: "", warn: ""
+    }
+    "envoy.config.core.v3.HealthCheck.Payload" { "text binary", silent: "", warn: "" }
+    "envoy.config.core.v3.HealthCheck.CustomHealthCheck" { "name", silent: "typed_config", warn: "" }
     "envoy.config.cluster.v3.Cluster.LbSubsetConfig" {
         "fallback_policy default_subset subset_selectors locality_weight_aware scale_locality_weight panic_mode_any
          list_as_any metadata_fallback_policy",
@@ -396,9 +416,9 @@ const CLUSTER: &[Fields] = fields! {
     }
     "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig" { "", silent: "", warn: "" }
     "envoy.config.cluster.v3.Cluster.CommonLbConfig" {
-        "healthy_panic_threshold update_merge_window locality_weighted_lb_config consistent_hashing_lb_config",
-        silent: "zone_aware_lb_config ignore_new_hosts_until_first_hc
-            override_host_status",
+        "healthy_panic_threshold update_merge_window locality_weighted_lb_config consistent_hashing_lb_config
+         ignore_new_hosts_until_first_hc",
+        silent: "zone_aware_lb_config override_host_status",
         warn: "close_connections_on_host_set_change"
     }
     "envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig" { "", silent: "", warn: "" }
@@ -421,11 +441,10 @@ const CLUSTER: &[Fields] = fields! {
         "consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx
          consecutive_gateway_failure enforcing_consecutive_gateway_failure split_external_local_origin_errors
          consecutive_local_origin_failure enforcing_consecutive_local_origin_failure max_ejection_time
-         max_ejection_time_jitter always_eject_one_host enforcing_success_rate enforcing_failure_percentage",
+         max_ejection_time_jitter always_eject_one_host successful_active_health_check_uneject_host enforcing_success_rate enforcing_failure_percentage",
         silent: "enforcing_local_origin_success_rate success_rate_minimum_hosts success_rate_request_volume
             success_rate_stdev_factor failure_percentage_threshold failure_percentage_minimum_hosts
-            failure_percentage_request_volume enforcing_failure_percentage_local_origin
-            successful_active_health_check_uneject_host",
+            failure_percentage_request_volume enforcing_failure_percentage_local_origin",
         warn: "monitors detect_degraded_hosts"
     }
     "envoy.config.cluster.v3.LoadBalancingPolicy" { "policies", silent: "", warn: "" }
@@ -491,6 +510,9 @@ const ENDPOINTS: &[Fields] = fields! {
         "endpoint health_status load_balancing_weight", silent: "metadata", warn: ""
     }
     "envoy.config.endpoint.v3.Endpoint" {
-        "address hostname", silent: "health_check_config observability_name", warn: "additional_addresses"
+        "address hostname health_check_config", silent: "observability_name", warn: "additional_addresses"
+    }
+    "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig" {
+        "port_value hostname address disable_active_health_check", silent: "", warn: ""
     }
 };

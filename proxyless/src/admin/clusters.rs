@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use mesh_core::{
-    cluster::{Cluster, Endpoint},
+    cluster::{Cluster, Endpoint, HealthFlags},
     model::{EndpointHealth, RoutingPriority},
     snapshot::Snapshot,
 };
@@ -55,8 +55,32 @@ fn host(endpoint: &Endpoint) -> Value {
         "eds_health_status".into(),
         json!(health_name(endpoint.health())),
     );
-    if endpoint.is_ejected() {
-        health.insert("failed_outlier_check".into(), json!(true));
+    let active = endpoint.active_health();
+    let flags = [
+        (
+            "failed_active_health_check",
+            active.any(HealthFlags::FAILED),
+        ),
+        ("failed_outlier_check", endpoint.is_ejected()),
+        (
+            "failed_active_degraded_check",
+            active.any(HealthFlags::DEGRADED),
+        ),
+        (
+            "pending_dynamic_removal",
+            active.any(HealthFlags::PENDING_REMOVAL),
+        ),
+        ("pending_active_hc", active.any(HealthFlags::PENDING)),
+        (
+            "excluded_via_immediate_hc_fail",
+            active.any(HealthFlags::EXCLUDED),
+        ),
+        ("active_hc_timeout", active.any(HealthFlags::TIMEOUT)),
+    ];
+    for (name, is_set) in flags {
+        if is_set {
+            health.insert(name.into(), json!(true));
+        }
     }
     let locality = endpoint.locality();
     json!({
@@ -82,6 +106,48 @@ fn health_name(health: EndpointHealth) -> &'static str {
         EndpointHealth::Unhealthy => "UNHEALTHY",
         EndpointHealth::Draining => "DRAINING",
         _ => "HEALTHY",
+    }
+}
+
+/// In Envoy's order (`HostUtility::healthFlagsToString`).
+fn health_flags(endpoint: &Endpoint) -> String {
+    let active = endpoint.active_health();
+    let by_assignment = |health| endpoint.health() == health;
+    let flags = [
+        ("/failed_active_hc", active.any(HealthFlags::FAILED)),
+        ("/failed_outlier_check", endpoint.is_ejected()),
+        (
+            "/failed_eds_health",
+            by_assignment(EndpointHealth::Unhealthy),
+        ),
+        ("/degraded_active_hc", active.any(HealthFlags::DEGRADED)),
+        (
+            "/degraded_eds_health",
+            by_assignment(EndpointHealth::Degraded),
+        ),
+        (
+            "/pending_dynamic_removal",
+            active.any(HealthFlags::PENDING_REMOVAL),
+        ),
+        ("/pending_active_hc", active.any(HealthFlags::PENDING)),
+        (
+            "/excluded_via_immediate_hc_fail",
+            active.any(HealthFlags::EXCLUDED),
+        ),
+        ("/active_hc_timeout", active.any(HealthFlags::TIMEOUT)),
+        (
+            "/eds_status_draining",
+            by_assignment(EndpointHealth::Draining),
+        ),
+    ];
+    let text: String = flags
+        .iter()
+        .filter(|(_, set)| *set)
+        .map(|(name, _)| *name)
+        .collect();
+    match text.is_empty() {
+        true => "healthy".into(),
+        false => text,
     }
 }
 
@@ -113,12 +179,7 @@ pub(super) fn text(snapshot: &Snapshot) -> String {
         }
         for endpoint in cluster.endpoints() {
             let address = endpoint.address();
-            let health = match (endpoint.is_ejected(), endpoint.health()) {
-                (true, _) => "/failed_outlier_check",
-                (false, EndpointHealth::Healthy) => "healthy",
-                (false, EndpointHealth::Degraded) => "/eds_status_degraded",
-                (false, _) => "/failed_eds_health",
-            };
+            let health = health_flags(endpoint);
             let _ = writeln!(
                 out,
                 "{name}::{address}::rq_active::{}",

@@ -1,6 +1,7 @@
 //! The control thread: everything that is not a request. It may stall without a request noticing.
 
 mod dns;
+mod health;
 mod publisher;
 mod sweeper;
 
@@ -109,7 +110,9 @@ impl Thread {
         runtime.block_on(async move {
             let (plane, ready) = (self.plane.clone(), self.ready.subscribe());
             let resolving = dns::run(self.publisher.clone(), dns::SystemResolver);
-            let (subscription, config_dump) = self.subscribe();
+            let (rounds, round) = watch::channel(());
+            let checking = health::run(plane.clone(), rounds);
+            let (subscription, config_dump) = self.subscribe(round);
             let state = Admin {
                 plane: plane.clone(),
                 started: std::time::Instant::now(),
@@ -133,19 +136,20 @@ impl Thread {
                 () = serving => {}
                 () = sweeper::sweep(plane) => {}
                 () = resolving => {}
+                () = checking => {}
                 () = subscription => {}
             }
         });
     }
 
     /// The subscription to run, and the dump of what it holds.
-    fn subscribe(self) -> (Subscription, admin::ConfigDump) {
+    fn subscribe(self, rounds: watch::Receiver<()>) -> (Subscription, admin::ConfigDump) {
         let Self {
             bootstrap,
             embedded,
+            plane,
             publisher,
             ready,
-            ..
         } = self;
         let Some(target) = bootstrap.ads().cloned() else {
             let answered = publisher.all_answered();
@@ -154,6 +158,7 @@ impl Thread {
             // The sender lives on: readiness stays what it is.
             let idle = async move {
                 answered.await;
+                health::warmed(plane, rounds).await;
                 ready.send_replace(true);
                 std::future::pending::<()>().await;
                 drop(ready);
@@ -164,8 +169,10 @@ impl Thread {
             publisher.publish(config);
             if info.first {
                 let (answered, ready) = (publisher.all_answered(), ready.clone());
+                let warmed = health::warmed(plane.clone(), rounds.clone());
                 tokio::spawn(async move {
                     answered.await;
+                    warmed.await;
                     ready.send_replace(true);
                 });
             }

@@ -160,8 +160,11 @@ impl Weighing {
             None => weight,
             Some(bias) => least_request::weight(weight, endpoint.active_requests(), bias),
         };
-        match (self.slow_start, now, endpoint.live().healthy_since()) {
-            (Some(slow_start), Some(now), Some(since)) if is_healthy(endpoint) => {
+        let (Some(slow_start), Some(now)) = (self.slow_start, now) else {
+            return weight;
+        };
+        match endpoint.live().healthy_since() {
+            Some(since) if is_healthy(endpoint) => {
                 weight * slow_start.factor(now.saturating_duration_since(since))
             }
             _ => weight,

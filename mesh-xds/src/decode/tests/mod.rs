@@ -3,6 +3,7 @@
 mod accepted;
 mod balancing;
 mod documented;
+mod health_checks;
 mod ignored;
 mod refused;
 mod values;
