@@ -6,6 +6,8 @@
 
 mod codec;
 mod forwarded;
+mod internal_peer;
+mod joined_lines;
 mod limits;
 mod path;
 mod request;

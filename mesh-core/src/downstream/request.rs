@@ -5,13 +5,16 @@ use std::{borrow::Cow, net::IpAddr};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
-    header::{CONNECTION, COOKIE, HOST, LOCATION, VIA},
+    header::{CONNECTION, HOST, LOCATION},
     request,
     uri::{Authority, PathAndQuery, Scheme},
 };
 
 use super::{
-    CodecError, forwarded, limits, path, request_id,
+    CodecError, forwarded,
+    internal_peer::forward,
+    joined_lines::join_lines,
+    limits, path, request_id,
     sanitise::{nominates_host, remove_nominated, sanitise},
     upgrade,
 };
@@ -112,93 +115,6 @@ pub fn on_request(
         client,
         routable,
     })
-}
-
-/// Headers of which several lines are one, as in Envoy's header map (`http/headers.h`).
-const ONE_LINE: &[&str] = &[
-    "accept",
-    "accept-encoding",
-    "access-control-request-headers",
-    "access-control-request-method",
-    "access-control-request-private-network",
-    "authorization",
-    "cache-control",
-    "connection",
-    "content-encoding",
-    "content-type",
-    "expect",
-    "grpc-accept-encoding",
-    "grpc-timeout",
-    "host",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "if-unmodified-since",
-    "keep-alive",
-    "origin",
-    "pragma",
-    "proxy-connection",
-    "referer",
-    "te",
-    "upgrade",
-    "user-agent",
-    "via",
-    "x-client-trace-id",
-    "x-envoy-attempt-count",
-    "x-envoy-decorator-operation",
-    "x-envoy-downstream-service-cluster",
-    "x-envoy-downstream-service-node",
-    "x-envoy-expected-rq-timeout-ms",
-    "x-envoy-external-address",
-    "x-envoy-force-trace",
-    "x-envoy-hedge-on-per-try-timeout",
-    "x-envoy-internal",
-    "x-envoy-ip-tags",
-    "x-envoy-is-timeout-retry",
-    "x-envoy-max-retries",
-    "x-envoy-original-host",
-    "x-envoy-original-path",
-    "x-envoy-retriable-header-names",
-    "x-envoy-retriable-status-codes",
-    "x-envoy-retry-grpc-on",
-    "x-envoy-retry-on",
-    "x-envoy-upstream-alt-stat-name",
-    "x-envoy-upstream-rq-per-try-timeout-ms",
-    "x-envoy-upstream-rq-timeout-alt-response",
-    "x-envoy-upstream-rq-timeout-ms",
-    "x-envoy-upstream-stream-duration-ms",
-    "x-forwarded-client-cert",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-request-id",
-];
-
-/// Joins the lines of headers that are one.
-fn join_lines(headers: &mut HeaderMap, http1: bool) {
-    let repeated: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| headers.get_all(*name).iter().nth(1).is_some())
-        .filter(|name| {
-            ONE_LINE.binary_search(&name.as_str()).is_ok() || (!http1 && **name == COOKIE)
-        })
-        .cloned()
-        .collect();
-    for name in repeated {
-        let lines: Vec<&[u8]> = headers
-            .get_all(&name)
-            .iter()
-            .map(HeaderValue::as_bytes)
-            .filter(|line| !line.is_empty())
-            .collect();
-        // HTTP/2 splits cookies to compress them (RFC 9113, 8.2.3).
-        let separator: &[u8] = if name == COOKIE { b"; " } else { b"," };
-        if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(lines.join(separator))) {
-            headers.insert(name, joined);
-        }
-    }
 }
 
 /// The upgrade type of CONNECT requests.
@@ -479,107 +395,15 @@ fn scheme(headers: &HeaderMap, connection: &ConnectionInfo) -> Scheme {
     }
 }
 
-fn set_forwarded_proto(headers: &mut HeaderMap, connection: &ConnectionInfo) {
+pub(super) fn set_forwarded_proto(headers: &mut HeaderMap, connection: &ConnectionInfo) {
     headers
         .entry(forwarded::PROTO)
         .or_insert_with(|| proto(connection));
 }
 
-fn proto(connection: &ConnectionInfo) -> HeaderValue {
+pub(super) fn proto(connection: &ConnectionInfo) -> HeaderValue {
     HeaderValue::from_static(if connection.tls { "https" } else { "http" })
 }
-
-const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
-const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
-
-/// x-forwarded-*, `via` and the headers that only internal peers may send. Returns whether the client is internal, and
-/// its address where it is not the peer's.
-fn forward(
-    manager: &ConnectionManagerConfig,
-    headers: &mut HeaderMap,
-    connection: &ConnectionInfo,
-) -> Result<(bool, Option<IpAddr>), Box<LocalReply>> {
-    let peer = connection.peer.map(|peer| peer.ip().to_canonical());
-    let client = forwarded::client(manager, headers, peer).map_err(|status| {
-        let mut reply = refused(status, "", "rejecting_because_detection_failed");
-        reply.closes_connection = false;
-        reply
-    })?;
-    if let (Some(peer), true) = (peer, client.append) {
-        let shown = match connection.node_address {
-            Some(node) if peer.is_loopback() => node,
-            _ => peer,
-        };
-        forwarded::append(headers, shown);
-    }
-    if let Some(scheme) = &manager.scheme_to_overwrite {
-        let https = *scheme == Scheme::HTTPS;
-        let proto = HeaderValue::from_static(if https { "https" } else { "http" });
-        headers.insert(forwarded::PROTO, proto);
-    } else if manager.use_remote_address && manager.xff_num_trusted_hops == 0 {
-        headers.insert(forwarded::PROTO, proto(connection));
-    }
-    set_forwarded_proto(headers, connection);
-
-    let is_internal = |address: IpAddr| {
-        let ranges = &manager.internal_address_ranges;
-        ranges.iter().any(|range| range.contains(&address))
-    };
-    let internal = client.trusted && client.address.is_some_and(is_internal);
-    let edge = !internal && manager.use_remote_address;
-    if internal {
-        headers.insert(INTERNAL, HeaderValue::from_static("true"));
-    } else if headers
-        .keys()
-        .any(|name| name.as_str().starts_with("x-envoy-"))
-    {
-        for name in EXTERNAL_MAY_NOT {
-            headers.remove(*name);
-        }
-        if edge {
-            for name in EDGE_MAY_NOT {
-                headers.remove(*name);
-            }
-        }
-    }
-    if let Some(via) = manager.via.as_ref().filter(|via| !via.is_empty()) {
-        append(headers, VIA, via);
-    }
-    if let (true, Some(address)) = (edge, client.address.or(peer))
-        && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(address.to_string()))
-    {
-        headers.insert(EXTERNAL_ADDRESS, value);
-    }
-    Ok((internal, client.address.filter(|_| client.address != peer)))
-}
-
-/// What external peers may not say, at the edge or behind it.
-const EXTERNAL_MAY_NOT: &[&str] = &[
-    "x-envoy-retriable-status-codes",
-    "x-envoy-retriable-header-names",
-    "x-envoy-retry-on",
-    "x-envoy-retry-grpc-on",
-    "x-envoy-max-retries",
-    "x-envoy-upstream-alt-stat-name",
-    "x-envoy-upstream-rq-timeout-ms",
-    "x-envoy-upstream-rq-per-try-timeout-ms",
-    "x-envoy-upstream-rq-timeout-alt-response",
-    "x-envoy-expected-rq-timeout-ms",
-    "x-envoy-force-trace",
-    "x-envoy-ip-tags",
-    "x-envoy-original-url",
-    "x-envoy-hedge-on-per-try-timeout",
-    "x-envoy-upstream-stream-duration-ms",
-];
-
-/// What clients of a front proxy may not say either.
-const EDGE_MAY_NOT: &[&str] = &[
-    "x-envoy-decorator-operation",
-    "x-envoy-downstream-service-cluster",
-    "x-envoy-downstream-service-node",
-    "x-envoy-original-path",
-    "x-envoy-original-host",
-];
 
 /// Appends to a header with `, `, or adds it.
 pub(super) fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {

@@ -8,8 +8,8 @@ use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full, combinators::BoxBody};
 use mesh_core::outcome::ResetReason;
 use mesh_tower::{
-    BoxError, ByUri, DataPlane, Dispatch, MeshBody, MeshError, MeshService, RequestBody,
-    ResponseFuture, TransportError, transport::Transport,
+    BoxError, ByUri, DataPlane, Dispatch, MeshBody, MeshError, RequestBody, ResponseFuture,
+    TransportError, transport::Transport,
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -154,7 +154,7 @@ mod in_async_trait {
 #[cfg(feature = "axum")]
 #[tokio::test]
 async fn in_an_axum_handler_and_as_a_router_layer() {
-    type Http = MeshService<Transport<RequestBody<axum::body::Body>>>;
+    type Http = mesh_tower::MeshService<Transport<RequestBody<axum::body::Body>>>;
     async fn handler(
         axum::extract::State(mut http): axum::extract::State<Http>,
         request: axum::extract::Request,

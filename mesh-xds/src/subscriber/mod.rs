@@ -365,4 +365,6 @@ impl Subscriber {
 #[cfg(test)]
 mod random_orders;
 #[cfg(test)]
+mod scene;
+#[cfg(test)]
 mod tests;
