@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{
-    DestinationRule, EndpointSlice, Gateway, KubernetesNode, MeshConfig, Metadata, Object,
-    ObjectId, Other, PeerAuthentication, Pod, Service, ServiceEntry, Sidecar, VirtualService,
-    WorkloadEntry, merged,
+    DestinationRule, EndpointSlice, Gateway, Ingress, KubernetesNode, MeshConfig, Metadata, Object,
+    ObjectId, Other, PeerAuthentication, Pod, Service, ServiceEntry, Sidecar, Telemetry,
+    VirtualService, WorkloadEntry, merged,
 };
 use crate::registry::Registry;
 
@@ -24,6 +24,8 @@ pub struct Config {
     pub(crate) pods: Vec<Arc<Pod>>,
     pub(crate) nodes: Vec<Arc<KubernetesNode>>,
     pub(crate) service_entries: Vec<Arc<ServiceEntry>>,
+    pub(crate) telemetries: Vec<Arc<Telemetry>>,
+    pub(crate) ingresses: Vec<Arc<Ingress>>,
     pub(crate) workload_entries: Vec<Arc<WorkloadEntry>>,
     pub(crate) others: Vec<Arc<Other>>,
     pub(crate) objects: BTreeMap<ObjectId, Metadata>,
@@ -54,6 +56,8 @@ impl Config {
                 Object::Node(o) => config.nodes.push(o.clone()),
                 Object::ServiceEntry(o) => config.service_entries.push(o.clone()),
                 Object::WorkloadEntry(o) => config.workload_entries.push(o.clone()),
+                Object::Telemetry(o) => config.telemetries.push(o.clone()),
+                Object::Ingress(o) => config.ingresses.push(o.clone()),
                 Object::WorkloadGroup(_) => {}
                 Object::Other(o) => config.others.push(o.clone()),
             }
@@ -64,8 +68,9 @@ impl Config {
             };
         }
         sort!(virtual_services destination_rules gateways sidecars peer_authentications);
-        sort!(services slices service_entries workload_entries);
+        sort!(services slices service_entries workload_entries telemetries ingresses);
         config.virtual_services = merged(&config.virtual_services);
+        crate::ingress::derive(&mut config);
         config.registry = Registry::new(&config);
         config
     }

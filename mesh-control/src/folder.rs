@@ -107,9 +107,12 @@ impl Folder {
             }
         }
         self.read = read;
-        let mesh = mesh.unwrap_or_else(|| (Some(MeshConfig::default()), Vec::new()));
+        let changed = self.put_in_force(order, &mut problems);
+        let mesh = mesh
+            .or_else(|| self.mesh_of_config_map())
+            .unwrap_or_else(|| (Some(MeshConfig::default()), Vec::new()));
         problems.extend(mesh.1);
-        let changed = self.put_in_force(order, &mut problems) | self.put_mesh_in_force(mesh.0);
+        let changed = self.put_mesh_in_force(mesh.0) | changed;
         let new_problems = problems
             .iter()
             .filter(|p| !self.problems.contains(p))
@@ -211,6 +214,25 @@ impl Folder {
                 .all(|(a, b)| a.0 == b.0 && a.1.is_same(b.1));
         self.in_force = in_force;
         !same
+    }
+
+    /// What the ConfigMap `istio` says, where there is no file `mesh.yaml`.
+    fn mesh_of_config_map(&self) -> Option<(Option<MeshConfig>, Vec<Problem>)> {
+        let id = ObjectId {
+            kind: "ConfigMap",
+            namespace: "istio-system".to_owned(),
+            name: "istio".to_owned(),
+        };
+        let Some(Object::Other(map)) = self.in_force.get(&id) else {
+            return None;
+        };
+        let mesh = map.document.get("data")?.get("mesh")?;
+        let (read, mut problems) = read_mesh(mesh.as_str()?, &map.metadata.provenance.file);
+        // lines of the text count from 1
+        problems
+            .iter_mut()
+            .for_each(|p| p.line += mesh.mark.line.saturating_sub(1));
+        Some((read, problems))
     }
 
     fn put_mesh_in_force(&mut self, mesh: Option<MeshConfig>) -> bool {

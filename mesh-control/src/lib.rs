@@ -19,6 +19,7 @@
 mod config;
 mod control_plane;
 mod folder;
+mod ingress;
 pub mod model;
 mod problem;
 mod registry;

@@ -252,11 +252,11 @@ fn destination_rules() {
 fn gateways_sidecars_and_services() {
     check(
         &format!(
-            "{GW}spec:\n  servers:\n  - port: {{number: 443, name: mongo, protocol: MONGO}}\n    hosts: ['*']\n"
+            "{GW}spec:\n  servers:\n  - port: {{number: 443, name: https, protocol: HTTPS}}\n    hosts: ['*']\n"
         ),
         true,
-        "bad.yaml:6: Gateway default/web: spec.servers[0].port.protocol: protocol MONGO is not supported yet; use HTTP, \
-         HTTP2, GRPC or GRPC-WEB",
+        "bad.yaml:6: Gateway default/web: spec.servers[0]: server must have TLS settings for HTTPS/TLS protocols; add tls: \
+         {mode: PASSTHROUGH}",
     );
     check(
         "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: x}\nspec:\n  mtls: {mode: STRICT}\n",

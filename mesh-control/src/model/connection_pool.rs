@@ -71,16 +71,7 @@ impl ConnectionPool {
             .map(|at| at.duration_from_1ms());
         // 0 turns it off
         self.tcp_idle_timeout = fields.get("idleTimeout").map(|at| at.duration());
-        self.keepalive = fields.get("tcpKeepalive").map(|at| {
-            let fields = at.fields();
-            let keepalive = Keepalive {
-                probes: fields.get("probes").map_or(0, |at| at.number(u32::MAX)),
-                time: fields.get("time").map(|at| at.duration_from_1ms()),
-                interval: fields.get("interval").map(|at| at.duration_from_1ms()),
-            };
-            fields.finish();
-            keepalive
-        });
+        self.keepalive = fields.get("tcpKeepalive").map(|at| Keepalive::read(&at));
         fields.finish();
     }
 
@@ -125,5 +116,18 @@ impl ConnectionPool {
             ("maxPendingRequests", "http1MaxPendingRequests"),
             ("maxRequests", "http2MaxRequests"),
         ]);
+    }
+}
+
+impl Keepalive {
+    pub(crate) fn read(at: &At<'_>) -> Self {
+        let fields = at.fields();
+        let keepalive = Keepalive {
+            probes: fields.get("probes").map_or(0, |at| at.number(u32::MAX)),
+            time: fields.get("time").map(|at| at.duration_from_1ms()),
+            interval: fields.get("interval").map(|at| at.duration_from_1ms()),
+        };
+        fields.finish();
+        keepalive
     }
 }

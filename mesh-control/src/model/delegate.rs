@@ -172,7 +172,9 @@ fn strings_conflict(root: Option<&StringMatch>, delegate: Option<&StringMatch>) 
     };
     // Istio reads an empty text as none
     let is_empty = |m: &StringMatch| match m {
-        Exact(text) | Prefix(text) | Regex(text) => text.is_empty(),
+        Exact(text) | Prefix(text) | Regex(text) | StringMatch::PathPrefix(text, _) => {
+            text.is_empty()
+        }
         StringMatch::Present => true,
     };
     match (root, delegate) {

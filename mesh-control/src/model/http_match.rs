@@ -9,13 +9,15 @@ use crate::yaml::At;
 pub(crate) enum StringMatch {
     Exact(String),
     Prefix(String),
+    /// By whole parts of the path, and the length as written; only of an Ingress.
+    PathPrefix(String, usize),
     Regex(String),
     /// `{}`: it must be there.
     Present,
 }
 
 /// One entry of `http[].match`: all of it must hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HttpMatch {
     pub(crate) name: String,
     pub(crate) uri: Option<StringMatch>,

@@ -4,7 +4,7 @@ use super::{Cors, Fault, Headers, HttpMatch, Retries, names};
 use crate::yaml::{At, Fields, Mark};
 
 /// One entry of `http`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct HttpRoute {
     pub(crate) mark: Mark,
     pub(crate) name: String,

@@ -187,7 +187,14 @@ static KINDS: &[Kind] = &[
         "Ingress",
         "ingresses",
         "ing",
-        Effect::Refused("use Gateway and VirtualService"),
+        Effect::Read,
+    ),
+    kind(
+        "networking.k8s.io",
+        "IngressClass",
+        "ingressclasses",
+        "",
+        Effect::Nothing,
     ),
     kind(
         "",
@@ -229,7 +236,7 @@ static KINDS: &[Kind] = &[
         "ProxyConfig",
         "proxyconfigs",
         "",
-        Effect::Refused(LATER),
+        Effect::Nothing,
     ),
     kind(
         SECURITY,
@@ -250,7 +257,7 @@ static KINDS: &[Kind] = &[
         "Telemetry",
         "telemetries",
         "telemetry",
-        Effect::Refused(LATER),
+        Effect::Read,
     ),
     kind(
         "extensions.istio.io",
@@ -357,6 +364,11 @@ impl Kind {
 
     /// The kind of a document, by its API group and name.
     pub(crate) fn of(group: &str, name: &str) -> Option<&'static Kind> {
+        // where Ingress was before
+        let group = match (group, name) {
+            ("extensions", "Ingress") => "networking.k8s.io",
+            (group, _) => group,
+        };
         KINDS.iter().find(|k| k.group == group && k.name == name)
     }
 

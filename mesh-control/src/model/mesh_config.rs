@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use super::{LocalityLb, Retries, ZoneAwareLb};
-use crate::yaml::At;
+use super::{FileAccessLog, Keepalive, LocalityLb, LogFormat, Provider, Retries, ZoneAwareLb};
+use crate::yaml::{At, Node};
 
 /// The part of Istio's mesh configuration that matters here.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,48 @@ pub(crate) struct MeshConfig {
     pub(crate) locality: LocalityLb,
     /// `zoneAwareLbSetting`.
     pub(crate) zone_aware: Option<ZoneAwareLb>,
+    /// `tcpKeepalive`, which rules may override by field.
+    pub(crate) keepalive: Option<Keepalive>,
+    /// `h2UpgradePolicy: UPGRADE`.
+    pub(crate) h2_upgrade: bool,
+    /// `protocolDetectionTimeout`; 0: as long as it takes.
+    pub(crate) protocol_detection_timeout: Duration,
+    /// `pathNormalization.normalization`.
+    pub(crate) path_normalization: PathNormalization,
+    /// `accessLogFile`, empty for none, with `accessLogEncoding` and `accessLogFormat`.
+    pub(crate) access_log: FileAccessLog,
+    /// `disableEnvoyListenerLog`.
+    pub(crate) disable_listener_log: bool,
+    /// `defaultProviders.accessLogging`.
+    pub(crate) default_logging: Vec<String>,
+    /// `extensionProviders`, later ones first.
+    pub(crate) providers: Vec<Provider>,
+    /// `ingressControllerMode`; STRICT.
+    pub(crate) ingress_mode: IngressControllerMode,
+    /// `ingressClass`; `istio`.
+    pub(crate) ingress_class: String,
+    /// `ingressSelector`, the label `istio` of the pods that serve Ingresses; `ingressgateway`.
+    pub(crate) ingress_selector: String,
+    /// Ours: class `nginx` and its annotation `rewrite-target` are served too.
+    pub(crate) ingress_nginx: bool,
+}
+
+/// Which Ingresses are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IngressControllerMode {
+    Off,
+    /// Also those without a class.
+    Default,
+    Strict,
+}
+
+/// What becomes of paths before routes see them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PathNormalization {
+    None,
+    Base,
+    MergeSlashes,
+    DecodeAndMergeSlashes,
 }
 
 impl Default for MeshConfig {
@@ -29,6 +71,18 @@ impl Default for MeshConfig {
             retries: None,
             locality: LocalityLb::default(),
             zone_aware: None,
+            keepalive: None,
+            h2_upgrade: false,
+            protocol_detection_timeout: Duration::ZERO,
+            path_normalization: PathNormalization::Base,
+            access_log: FileAccessLog::default(),
+            disable_listener_log: false,
+            default_logging: Vec::new(),
+            providers: Vec::new(),
+            ingress_mode: IngressControllerMode::Strict,
+            ingress_class: "istio".to_owned(),
+            ingress_selector: "ingressgateway".to_owned(),
+            ingress_nginx: false,
         }
     }
 }
@@ -58,27 +112,105 @@ impl MeshConfig {
         mesh.zone_aware = fields
             .get("zoneAwareLbSetting")
             .map(|at| ZoneAwareLb::read(&at));
-        for name in ["enableAutoMtls", "enablePrometheusMerge"] {
-            if let Some(at) = fields.get(name)
-                && at.bool()
-            {
-                at.refuse("is not supported yet", format_args!("write {name}: false"));
-            }
+        if let Some(at) = fields.get("enableAutoMtls")
+            && at.bool()
+        {
+            at.refuse("is not supported yet", "write enableAutoMtls: false");
         }
-        for name in [
-            "accessLogFile",
-            "accessLogEncoding",
-            "accessLogFormat",
-            "defaultConfig",
-            "defaultProviders",
-        ] {
-            if let Some(at) = fields.get(name) {
-                at.warn("has no effect yet", "remove it");
-            }
+        mesh.keepalive = fields.get("tcpKeepalive").map(|at| Keepalive::read(&at));
+        let h2 = fields.get("h2UpgradePolicy");
+        mesh.h2_upgrade = h2
+            .and_then(|at| at.word(&[("DO_NOT_UPGRADE", false), ("UPGRADE", true)]))
+            .unwrap_or(false);
+        if let Some(at) = fields.get("protocolDetectionTimeout") {
+            mesh.protocol_detection_timeout = at.duration();
         }
-        // nothing to say of these: names until identity lands, and tracing is always on
-        fields.ignore(&["trustDomain", "enableTracing"]);
+        if let Some(at) = fields.get("pathNormalization") {
+            let inner = at.fields();
+            let words = [
+                ("DEFAULT", PathNormalization::Base),
+                ("NONE", PathNormalization::None),
+                ("BASE", PathNormalization::Base),
+                ("MERGE_SLASHES", PathNormalization::MergeSlashes),
+                (
+                    "DECODE_AND_MERGE_SLASHES",
+                    PathNormalization::DecodeAndMergeSlashes,
+                ),
+            ];
+            let word = inner.get("normalization").and_then(|at| at.word(&words));
+            mesh.path_normalization = word.unwrap_or(PathNormalization::Base);
+            inner.finish();
+        }
+        mesh.access_log = read_access_log(&fields);
+        mesh.disable_listener_log = fields
+            .get("disableEnvoyListenerLog")
+            .is_some_and(|at| at.bool());
+        mesh.providers = fields.list("extensionProviders", |at| Provider::read(&at));
+        mesh.providers.reverse();
+        if let Some(at) = fields.get("defaultProviders") {
+            let inner = at.fields();
+            mesh.default_logging = inner.strings("accessLogging");
+            for name in ["metrics", "tracing"] {
+                if let Some(at) = inner.get(name)
+                    && !at.strings().is_empty()
+                {
+                    at.warn("has no effect yet", "remove it");
+                }
+            }
+            inner.finish();
+        }
+        let words = [
+            ("OFF", IngressControllerMode::Off),
+            ("DEFAULT", IngressControllerMode::Default),
+            ("STRICT", IngressControllerMode::Strict),
+        ];
+        let mode = fields.get("ingressControllerMode");
+        if let Some(mode) = mode.and_then(|at| at.word(&words)) {
+            mesh.ingress_mode = mode;
+        }
+        if let Some(at) = fields.get("ingressClass") {
+            mesh.ingress_class = at.string();
+        }
+        // the selector wins over the service, whose name stands for its pods
+        let service = fields.string("ingressService");
+        let selector = fields.get("ingressSelector").map(|at| at.string());
+        match selector.as_deref() {
+            Some("") if !matches!(service.as_str(), "" | "istio-ingressgateway") => {
+                mesh.ingress_selector = service;
+            }
+            Some("") | None => {}
+            Some(selector) => selector.clone_into(&mut mesh.ingress_selector),
+        }
+        mesh.ingress_nginx = fields.get("ingressNginx").is_some_and(|at| at.bool());
+        if let Some(at) = fields.get("defaultConfig") {
+            at.warn("has no effect yet", "remove it");
+        }
+        // nothing to say of these: names until identity lands, tracing is always on, and what Istio's agent does
+        fields.ignore(&["trustDomain", "enableTracing", "enablePrometheusMerge"]);
         fields.finish();
         mesh
+    }
+
+    /// A provider by name, in any case; those that are always there last.
+    pub(crate) fn provider(&self, name: &str) -> Option<Provider> {
+        let built_in = Provider::envoy();
+        let all = self.providers.iter().chain([&built_in]);
+        let mut named = all.filter(|provider| provider.name.eq_ignore_ascii_case(name));
+        named.next().cloned()
+    }
+}
+
+fn read_access_log(fields: &crate::yaml::Fields<'_>) -> FileAccessLog {
+    let encoding = fields.get("accessLogEncoding");
+    let is_json = encoding.and_then(|at| at.word(&[("TEXT", false), ("JSON", true)]));
+    let format = fields.string("accessLogFormat");
+    FileAccessLog {
+        path: fields.string("accessLogFile"),
+        format: match is_json {
+            // what is no JSON is as if it were not there, as for istiod
+            Some(true) => LogFormat::Json(Node::parse(&format, 0).ok().map(Into::into)),
+            _ => LogFormat::Text(format),
+        },
+        omit_empty_values: false,
     }
 }

@@ -1,5 +1,6 @@
 //! The objects of a folder, read and checked: what Istio and Kubernetes call the kinds, as plain values.
 
+mod access_log;
 mod connection_pool;
 mod delegate;
 mod destination_rule;
@@ -8,6 +9,7 @@ mod gateway;
 mod headers;
 mod http_match;
 mod http_route;
+mod ingress;
 mod kind;
 mod l4_route;
 mod load_balancer;
@@ -27,23 +29,27 @@ mod traffic_policy;
 mod virtual_service;
 mod workload_entry;
 
+pub(crate) use access_log::{
+    AccessLogging, FileAccessLog, LogFormat, Provider, Telemetry, WorkloadMode,
+};
 pub(crate) use connection_pool::{ConnectionPool, Keepalive};
 pub(crate) use delegate::merged;
 pub(crate) use destination_rule::{DestinationRule, Subset};
 pub(crate) use endpoint_slice::{EndpointSlice, SliceEndpoint};
-pub(crate) use gateway::{Gateway, Server};
+pub(crate) use gateway::{Gateway, Server, ServerHost};
 pub(crate) use headers::{HeaderOps, Headers};
 pub(crate) use http_match::{HttpMatch, StringMatch};
 pub(crate) use http_route::{
-    Body, Destination, HttpDestination, HttpRoute, MirrorAmount, Redirect, RedirectPort,
+    Body, Destination, HttpDestination, HttpRoute, MirrorAmount, Redirect, RedirectPort, Rewrite,
 };
+pub(crate) use ingress::{BackendPort, Ingress, IngressPath, PathType};
 pub use kind::{Effect, Kind, kinds};
 pub(crate) use l4_route::{L4Destination, L4Match, L4Route};
 pub(crate) use load_balancer::{
     ConsistentHash, Distribute, HashAlgorithm, HashKey, LoadBalancer, LocalityLb, SimpleLb, Warmup,
     ZoneAwareLb,
 };
-pub(crate) use mesh_config::MeshConfig;
+pub(crate) use mesh_config::{IngressControllerMode, MeshConfig, PathNormalization};
 pub(crate) use names::DOMAIN;
 pub(crate) use node::KubernetesNode;
 pub use object::{Metadata, ObjectId, Other, Provenance};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::kind::Effect;
 use super::{
-    DestinationRule, EndpointSlice, Gateway, Kind, KubernetesNode, PeerAuthentication, Pod,
-    Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
+    DestinationRule, EndpointSlice, Gateway, Ingress, Kind, KubernetesNode, PeerAuthentication,
+    Pod, Service, ServiceEntry, Sidecar, Telemetry, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::problem::{Problem, Severity};
 use crate::validate::{self, Judgement, UNSUPPORTED};
@@ -84,6 +84,9 @@ pub(crate) enum Object {
     ServiceEntry(Arc<ServiceEntry>),
     WorkloadEntry(Arc<WorkloadEntry>),
     WorkloadGroup(Arc<WorkloadGroup>),
+    /// Telemetry.
+    Telemetry(Arc<Telemetry>),
+    Ingress(Arc<Ingress>),
     Other(Arc<Other>),
 }
 
@@ -102,6 +105,8 @@ impl Object {
             Object::ServiceEntry(o) => &o.metadata,
             Object::WorkloadEntry(o) => &o.metadata,
             Object::WorkloadGroup(o) => &o.metadata,
+            Object::Telemetry(o) => &o.metadata,
+            Object::Ingress(o) => &o.metadata,
             Object::Other(o) => &o.metadata,
         }
     }
@@ -121,6 +126,8 @@ impl Object {
             (Object::ServiceEntry(a), Object::ServiceEntry(b)) => Arc::ptr_eq(a, b),
             (Object::WorkloadEntry(a), Object::WorkloadEntry(b)) => Arc::ptr_eq(a, b),
             (Object::WorkloadGroup(a), Object::WorkloadGroup(b)) => Arc::ptr_eq(a, b),
+            (Object::Telemetry(a), Object::Telemetry(b)) => Arc::ptr_eq(a, b),
+            (Object::Ingress(a), Object::Ingress(b)) => Arc::ptr_eq(a, b),
             (Object::Other(a), Object::Other(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
@@ -302,6 +309,8 @@ fn read_object(at: &At<'_>, kind: &'static Kind, id: &ObjectId, file: &Arc<str>)
             &fields.require("spec")?,
             metadata,
         ))),
+        "Ingress" => Object::Ingress(Arc::new(Ingress::read(spec(&fields)?, metadata))),
+        "Telemetry" => Object::Telemetry(Arc::new(Telemetry::read(spec(&fields)?, metadata))),
         "WorkloadGroup" => {
             Object::WorkloadGroup(Arc::new(WorkloadGroup::read(spec(&fields)?, metadata)))
         }

@@ -111,7 +111,8 @@ fn outbound(
         _ => {}
     }
     let mut http = HttpOptions::for_protocol(port.protocol, scope.node.kind);
-    traffic_policy::apply(scope, service, &mut cluster, &mut http, &policy, groups);
+    let of = (service, port.protocol);
+    traffic_policy::apply(scope, of, &mut cluster, &mut http, &policy, groups);
     if cluster.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()))
     {
         cluster.eds_cluster_config = Some(EdsClusterConfig {
@@ -250,6 +251,9 @@ pub(super) fn passthrough(scope: &Scope, name: &str) -> xds::Cluster {
     };
     // statistics of both passthrough clusters share the name
     cluster.alt_stat_name = stat_prefix(PASSTHROUGH);
-    HttpOptions::passthrough().attach(&mut cluster);
+    let mut http = HttpOptions::passthrough();
+    let policy = TrafficPolicy::default();
+    traffic_policy::apply_connection_pool(scope, &mut cluster, &mut http, &policy);
+    http.attach(&mut cluster);
     cluster
 }

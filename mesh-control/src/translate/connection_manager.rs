@@ -10,7 +10,9 @@ use mesh_proto::envoy::extensions::filters::network::http_connection_manager::v3
 use mesh_proto::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 
 use super::address::{ads, any, stat_prefix, zero};
-use super::{Node, tracing_tags};
+use super::scope::Scope;
+use super::tracing_tags;
+use crate::model::PathNormalization;
 
 /// Where a connection manager stands; it decides on headers and trust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +30,13 @@ pub(super) enum Routes {
 
 /// The filter `envoy.filters.network.http_connection_manager`.
 pub(super) fn filter(
-    node: &Node,
+    scope: &Scope,
     place: Place,
     stat_name: &str,
     routes: Routes,
     grpc_web: bool,
 ) -> listener::Filter {
-    let manager = manager(node, place, stat_name, routes, grpc_web);
+    let manager = manager(scope, place, stat_name, routes, grpc_web);
     listener::Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),
         config_type: Some(listener::filter::ConfigType::TypedConfig(any(&manager))),
@@ -42,12 +44,13 @@ pub(super) fn filter(
 }
 
 fn manager(
-    node: &Node,
+    scope: &Scope,
     place: Place,
     stat_name: &str,
     routes: Routes,
     grpc_web: bool,
 ) -> hcm::HttpConnectionManager {
+    let paths = scope.config.mesh.path_normalization;
     let mut manager = hcm::HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix: stat_prefix(stat_name),
@@ -59,10 +62,20 @@ fn manager(
             Routes::Inline(routes) => RouteSpecifier::RouteConfig(*routes),
         }),
         http_filters: http_filters(grpc_web),
-        tracing: Some(tracing_tags::tracing(node)),
+        tracing: Some(tracing_tags::tracing(&scope.node)),
         use_remote_address: Some(place == Place::Gateway),
-        normalize_path: Some(true),
-        path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),
+        normalize_path: Some(paths != PathNormalization::None),
+        merge_slashes: matches!(
+            paths,
+            PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes
+        ),
+        path_with_escaped_slashes_action: match paths {
+            PathNormalization::DecodeAndMergeSlashes => {
+                PathWithEscapedSlashesAction::UnescapeAndForward
+            }
+            _ => PathWithEscapedSlashesAction::KeepUnchanged,
+        }
+        .into(),
         proxy_100_continue: true,
         stream_idle_timeout: Some(zero()),
         upgrade_configs: vec![UpgradeConfig {

@@ -76,7 +76,7 @@ impl Chain {
         let matched = (!self.matches_all()).then(|| self.filter_chain_match());
         let filter = match self.kind {
             ChainKind::Http { rds, grpc_web } => connection_manager::filter(
-                &scope.node,
+                scope,
                 Place::Outbound,
                 &format!("outbound_{listener}"),
                 Routes::Rds(rds),

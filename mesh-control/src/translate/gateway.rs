@@ -68,7 +68,7 @@ pub(super) fn listeners(scope: &Scope) -> Vec<xds::Listener> {
 
 fn http_chain(scope: &Scope, first: &Bound<'_>, protocol: Protocol) -> xds::FilterChain {
     let filter = connection_manager::filter(
-        &scope.node,
+        scope,
         Place::Gateway,
         &format!("outbound_{}_{}", first.bind(), first.port),
         Routes::Rds(first.route_name()),

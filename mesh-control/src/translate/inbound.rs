@@ -5,7 +5,7 @@ use mesh_proto::envoy::config::core::v3::TrafficDirection;
 use mesh_proto::envoy::config::listener::v3 as xds;
 use mesh_proto::envoy::config::route::v3 as rt;
 
-use super::address::{socket, zero};
+use super::address::{duration, socket};
 use super::connection_manager::{self, Place, Routes};
 use super::listener::{WILDCARD, accepts_per_event, own_address};
 use super::listener_filters::{
@@ -78,7 +78,7 @@ fn listener(
         continue_on_listener_filters_timeout: true,
         max_connections_to_accept_per_socket_event: accepts_per_event(),
         listener_filters: inspector(&chains).into_iter().collect(),
-        listener_filters_timeout: Some(zero()),
+        listener_filters_timeout: Some(duration(scope.config.mesh.protocol_detection_timeout)),
         filter_chains: chains,
         ..Default::default()
     }
@@ -255,7 +255,7 @@ fn http_filter(
     };
     let grpc_web = protocol == Protocol::GrpcWeb;
     connection_manager::filter(
-        &scope.node,
+        scope,
         place,
         stat_name,
         Routes::Inline(Box::new(routes)),

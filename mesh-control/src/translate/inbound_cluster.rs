@@ -188,7 +188,7 @@ fn finish(
         ..TrafficPolicy::default()
     };
     let mut http = HttpOptions::for_protocol(protocol, scope.node.kind);
-    traffic_policy::apply_connection_pool(cluster, &mut http, &policy);
+    traffic_policy::apply_connection_pool(scope, cluster, &mut http, &policy);
     http.attach(cluster);
 }
 

@@ -4,7 +4,7 @@ use mesh_proto::envoy::config::core::v3::TrafficDirection;
 use mesh_proto::envoy::config::listener::v3 as xds;
 
 use super::Node;
-use super::address::{socket, zero};
+use super::address::{duration, socket, zero};
 use super::filter_chain::{Chain, TcpTarget, tcp_chains};
 use super::listener_filters::{http_inspector, tls_inspector};
 use super::network_filters::{BLACK_HOLE, PASSTHROUGH, destination_cluster, tcp_proxy};
@@ -223,6 +223,8 @@ fn build(scope: &Scope, bind: &str, port: u32, entry: Entry) -> xds::Listener {
     }
     if entry.chains.iter().any(|chain| chain.sniffed) {
         listener.listener_filters.push(http_inspector());
+        let timeout = scope.config.mesh.protocol_detection_timeout;
+        listener.listener_filters_timeout = Some(duration(timeout));
     }
     for chain in entry.chains {
         let matches_all = chain.matches_all();

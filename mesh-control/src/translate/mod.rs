@@ -3,6 +3,7 @@
 //! The same names, order, shapes and defaults as istiod under the environment and mesh configuration with
 //! which a stock Envoy accepts its resources (no Istio extensions, no TLS).
 
+mod access_log;
 mod address;
 mod cluster;
 mod connection_manager;
@@ -56,7 +57,7 @@ impl Translator {
     }
 
     pub(crate) fn listeners(&self) -> Vec<Listener> {
-        match self.scope.node.kind {
+        let mut listeners = match self.scope.node.kind {
             NodeKind::Router => gateway::listeners(&self.scope),
             NodeKind::Sidecar => {
                 let mut listeners = listener::outbound(&self.scope);
@@ -64,7 +65,9 @@ impl Translator {
                 listeners.extend(inbound::listeners(&self.scope));
                 listeners
             }
-        }
+        };
+        access_log::add(&self.scope, &mut listeners);
+        listeners
     }
 
     pub(crate) fn clusters(&self) -> Vec<Cluster> {

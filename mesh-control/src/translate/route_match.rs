@@ -27,6 +27,9 @@ pub(super) fn route_match(matched: Option<&HttpMatch>) -> rt::RouteMatch {
         Some(StringMatch::Prefix(prefix)) => {
             out.path_specifier = Some(PathSpecifier::Prefix(prefix.clone()))
         }
+        Some(StringMatch::PathPrefix(prefix, _)) => {
+            out.path_specifier = Some(PathSpecifier::PathSeparatedPrefix(prefix.clone()))
+        }
         Some(StringMatch::Regex(regex)) => {
             out.path_specifier = Some(PathSpecifier::SafeRegex(self::regex(regex)))
         }
@@ -96,7 +99,9 @@ pub(super) fn string_match(matched: &StringMatch) -> Option<matcher::StringMatch
         StringMatch::Regex(regex) if regex == "*" => return None,
         StringMatch::Regex(regex) => MatchPattern::SafeRegex(self::regex(regex)),
         StringMatch::Exact(text) => MatchPattern::Exact(text.clone()),
-        StringMatch::Prefix(text) => MatchPattern::Prefix(text.clone()),
+        StringMatch::Prefix(text) | StringMatch::PathPrefix(text, _) => {
+            MatchPattern::Prefix(text.clone())
+        }
     };
     Some(matcher::StringMatcher {
         match_pattern: Some(pattern),

@@ -118,17 +118,24 @@ fn http2() -> http::HttpProtocolOptions {
 /// in the cluster itself.
 pub(super) fn apply(
     scope: &Scope,
-    service: &Service,
+    (service, protocol): (&Service, Protocol),
     cluster: &mut xds::Cluster,
     http: &mut HttpOptions,
     policy: &TrafficPolicy,
     inline: Vec<Group>,
 ) {
     let pool = policy.connection_pool.as_ref();
-    if pool.is_some_and(|pool| pool.h2_upgrade == Some(true) && !pool.use_client_protocol) {
+    let mesh = &scope.config.mesh;
+    let upgrades = match pool {
+        Some(pool) if pool.use_client_protocol => false,
+        pool => pool
+            .and_then(|pool| pool.h2_upgrade)
+            .unwrap_or(mesh.h2_upgrade && protocol.is_http()),
+    };
+    if upgrades {
         http.set_http2();
     }
-    apply_connection_pool(cluster, http, policy);
+    apply_connection_pool(scope, cluster, http, policy);
     // endpoints that are not ready are sent too (as unhealthy), so no panic may choose them
     let min_health = match service.traffic_distribution {
         Some(_) => 0,
@@ -172,6 +179,7 @@ fn upstream_proxy_protocol(version: u32) -> core::TransportSocket {
 
 /// Circuit breakers, timeouts and connection settings.
 pub(super) fn apply_connection_pool(
+    scope: &Scope,
     cluster: &mut xds::Cluster,
     http: &mut HttpOptions,
     policy: &TrafficPolicy,
@@ -193,15 +201,17 @@ pub(super) fn apply_connection_pool(
         }
     }
     cluster.circuit_breakers = Some(breakers);
+    let keepalives = [
+        scope.config.mesh.keepalive.as_ref(),
+        pool.and_then(|pool| pool.keepalive.as_ref()),
+    ];
+    for keepalive in keepalives.into_iter().flatten() {
+        let options = cluster.upstream_connection_options.get_or_insert_default();
+        set_keepalive(options.tcp_keepalive.get_or_insert_default(), keepalive);
+    }
     let Some(pool) = pool else { return };
     if let Some(timeout) = pool.connect_timeout {
         cluster.connect_timeout = Some(duration(timeout));
-    }
-    if let Some(keepalive) = &pool.keepalive {
-        cluster.upstream_connection_options = Some(xds::UpstreamConnectionOptions {
-            tcp_keepalive: Some(tcp_keepalive(keepalive)),
-            ..Default::default()
-        });
     }
     let idle = pool.http_idle_timeout.or(pool.tcp_idle_timeout);
     let has_options = idle.is_some()
@@ -252,11 +262,16 @@ pub(super) fn circuit_breakers(pool: Option<&ConnectionPool>) -> xds::CircuitBre
     }
 }
 
-fn tcp_keepalive(keepalive: &Keepalive) -> core::TcpKeepalive {
+/// Sets what is given.
+fn set_keepalive(options: &mut core::TcpKeepalive, keepalive: &Keepalive) {
     let seconds = |d: std::time::Duration| u32::try_from(d.as_secs()).unwrap_or(u32::MAX);
-    core::TcpKeepalive {
-        keepalive_probes: (keepalive.probes > 0).then_some(keepalive.probes),
-        keepalive_time: keepalive.time.map(seconds),
-        keepalive_interval: keepalive.interval.map(seconds),
+    if keepalive.probes > 0 {
+        options.keepalive_probes = Some(keepalive.probes);
+    }
+    if let Some(time) = keepalive.time {
+        options.keepalive_time = Some(seconds(time));
+    }
+    if let Some(interval) = keepalive.interval {
+        options.keepalive_interval = Some(seconds(interval));
     }
 }

@@ -136,6 +136,10 @@ folders! {
     virtual_service
     destination_rule
     gateway
+    mesh_text
+    mesh_json
+    telemetry
+    ingress
 }
 
 /// `MESH_SEED` repeats a run, `MESH_CASES` asks for more folders.

@@ -66,6 +66,7 @@ async fn bookinfo() {
         "virtual-service-reviews-v2-v3.yaml",
         "virtual-service-reviews-v3.yaml",
         "fault-injection-details-v1.yaml",
+        "../platform/kube/bookinfo-ingress.yaml",
     ] {
         let rules = format!("bookinfo/networking/{rules}");
         // this one brings the only rule for details

@@ -163,7 +163,7 @@ func istioObject(c config.Config) *object {
 
 func clusterWide(kind string) bool {
 	switch kind {
-	case "Namespace", "Node", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition",
+	case "Namespace", "Node", "IngressClass", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition",
 		"GatewayClass", "PersistentVolume":
 		return true
 	}
