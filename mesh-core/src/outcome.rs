@@ -14,6 +14,10 @@ pub enum Outcome {
         status: StatusCode,
         /// `grpc-status` if it was in the response headers (trailers-only).
         grpc_status: Option<u32>,
+        /// The request was a gRPC call: no error matcher has a say then.
+        grpc: bool,
+        /// The endpoint said `x-envoy-degraded`; only looked for where the cluster detects degraded hosts.
+        degraded: bool,
     },
     /// The stream was reset before response headers.
     Reset(ResetReason),
@@ -21,8 +25,32 @@ pub enum Outcome {
     PerTryTimeout,
     /// No response headers within the route timeout.
     RouteTimeout,
+    /// A timeout whose request asked for an alternative response: what outlier detection hears is its 204.
+    AlternativeTimeout,
     /// The attempt lasted as long as it may (`max_stream_duration` of the cluster); nobody's fault.
     MaxDuration,
+}
+
+impl Outcome {
+    /// The headers of a response, without anything special.
+    pub const fn response(status: StatusCode) -> Self {
+        Self::Response {
+            status,
+            grpc_status: None,
+            grpc: false,
+            degraded: false,
+        }
+    }
+
+    /// The headers of a response to a gRPC call.
+    pub const fn grpc_response(status: StatusCode, grpc_status: Option<u32>) -> Self {
+        Self::Response {
+            status,
+            grpc_status,
+            grpc: true,
+            degraded: false,
+        }
+    }
 }
 
 /// Why a stream was reset (Envoy's `StreamResetReason`).

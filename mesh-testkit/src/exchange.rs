@@ -3,9 +3,12 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Version};
+use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::{http1, http2};
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
@@ -70,6 +73,53 @@ pub async fn send_over(stream: TcpStream, request: Request<Full<Bytes>>) -> io::
         tokio::spawn(connection);
         send.send_request(request).await
     };
+    answer_of(response).await
+}
+
+/// A client's HTTP/1.1 connection, kept from request to request as long as the other side keeps it.
+#[derive(Debug)]
+pub struct Connection {
+    to: SocketAddr,
+    open: Option<http1::SendRequest<Full<Bytes>>>,
+}
+
+impl Connection {
+    /// None yet.
+    pub fn to(to: SocketAddr) -> Self {
+        Self { to, open: None }
+    }
+
+    /// Sends a request, over a new connection if the last one is gone.
+    ///
+    /// # Errors
+    /// As [`send`].
+    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> io::Result<Answer> {
+        tokio::time::timeout(LIMIT, self.exchange(request))
+            .await
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))?
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> io::Result<Answer> {
+        let mut ready = false;
+        if let Some(open) = &mut self.open {
+            ready = open.ready().await.is_ok();
+        }
+        if !ready {
+            let stream = TcpStream::connect(self.to).await?;
+            stream.set_nodelay(true)?;
+            let handshake = http1::handshake(TokioIo::new(stream)).await;
+            let (send, connection) = handshake.map_err(io::Error::other)?;
+            tokio::spawn(connection);
+            self.open = Some(send);
+        }
+        let Some(open) = &mut self.open else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        answer_of(open.send_request(request).await).await
+    }
+}
+
+async fn answer_of(response: hyper::Result<Response<Incoming>>) -> io::Result<Answer> {
     let (parts, body) = response.map_err(io::Error::other)?.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?;
     Ok(Answer {

@@ -114,11 +114,9 @@ impl Limits {
         self.per_try_idle = Length::of(timeouts.per_try_idle);
     }
 
-    /// The cluster's limit of an attempt, unless the request says another.
+    /// The cluster's limit of an attempt.
     pub(crate) fn of_cluster(&mut self, attempt: Duration) {
-        if self.attempt.0 == u32::MAX {
-            self.attempt = Length::of((!attempt.is_zero()).then_some(attempt));
-        }
+        self.attempt = Length::of((!attempt.is_zero()).then_some(attempt));
     }
 
     /// The route's.

@@ -46,6 +46,10 @@ pub(super) struct Live {
     ejected: AtomicBool,
     /// The ejection is in force in load balancing (it may lag by the update merge window).
     withheld: AtomicBool,
+    /// Outlier detection has made it degraded.
+    degraded: AtomicBool,
+    /// That is in force in load balancing.
+    lowered: AtomicBool,
     total: AtomicU64,
     pub(super) active_health: ActiveHealth,
     /// When it first counted as healthy, for slow start (Envoy `lastHcPassTime`).
@@ -71,7 +75,19 @@ impl Live {
 
     /// Whether load balancing sees more than its assignment says.
     pub(super) fn is_changed(&self) -> bool {
-        self.is_withheld() || !self.active_health.in_force().is_empty()
+        self.is_withheld() || self.is_lowered() || !self.active_health.in_force().is_empty()
+    }
+
+    pub(super) fn is_degraded(&self) -> bool {
+        self.degraded.load(Relaxed)
+    }
+
+    pub(super) fn set_degraded(&self, degraded: bool) {
+        self.degraded.store(degraded, Relaxed);
+    }
+
+    pub(super) fn is_lowered(&self) -> bool {
+        self.lowered.load(Relaxed)
     }
 
     /// Since when it counts as healthy.
@@ -96,6 +112,7 @@ impl Live {
     /// Makes load balancing see what outlier detection and health checks have decided.
     pub(super) fn publish_health(&self) {
         self.withheld.store(self.is_ejected(), Relaxed);
+        self.lowered.store(self.is_degraded(), Relaxed);
         self.active_health.publish();
     }
 
@@ -177,6 +194,17 @@ impl Endpoint {
     /// `update_merge_window`.
     pub fn active_health(&self) -> HealthFlags {
         self.live.active_health.flags()
+    }
+
+    /// Whether outlier detection has made it degraded (`detect_degraded_hosts`, `degraded_outlier_detection`).
+    pub fn is_degraded_by_outlier_detection(&self) -> bool {
+        self.live.is_degraded()
+    }
+
+    /// The success rates of the last interval of outlier detection, in percent: of responses, and of local origin
+    /// (`success_rate`, `local_origin_success_rate`); None where too little was asked, or the endpoint is ejected.
+    pub fn success_rates(&self) -> [Option<f64>; 2] {
+        self.live.monitor.history().success_rates
     }
 
     /// The health that the assignment says.

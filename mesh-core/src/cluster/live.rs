@@ -1,8 +1,9 @@
 //! The live state of a cluster that outlives snapshots: breakers, outlier detection, and which load states to renew
 //! when health changes.
 
+mod ejections;
+
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak,
         atomic::{
@@ -22,7 +23,6 @@ use super::{
     lb::Seeds,
     load::{Balancing, LoadState},
     original_dst::OriginalDestinations,
-    outlier::{self, Cause, Fired},
     priority::Membership,
 };
 use crate::{
@@ -78,14 +78,12 @@ impl Balancer {
     }
 
     /// Renews the load state after a change of health.
-    fn renew(&self, balancing: &Balancing, now: Instant) -> Membership {
+    fn renew(&self, balancing: &Balancing, now: Instant) {
         let load = self.read(|load| LoadState::build(&self.set, balancing, Some(load), Some(now)));
-        let membership = load.membership;
         // The same endpoints are eligible as at the start only if none is and none was ejected.
         let as_at_start = !self.initial.is_reduced && !load.is_reduced;
         self.changed.store((!as_at_start).then(|| Arc::new(load)));
         self.is_changed.store(!as_at_start, Release);
-        membership
     }
 
     /// Whether all endpoints have had the first check that they are to have.
@@ -118,12 +116,15 @@ pub(super) struct ClusterLive {
 struct Control {
     /// The balancers of all snapshots still in use, oldest first.
     balancers: Vec<Weak<Balancer>>,
-    /// Changes of health by priority, merged.
-    merges: BTreeMap<u32, Merge>,
+    /// Changes of health, merged. Each counts for all priorities: Envoy renews them all
+    /// (`ClusterImplBase::reloadHealthyHosts`).
+    merge: Merge,
     /// When outlier detection's interval ends.
     next_interval: Option<Instant>,
     /// All endpoints have been checked once: before, no change of health waits, as in a cluster that Envoy warms.
     is_warm: bool,
+    /// Ejections of hosts that were ejected already: `ejections_active` counts them for ever, as Envoy's does.
+    repeated: u64,
 }
 
 /// Envoy's merging of health changes (`ClusterManagerImpl::scheduleUpdate`): a change more than a window after the
@@ -208,120 +209,32 @@ impl ClusterLive {
             Some(previous) => previous.read(|previous| build(Some(previous))),
             None => build(None),
         };
-        self.show_membership(load.membership);
         let balancer = Arc::new(Balancer::new(set, load));
+        self.show_membership(&balancer);
         control.balancers.retain(|old| old.strong_count() > 0);
         control.balancers.push(Arc::downgrade(&balancer));
-        let mut ejected = 0;
-        self.for_each_host(&balancer, |host| ejected += u64::from(host.is_ejected()));
-        self.stats.outlier_detection.ejections_active.set(ejected);
+        self.show_ejections(&control, &balancer);
         balancer
     }
 
-    /// Ejects a host for the causes that fired, if the rules allow.
-    pub(super) fn eject(
-        &self,
-        balancer: &Balancer,
-        endpoint: &Endpoint,
-        fired: Fired,
-        config: &OutlierDetection,
-        now: Instant,
-        entropy: &mut dyn Entropy,
-    ) {
-        let mut control = self.control();
-        for cause in fired.iter() {
-            // One that another thread ejected since keeps its counts until it returns.
-            if endpoint.is_ejected() {
-                break;
-            }
-            cause.detected(&self.stats.outlier_detection).inc();
-            if self.decide(balancer, endpoint, cause, config, now, entropy) {
-                self.health_changed(&mut control, balancer, endpoint.priority(), now);
-            }
-            endpoint.live().monitor.reset(cause);
-        }
-    }
-
-    /// Whether the host was ejected.
-    fn decide(
-        &self,
-        balancer: &Balancer,
-        endpoint: &Endpoint,
-        cause: Cause,
-        config: &OutlierDetection,
-        now: Instant,
-        entropy: &mut dyn Entropy,
-    ) -> bool {
-        let stats = &self.stats.outlier_detection;
-        let (mut hosts, mut ejected) = (0, 0);
-        self.for_each_host(balancer, |host| {
-            hosts += 1;
-            ejected += usize::from(host.is_ejected());
-        });
-        if !outlier::may_eject(config, ejected, hosts) {
-            stats.ejections_overflow.inc();
-            return false;
-        }
-        if !outlier::is_enforced(cause.enforcing(config), entropy) {
-            return false;
-        }
-        let live = endpoint.live();
-        live.monitor.ejection().eject(config, now, entropy);
-        live.set_ejected(true);
-        stats.ejections_enforced_total.inc();
-        cause.enforced(stats).inc();
-        stats.ejections_active.set(ejected as u64 + 1);
-        true
-    }
-
-    /// Returns hosts whose time is up, if the interval has ended, and applies merged changes. When to come back.
+    /// The work of an interval's end, if it has ended, and merged changes. When to come back.
     pub(super) fn sweep(
         &self,
         balancer: &Balancer,
         config: Option<&OutlierDetection>,
         now: Instant,
+        entropy: &mut dyn Entropy,
     ) -> Instant {
         let mut control = self.control();
         if let Some(config) = config {
             let next = *control.next_interval.get_or_insert(now + config.interval);
             if now >= next {
                 control.next_interval = Some(now + config.interval);
-                self.end_interval(&mut control, balancer, config, now);
+                self.end_interval(&mut control, balancer, config, now, entropy);
             }
         }
         self.apply_due(&mut control, balancer, now);
         self.next_sweep(&control, balancer, now)
-    }
-
-    fn end_interval(
-        &self,
-        control: &mut Control,
-        balancer: &Balancer,
-        config: &OutlierDetection,
-        now: Instant,
-    ) {
-        let mut ejected = 0;
-        let mut returned = Vec::new();
-        self.for_each_host(balancer, |host| {
-            let live = host.live();
-            let mut ejection = live.monitor.ejection();
-            if live.is_ejected() && ejection.is_over(config, now) {
-                live.set_ejected(false);
-                live.monitor.reset_all();
-                ejection.uneject(now);
-                returned.push(host.priority());
-            }
-            match live.is_ejected() {
-                true => ejected += 1,
-                false => ejection.forgive(config, now),
-            }
-        });
-        self.stats.outlier_detection.ejections_active.set(ejected);
-        self.original_destinations.retire_unused();
-        // Each return is a change of its own: of several at once the first is in force, the others wait for the window.
-        for priority in returned {
-            self.health_changed(control, balancer, priority, now);
-        }
     }
 
     /// Applies merged changes whose window has ended. One load if there are none. Waits for no lock.
@@ -342,56 +255,32 @@ impl ClusterLive {
     }
 
     fn apply_due(&self, control: &mut Control, balancer: &Balancer, now: Instant) {
-        let mut due = Vec::new();
-        for (priority, merge) in &mut control.merges {
-            if merge.release(now) {
-                due.push(*priority);
-            }
+        if control.merge.release(now) {
+            self.publish(control, balancer, now);
         }
-        if !due.is_empty() {
-            self.publish(control, balancer, now, |priority| due.contains(&priority));
-        }
-        let waiting = control.merges.values().any(|merge| merge.due.is_some());
-        self.waiting.store(waiting, Relaxed);
+        self.waiting.store(control.merge.due.is_some(), Relaxed);
     }
 
-    fn health_changed(
-        &self,
-        control: &mut Control,
-        balancer: &Balancer,
-        priority: u32,
-        now: Instant,
-    ) {
-        let merge = control.merges.entry(priority).or_default();
-        let at_once = merge.admit(now, self.merge_window);
+    fn health_changed(&self, control: &mut Control, balancer: &Balancer, now: Instant) {
+        self.show_membership(balancer);
+        let at_once = control.merge.admit(now, self.merge_window);
         if at_once && balancer.is_large() {
-            merge.due = Some(now);
+            control.merge.due = Some(now);
         } else if at_once {
-            // Envoy renews all priorities (`reloadHealthyHosts`).
-            self.publish(control, balancer, now, |_| true);
+            self.publish(control, balancer, now);
             return;
         }
         self.waiting.store(true, Relaxed);
     }
 
-    /// Makes ejections and returns of these priorities visible to the pickers of all snapshots in use.
-    fn publish(
-        &self,
-        control: &mut Control,
-        balancer: &Balancer,
-        now: Instant,
-        is_changed: impl Fn(u32) -> bool,
-    ) {
-        self.for_each_host(balancer, |host| {
-            if is_changed(host.priority()) {
-                host.live().publish_health();
-            }
-        });
+    /// Makes ejections, returns and the results of health checks visible to the pickers of all snapshots in use.
+    fn publish(&self, control: &mut Control, balancer: &Balancer, now: Instant) {
+        self.for_each_host(balancer, |host| host.live().publish_health());
         control.balancers.retain(|balancer| {
             let Some(balancer) = balancer.upgrade() else {
                 return false;
             };
-            self.show_membership(balancer.renew(&self.balancing, now));
+            balancer.renew(&self.balancing, now);
             true
         });
     }
@@ -403,8 +292,8 @@ impl ClusterLive {
             false if self.merge_window.is_zero() => None,
             false => Some(now + self.merge_window),
         };
-        let dues = control.merges.values().filter_map(|merge| merge.due);
-        dues.chain(poll)
+        let due = control.merge.due.into_iter();
+        due.chain(poll)
             .chain(control.next_interval)
             .min()
             .unwrap_or(now + REBUILD_POLL)
@@ -421,37 +310,29 @@ impl ClusterLive {
     ) {
         let mut control = self.control();
         if returns {
-            let live = endpoint.live();
-            live.set_ejected(false);
-            live.monitor.reset_all();
-            live.monitor.ejection().uneject(now);
-            let active = &self.stats.outlier_detection.ejections_active;
-            active.set(active.value().saturating_sub(1));
+            self.uneject(&control, balancer, endpoint, now);
         }
-        let priority = endpoint.priority();
         if control.is_warm {
             for _ in 0..usize::from(is_changed) + usize::from(returns) {
-                self.health_changed(&mut control, balancer, priority, now);
+                self.health_changed(&mut control, balancer, now);
             }
             return;
         }
         control.is_warm = balancer.is_checked();
         // At the end of the warm-up all is taken in, also what changed nobody's health.
         if is_changed || control.is_warm {
-            self.publish(&mut control, balancer, now, |_| true);
+            self.show_membership(balancer);
+            self.publish(&mut control, balancer, now);
         }
     }
 
-    fn for_each_host(&self, balancer: &Balancer, mut visit: impl FnMut(&Endpoint)) {
-        balancer
-            .set
-            .endpoints()
-            .iter()
-            .for_each(|endpoint| visit(endpoint));
+    fn for_each_host(&self, balancer: &Balancer, mut visit: impl FnMut(&Arc<Endpoint>)) {
+        balancer.set.endpoints().iter().for_each(&mut visit);
         self.original_destinations.for_each(visit);
     }
 
-    fn show_membership(&self, membership: Membership) {
+    fn show_membership(&self, balancer: &Balancer) {
+        let membership = Membership::of(balancer.set.endpoints());
         self.stats.membership_total.set(membership.total as u64);
         self.stats.membership_healthy.set(membership.healthy as u64);
         self.stats

@@ -8,7 +8,7 @@ use super::{
     endpoint_set::{EndpointSet, LocalityGroup, Priority},
     hashed::HashedLoad,
     lb::{Cursors, Edf, Hosts, Seeds, Sharded},
-    priority::{Availability, Membership, Share, is_degraded, is_excluded, is_healthy},
+    priority::{Availability, Share, is_degraded, is_excluded, is_healthy},
     subset::Subsets,
 };
 use crate::{
@@ -41,8 +41,7 @@ pub(super) struct LoadState {
     subsets: Option<Box<Subsets>>,
     /// Round-robin indices of all sources that there ever were.
     cursors: HashMap<SourceKey, Arc<Cursors>>,
-    pub(super) membership: Membership,
-    /// Whether an endpoint is kept out by outlier detection.
+    /// Whether an endpoint is kept out, or made degraded, by outlier detection.
     pub(super) is_reduced: bool,
 }
 
@@ -134,7 +133,6 @@ impl LoadState {
             subsets: None,
             hashed: HashedLoad::build(set.priorities(), &shares, rules),
             cursors: previous.map(|p| p.cursors.clone()).unwrap_or_default(),
-            membership: Membership::of(&priorities),
             is_reduced: set.endpoints().iter().any(|e| e.live().is_changed()),
         };
         if state.hashed.is_some() {

@@ -14,11 +14,13 @@ mod labels;
 mod lb;
 mod live;
 mod load;
+mod observe;
 mod original_dst;
 mod outlier;
 mod priority;
 mod retry_hosts;
 mod subset;
+mod success_rate;
 
 pub use active_health::{CheckResult, HealthFlags};
 pub use breaker::{Breaker, Permit};
@@ -29,10 +31,9 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use crate::{
     Entropy,
     model::{
-        ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, Criteria, HashPolicy,
-        OutlierDetection, RetryPolicy, RoutingPriority,
+        ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, Criteria, HashPolicy, RetryPolicy,
+        RoutingPriority,
     },
-    outcome::Outcome,
     stats::{BreakerStats, ClusterStats, RequestMetrics, Stats},
 };
 use endpoint::Metrics;
@@ -41,7 +42,6 @@ use hashed::{HashedLoad, is_hashing};
 use labels::Labels;
 use live::{Balancer, ClusterLive};
 use load::{LoadState, Picked, Priorities};
-use outlier::{Fired, Signal};
 use subset::Chosen;
 
 /// How often a pick from a large cluster is repeated while its load state lags behind an ejection.
@@ -380,64 +380,6 @@ impl Cluster {
         }
     }
 
-    /// Tells outlier detection how an attempt ended. An ejection is in force when this returns: the very next pick
-    /// does not see the endpoint, unless another change of health came less than `update_merge_window` before (then
-    /// it is in force one window later, as in Envoy), or the cluster has more than 1,000 endpoints (then picks pass
-    /// over the endpoint until the next [`Self::sweep`]). `now` is read from the caller's clock only when the outcome
-    /// is an error or the cluster has an outlier detector.
-    ///
-    /// A timeout is told only if the attempt's connection had been made, as in Envoy. A success costs a few relaxed
-    /// loads; only an ejection takes a lock.
-    pub fn observe(
-        &self,
-        endpoint: &Arc<Endpoint>,
-        outcome: Outcome,
-        now: Instant,
-        entropy: &mut dyn Entropy,
-    ) {
-        let Some(config) = &self.config.outlier_detection else {
-            return;
-        };
-        let ends_no_run = is_plain_success(outcome)
-            && self.config.http.outlier_error_statuses.is_none()
-            && endpoint.live().monitor.is_clean();
-        if !ends_no_run {
-            self.count(config, endpoint, outcome, now, entropy);
-        }
-        self.live.apply_waiting(&self.balancer, now);
-    }
-
-    #[cold]
-    fn count(
-        &self,
-        config: &OutlierDetection,
-        endpoint: &Endpoint,
-        outcome: Outcome,
-        now: Instant,
-        entropy: &mut dyn Entropy,
-    ) {
-        let Some(signal) = Signal::of(outcome, config, &self.config.http) else {
-            return;
-        };
-        let fired = endpoint.live().monitor.record(signal, config);
-        if fired != Fired::default() {
-            self.live
-                .eject(&self.balancer, endpoint, fired, config, now, entropy);
-        }
-    }
-
-    /// The interval work of outlier detection: returns hosts whose time is up, applies merged health updates.
-    /// Returns when to come back; None: never (neither outlier detection nor health checks).
-    pub fn sweep(&self, now: Instant, entropy: &mut dyn Entropy) -> Option<Instant> {
-        // Reserved for success-rate detection, whose enforcement is a matter of chance.
-        let _ = entropy;
-        let config = self.config.outlier_detection.as_ref();
-        if config.is_none() && self.config.health_check.is_none() {
-            return None;
-        }
-        Some(self.live.sweep(&self.balancer, config, now))
-    }
-
     /// Envoy's counters of this cluster.
     pub fn stats(&self) -> &Arc<ClusterStats> {
         &self.stats
@@ -464,11 +406,6 @@ impl Cluster {
             false => &self.metrics.http,
         }
     }
-}
-
-/// A success whatever the configuration, unless there is an error matcher.
-fn is_plain_success(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::Response { status, grpc_status: None | Some(0) } if status.as_u16() < 500)
 }
 
 fn show_breaker(breaker: &Breaker, stats: &BreakerStats) {

@@ -53,7 +53,7 @@ impl OriginalDestinations {
         shard.find(&address).unwrap_or_else(|| shard.add(address))
     }
 
-    pub(super) fn for_each(&self, mut visit: impl FnMut(&Endpoint)) {
+    pub(super) fn for_each(&self, mut visit: impl FnMut(&Arc<Endpoint>)) {
         for shard in &self.0 {
             for host in shard.hosts.load().values() {
                 visit(&host.endpoint);

@@ -1,6 +1,8 @@
 //! What is available of each priority and which part of the load it takes
 //! (Envoy `load_balancer_impl.cc`: overprovisioning, degraded endpoints, panic).
 
+use std::sync::Arc;
+
 use super::{active_health::HealthFlags, endpoint::Endpoint, endpoint_set::Priority};
 use crate::model::EndpointHealth;
 
@@ -12,34 +14,52 @@ enum Health {
     Unhealthy,
 }
 
-fn health_of(endpoint: &Endpoint) -> Health {
-    let live = endpoint.live();
-    let active = live.active_health.in_force();
-    let by_assignment = match endpoint.health() {
-        EndpointHealth::Healthy => Health::Healthy,
-        EndpointHealth::Degraded => Health::Degraded,
-        EndpointHealth::Unhealthy | EndpointHealth::Draining => Health::Unhealthy,
-    };
-    match by_assignment {
-        _ if live.is_withheld() || active.any(HealthFlags::FAILED) => Health::Unhealthy,
-        Health::Healthy if active.any(HealthFlags::DEGRADED) => Health::Degraded,
-        health => health,
+impl Health {
+    /// `ejected`, `degraded`: by outlier detection. `active`: by active health checks.
+    fn of(endpoint: &Endpoint, ejected: bool, degraded: bool, active: HealthFlags) -> Self {
+        let by_assignment = match endpoint.health() {
+            EndpointHealth::Healthy => Self::Healthy,
+            EndpointHealth::Degraded => Self::Degraded,
+            EndpointHealth::Unhealthy | EndpointHealth::Draining => Self::Unhealthy,
+        };
+        match by_assignment {
+            _ if ejected || active.any(HealthFlags::FAILED) => Self::Unhealthy,
+            Self::Healthy if degraded || active.any(HealthFlags::DEGRADED) => Self::Degraded,
+            health => health,
+        }
+    }
+
+    /// As load balancing sees it: what waits is not in force.
+    fn in_force(endpoint: &Endpoint) -> Self {
+        let live = endpoint.live();
+        let active = live.active_health.in_force();
+        Self::of(endpoint, live.is_withheld(), live.is_lowered(), active)
+    }
+
+    /// As statistics see it: what is decided counts.
+    fn decided(endpoint: &Endpoint) -> Self {
+        let live = endpoint.live();
+        let active = live.active_health.flags();
+        Self::of(endpoint, live.is_ejected(), live.is_degraded(), active)
     }
 }
 
 pub(super) fn is_healthy(endpoint: &Endpoint) -> bool {
-    health_of(endpoint) == Health::Healthy
+    Health::in_force(endpoint) == Health::Healthy
 }
 
 pub(super) fn is_degraded(endpoint: &Endpoint) -> bool {
-    health_of(endpoint) == Health::Degraded
+    Health::in_force(endpoint) == Health::Degraded
 }
 
 /// An endpoint that is draining, not checked yet or excluded by its own word does not count in the totals.
 pub(super) fn is_excluded(endpoint: &Endpoint) -> bool {
+    is_excluded_by(endpoint, endpoint.live().active_health.in_force())
+}
+
+fn is_excluded_by(endpoint: &Endpoint, active: HealthFlags) -> bool {
     let excluded = HealthFlags::PENDING.with(HealthFlags::EXCLUDED);
-    endpoint.health() == EndpointHealth::Draining
-        || endpoint.live().active_health.in_force().any(excluded)
+    endpoint.health() == EndpointHealth::Draining || active.any(excluded)
 }
 
 /// What is available of one priority.
@@ -85,7 +105,7 @@ impl Availability {
     }
 }
 
-/// Counts of endpoints over all priorities.
+/// Counts of endpoints over all priorities. As in Envoy they do not wait for the update merge window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Membership {
     pub(super) total: usize,
@@ -95,14 +115,20 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    pub(super) fn of(priorities: &[Availability]) -> Self {
-        let sum = |count: fn(&Availability) -> usize| priorities.iter().map(count).sum();
-        Self {
-            total: sum(|p| p.hosts),
-            healthy: sum(|p| p.healthy),
-            degraded: sum(|p| p.degraded),
-            excluded: sum(|p| p.excluded),
+    pub(super) fn of(endpoints: &[Arc<Endpoint>]) -> Self {
+        let mut membership = Self::default();
+        let is_gone = |e: &&Arc<Endpoint>| e.live().active_health.flags().is_gone();
+        for endpoint in endpoints.iter().filter(|e| !is_gone(e)) {
+            membership.total += 1;
+            match Health::decided(endpoint) {
+                Health::Healthy => membership.healthy += 1,
+                Health::Degraded => membership.degraded += 1,
+                Health::Unhealthy => {}
+            }
+            let active = endpoint.live().active_health.flags();
+            membership.excluded += usize::from(is_excluded_by(endpoint, active));
         }
+        membership
     }
 }
 

@@ -260,6 +260,26 @@ pub struct OutlierDetection {
     pub consecutive_local_origin_failure: u32,
     /// `enforcing_consecutive_local_origin_failure`, percent; default 100.
     pub enforcing_consecutive_local_origin_failure: u32,
+    /// `success_rate_minimum_hosts`: so many must have `success_rate_request_volume`; default 5.
+    pub success_rate_minimum_hosts: u32,
+    /// `success_rate_request_volume` of an interval; default 100.
+    pub success_rate_request_volume: u32,
+    /// `success_rate_stdev_factor`, in thousandths of a standard deviation below the mean; default 1,900.
+    pub success_rate_stdev_factor: u32,
+    /// `enforcing_success_rate`, percent; default 100.
+    pub enforcing_success_rate: u32,
+    /// `enforcing_local_origin_success_rate`, percent; default 100.
+    pub enforcing_local_origin_success_rate: u32,
+    /// `failure_percentage_threshold`, percent; default 85.
+    pub failure_percentage_threshold: u32,
+    /// `failure_percentage_minimum_hosts`: so many must have `failure_percentage_request_volume`; default 5.
+    pub failure_percentage_minimum_hosts: u32,
+    /// `failure_percentage_request_volume` of an interval; default 50.
+    pub failure_percentage_request_volume: u32,
+    /// `enforcing_failure_percentage`, percent; default 0.
+    pub enforcing_failure_percentage: u32,
+    /// `enforcing_failure_percentage_local_origin`, percent; default 0.
+    pub enforcing_failure_percentage_local_origin: u32,
     /// `interval`; default 10 s.
     pub interval: Duration,
     /// `base_ejection_time`; default 30 s.
@@ -274,6 +294,8 @@ pub struct OutlierDetection {
     pub always_eject_one_host: bool,
     /// `successful_active_health_check_uneject_host`; default true.
     pub successful_active_health_check_uneject_host: bool,
+    /// `detect_degraded_hosts`: a response with `x-envoy-degraded` makes its host degraded for a while; default false.
+    pub detect_degraded_hosts: bool,
 }
 
 impl Default for OutlierDetection {
@@ -286,6 +308,16 @@ impl Default for OutlierDetection {
             split_external_local_origin_errors: false,
             consecutive_local_origin_failure: 5,
             enforcing_consecutive_local_origin_failure: 100,
+            success_rate_minimum_hosts: 5,
+            success_rate_request_volume: 100,
+            success_rate_stdev_factor: 1900,
+            enforcing_success_rate: 100,
+            enforcing_local_origin_success_rate: 100,
+            failure_percentage_threshold: 85,
+            failure_percentage_minimum_hosts: 5,
+            failure_percentage_request_volume: 50,
+            enforcing_failure_percentage: 0,
+            enforcing_failure_percentage_local_origin: 0,
             interval: Duration::from_secs(10),
             base_ejection_time: Duration::from_secs(30),
             max_ejection_time: Duration::from_secs(300),
@@ -293,6 +325,7 @@ impl Default for OutlierDetection {
             max_ejection_percent: 10,
             always_eject_one_host: false,
             successful_active_health_check_uneject_host: true,
+            detect_degraded_hosts: false,
         }
     }
 }

@@ -130,7 +130,7 @@ impl RetryState {
                 self.on.holds_for_reset(ResetReason::LocalReset, sent)
             }
             // The route timeout covers all attempts.
-            Outcome::RouteTimeout => false,
+            Outcome::RouteTimeout | Outcome::AlternativeTimeout => false,
         };
         if !retriable {
             return RetryDecision::Deliver;

@@ -201,6 +201,18 @@ group! {
         ejections_detected_consecutive_gateway_failure "Times consecutive gateway failures were detected.",
         ejections_enforced_consecutive_local_origin_failure "Ejections for consecutive failures of local origin.",
         ejections_detected_consecutive_local_origin_failure "Times consecutive failures of local origin were detected.",
+        ejections_enforced_success_rate "Ejections for the success rate.",
+        ejections_detected_success_rate "Times a low success rate was detected.",
+        ejections_enforced_local_origin_success_rate "Ejections for the success rate of local origin.",
+        ejections_detected_local_origin_success_rate "Times a low success rate of local origin was detected.",
+        ejections_enforced_failure_percentage "Ejections for the failure percentage.",
+        ejections_detected_failure_percentage "Times a high failure percentage was detected.",
+        ejections_enforced_local_origin_failure_percentage "Ejections for the failure percentage of local origin.",
+        ejections_detected_local_origin_failure_percentage "Times a high failure percentage of local origin was detected.",
+        ejections_detected_degradation "Times an endpoint said that it is degraded.",
+        ejections_total "Detected consecutive 5xx and success rates that may be enforced (deprecated).",
+        ejections_consecutive_5xx "Times consecutive 5xx were detected (deprecated).",
+        ejections_success_rate "Times a low success rate of either origin was detected (deprecated).",
     }
     gauges { ejections_active "Endpoints ejected now.", }
     histograms {}

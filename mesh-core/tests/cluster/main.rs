@@ -10,6 +10,7 @@ mod health_checks;
 mod merge_window;
 mod picking;
 mod priorities;
+mod rates;
 mod slow_start;
 mod subsets;
 mod support;

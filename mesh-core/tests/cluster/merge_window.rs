@@ -93,7 +93,7 @@ fn the_sweep_comes_back_in_time_and_applies_what_waits() {
 }
 
 #[test]
-fn priorities_do_not_wait_for_each_other() {
+fn a_change_of_one_priority_makes_the_others_wait() {
     let config = ejecting(1, |c, _| c.update_merge_window = ms(1_000));
     let cluster = build(
         &config,
@@ -106,9 +106,9 @@ fn priorities_do_not_wait_for_each_other() {
     eject(&cluster, 0, start);
     eject(&cluster, 10, start + ms(10));
     eject(&cluster, 1, start + ms(20));
-    // P0 keeps host 1 (70 %), P1 has lost host 10 already.
-    assert_eq!(picked(&cluster), [1, 11]);
-    success(&cluster, 11, start + ms(1_020));
+    // P0 has lost host 0 (70 %), P1 none yet.
+    assert_eq!(picked(&cluster), [1, 10, 11]);
+    success(&cluster, 11, start + ms(1_010));
     assert_eq!(picked(&cluster), [11]);
 }
 

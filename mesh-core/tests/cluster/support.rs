@@ -160,8 +160,5 @@ pub(crate) fn find(cluster: &Cluster, wanted: u16) -> Arc<Endpoint> {
 }
 
 pub(crate) fn response(status: u16) -> Outcome {
-    Outcome::Response {
-        status: StatusCode::from_u16(status).expect("a status"),
-        grpc_status: None,
-    }
+    Outcome::response(StatusCode::from_u16(status).expect("a status"))
 }

@@ -250,7 +250,10 @@ impl Tail {
                 (ErrorKind::Timeout, flag, "response_timeout")
             }
             Expired::PerTryIdle => {
-                self.outcome(Outcome::PerTryTimeout);
+                self.outcome(match self.limits.alternative_response {
+                    true => Outcome::AlternativeTimeout,
+                    false => Outcome::PerTryTimeout,
+                });
                 let flag = ResponseFlag::UpstreamRequestTimeout;
                 (ErrorKind::Timeout, flag, "upstream_per_try_idle_timeout")
             }
@@ -279,7 +282,7 @@ impl Tail {
     fn outcome(&self, outcome: Outcome) {
         if let (Some(cluster), Some(load)) = (&self.seen.cluster, &self.seen.in_flight) {
             let now = Moment::now().instant();
-            cluster.observe(load.endpoint(), outcome, now, &mut ThreadEntropy);
+            cluster.observe_late(load.endpoint(), outcome, now, &mut ThreadEntropy);
         }
     }
 

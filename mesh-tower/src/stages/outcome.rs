@@ -175,12 +175,15 @@ impl Stream {
         if cluster.config().outlier_detection.is_none() {
             return;
         }
-        match outcome {
+        let outcome = match outcome {
             Outcome::Reset(ResetReason::Overflow) => return,
             // A timeout while no connection was there says nothing of the endpoint.
             Outcome::RouteTimeout | Outcome::PerTryTimeout if self.limits.ready.is_none() => return,
-            _ => {}
-        }
+            Outcome::RouteTimeout | Outcome::PerTryTimeout if self.limits.alternative_response => {
+                Outcome::AlternativeTimeout
+            }
+            outcome => outcome,
+        };
         cluster.observe(load.endpoint(), outcome, now.instant(), &mut ThreadEntropy);
     }
 

@@ -30,9 +30,14 @@ impl Stream {
             true => mesh_core::grpc::status_in(&parts.headers),
             false => None,
         };
+        let cluster = self.seen.cluster.as_ref();
+        let detection = cluster.and_then(|cluster| cluster.config().outlier_detection.as_ref());
+        let detects_degraded = detection.is_some_and(|d| d.detect_degraded_hosts);
         Outcome::Response {
             status: parts.status,
             grpc_status,
+            grpc: self.seen.grpc,
+            degraded: detects_degraded && parts.headers.contains_key("x-envoy-degraded"),
         }
     }
 

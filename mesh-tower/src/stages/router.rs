@@ -51,6 +51,8 @@ const CONSUMED: [HeaderName; 10] = [
 struct Asked {
     /// `x-envoy-expected-rq-timeout-ms` was read instead of `x-envoy-upstream-rq-timeout-ms`.
     respects_expected: bool,
+    /// `x-envoy-upstream-stream-duration-ms`, even 0: the cluster's has no say.
+    says_duration: bool,
     /// `x-envoy-upstream-alt-stat-name`.
     alternative_stats: Option<HeaderValue>,
 }
@@ -153,6 +155,7 @@ impl Stream {
         };
         if let Some(cluster) = &self.seen.cluster
             && let Some(duration) = cluster.config().http.max_stream_duration
+            && !asked.says_duration
         {
             self.limits.of_cluster(duration);
         }
@@ -218,6 +221,7 @@ impl Stream {
         }
         Asked {
             respects_expected: timeouts.respects_expected,
+            says_duration: timeouts.upstream_duration.is_some(),
             alternative_stats: match self.asks {
                 true => parts.headers.remove(ALTERNATIVE_STATS),
                 false => None,

@@ -6,7 +6,10 @@ use mesh_core::{
 };
 use mesh_tower::{ErrorKind, TransportError};
 
-use crate::world::{World, get, settle, told};
+use crate::{
+    mock::response,
+    world::{World, get, ms, settle, told},
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_full_retry_breaker_delivers_with_uo() {
@@ -108,4 +111,62 @@ async fn a_cancelled_request_says_nothing_to_outlier_detection() {
     let cluster = client.cluster();
     assert!(cluster.endpoints().iter().all(|e| !e.is_ejected()));
     assert_eq!(client.counted(0, "DC"), 20);
+}
+
+/// The active ejections after four requests that time out, each asking for the alternative response or not.
+async fn ejections_after_timeouts(alternative: bool) -> u64 {
+    let mut world = ejecting();
+    world.forward.timeout = ms(50);
+    if let Some(detection) = &mut world.cluster.outlier_detection {
+        detection.consecutive_5xx = 1;
+    }
+    let mut client = world.client();
+    for _ in 0..4 {
+        let mut request = get();
+        if alternative {
+            let name = "x-envoy-upstream-rq-timeout-alt-response";
+            let one = http::HeaderValue::from_static("1");
+            request.headers_mut().insert(name, one);
+        }
+        let call = client.send(request);
+        // The second ejection leaves nobody to ask.
+        settle().await;
+        let attempt = client.upstream.try_next();
+        if let Ok(attempt) = &attempt {
+            attempt.connect();
+        }
+        let _ = call.await.expect("joined");
+    }
+    let stats = client.cluster();
+    let detection = &stats.stats().outlier_detection;
+    detection.ejections_active.value()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_is_what_the_request_wants_it_to_be() {
+    assert_eq!(ejections_after_timeouts(false).await, 2);
+    assert_eq!(ejections_after_timeouts(true).await, 0, "204");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_says_it_is_degraded_is_asked_no_more() {
+    let mut world = ejecting();
+    // So many that the others take all of the load.
+    world.endpoints = 4;
+    if let Some(detection) = &mut world.cluster.outlier_detection {
+        detection.detect_degraded_hosts = true;
+    }
+    let mut client = world.client();
+    let call = client.send(get());
+    let attempt = client.upstream.next().await;
+    let degraded = attempt.dispatch.endpoint().address();
+    attempt.respond(response(200, &[("x-envoy-degraded", "")]));
+    assert_eq!(told(call.await.expect("joined")).await.0, 200);
+    for _ in 0..4 {
+        let call = client.send(get());
+        let attempt = client.upstream.next().await;
+        assert_ne!(attempt.dispatch.endpoint().address(), degraded);
+        attempt.answer(200);
+        assert_eq!(told(call.await.expect("joined")).await.0, 200);
+    }
 }

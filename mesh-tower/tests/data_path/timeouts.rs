@@ -237,3 +237,27 @@ async fn the_service_time_is_that_of_the_upstream() {
     let answer = call.await.expect("joined").expect("an answer");
     assert_eq!(answer.headers()["x-envoy-upstream-service-time"], "42");
 }
+
+/// `x-envoy-upstream-stream-duration-ms: 0` is no limit, whatever the cluster says.
+#[tokio::test(start_paused = true)]
+async fn a_request_may_lift_the_clusters_stream_duration() {
+    for (asked, expected) in [(None, 504), (Some("0"), 200)] {
+        let mut world = with_timeout(10_000);
+        world.cluster.http.max_stream_duration = Some(ms(100));
+        let mut client = world.client();
+        let mut request = get();
+        if let Some(value) = asked {
+            let value = http::HeaderValue::from_static(value);
+            let name = "x-envoy-upstream-stream-duration-ms";
+            request.headers_mut().insert(name, value);
+        }
+        let call = client.send(request);
+        let attempt = client.upstream.next().await;
+        attempt.connect();
+        settle().await;
+        advance(ms(200)).await;
+        settle().await;
+        attempt.answer(200);
+        assert_eq!(told(call.await.expect("joined")).await.0, expected);
+    }
+}

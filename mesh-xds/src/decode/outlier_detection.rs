@@ -1,4 +1,4 @@
-//! `OutlierDetection` of a cluster: consecutive errors.
+//! `OutlierDetection` of a cluster.
 
 use mesh_core::model::OutlierDetection;
 use mesh_proto::envoy::config::cluster::v3 as proto;
@@ -67,22 +67,60 @@ pub(super) fn outlier_detection(
     detection.successful_active_health_check_uneject_host = value
         .successful_active_health_check_uneject_host
         .unwrap_or(true);
-    warn_of_statistics(p, value);
+    detection.detect_degraded_hosts = value.detect_degraded_hosts.unwrap_or(false);
+    rates(p, value, &mut detection);
     detection
 }
 
-/// Ejection by success rate (on by default) and failure percentage only moves load; it does not exist yet.
-fn warn_of_statistics(p: &mut Problems, value: &proto::OutlierDetection) {
-    if value.enforcing_success_rate != Some(0) {
-        p.field("enforcing_success_rate", |p| {
-            p.warn(
-                "ejection by success rate is not supported yet; ignored (set it to 0 to say so)",
-            );
-        });
-    }
-    if value.enforcing_failure_percentage.unwrap_or(0) != 0 {
-        p.field("enforcing_failure_percentage", |p| {
-            p.warn("ejection by failure percentage is not supported yet; ignored");
-        });
-    }
+/// Success rate and failure percentage.
+fn rates(p: &mut Problems, value: &proto::OutlierDetection, detection: &mut OutlierDetection) {
+    let number = |field: Option<u32>, into: &mut u32| *into = field.unwrap_or(*into);
+    number(
+        value.success_rate_minimum_hosts,
+        &mut detection.success_rate_minimum_hosts,
+    );
+    number(
+        value.success_rate_request_volume,
+        &mut detection.success_rate_request_volume,
+    );
+    number(
+        value.success_rate_stdev_factor,
+        &mut detection.success_rate_stdev_factor,
+    );
+    number(
+        value.failure_percentage_minimum_hosts,
+        &mut detection.failure_percentage_minimum_hosts,
+    );
+    number(
+        value.failure_percentage_request_volume,
+        &mut detection.failure_percentage_request_volume,
+    );
+    let mut percent = |name: &'static str, field: Option<u32>, into: &mut u32| {
+        *into = whole_percent(p, name, field, *into);
+    };
+    percent(
+        "enforcing_success_rate",
+        value.enforcing_success_rate,
+        &mut detection.enforcing_success_rate,
+    );
+    percent(
+        "enforcing_local_origin_success_rate",
+        value.enforcing_local_origin_success_rate,
+        &mut detection.enforcing_local_origin_success_rate,
+    );
+    percent(
+        "failure_percentage_threshold",
+        value.failure_percentage_threshold,
+        &mut detection.failure_percentage_threshold,
+    );
+    percent(
+        "enforcing_failure_percentage",
+        value.enforcing_failure_percentage,
+        &mut detection.enforcing_failure_percentage,
+    );
+    percent(
+        "enforcing_failure_percentage_local_origin",
+        value.enforcing_failure_percentage_local_origin,
+        &mut detection.enforcing_failure_percentage_local_origin,
+    );
 }

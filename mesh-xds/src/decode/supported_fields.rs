@@ -441,11 +441,12 @@ const CLUSTER: &[Fields] = fields! {
         "consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx
          consecutive_gateway_failure enforcing_consecutive_gateway_failure split_external_local_origin_errors
          consecutive_local_origin_failure enforcing_consecutive_local_origin_failure max_ejection_time
-         max_ejection_time_jitter always_eject_one_host successful_active_health_check_uneject_host enforcing_success_rate enforcing_failure_percentage",
-        silent: "enforcing_local_origin_success_rate success_rate_minimum_hosts success_rate_request_volume
-            success_rate_stdev_factor failure_percentage_threshold failure_percentage_minimum_hosts
-            failure_percentage_request_volume enforcing_failure_percentage_local_origin",
-        warn: "monitors detect_degraded_hosts"
+         max_ejection_time_jitter always_eject_one_host enforcing_success_rate enforcing_failure_percentage
+         enforcing_local_origin_success_rate success_rate_minimum_hosts success_rate_request_volume
+         success_rate_stdev_factor failure_percentage_threshold failure_percentage_minimum_hosts
+         failure_percentage_request_volume enforcing_failure_percentage_local_origin
+         successful_active_health_check_uneject_host detect_degraded_hosts",
+        silent: "", warn: "monitors"
     }
     "envoy.config.cluster.v3.LoadBalancingPolicy" { "policies", silent: "", warn: "" }
     "envoy.config.cluster.v3.LoadBalancingPolicy.Policy" { "", silent: "typed_extension_config", warn: "" }

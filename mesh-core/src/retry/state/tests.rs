@@ -51,10 +51,7 @@ fn state(
 }
 
 fn response(status: u16) -> Outcome {
-    Outcome::Response {
-        status: StatusCode::from_u16(status).unwrap(),
-        grpc_status: None,
-    }
+    Outcome::response(StatusCode::from_u16(status).unwrap())
 }
 
 fn decide(
@@ -138,10 +135,7 @@ fn istios_default_does_not_retry_a_plain_503() {
         "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
         |p| p.num_retries = 2,
     );
-    let unavailable = Outcome::Response {
-        status: StatusCode::OK,
-        grpc_status: Some(14),
-    };
+    let unavailable = Outcome::grpc_response(StatusCode::OK, Some(14));
     let refused = Outcome::Reset(ResetReason::RemoteRefusedStreamReset);
     let connect = Outcome::Reset(ResetReason::RemoteConnectionFailure);
     let broken = Outcome::Reset(ResetReason::ConnectionTermination);
@@ -167,10 +161,7 @@ fn request_headers_add_conditions_and_override_the_number() {
         ("x-envoy-max-retries", "3"),
     ];
     let mut state = state(Some(&policy), &head).unwrap();
-    let internal = Outcome::Response {
-        status: StatusCode::OK,
-        grpc_status: Some(13),
-    };
+    let internal = Outcome::grpc_response(StatusCode::OK, Some(13));
     let connect = Outcome::Reset(ResetReason::ConnectionTimeout);
     for outcome in [response(409), internal, connect] {
         assert_eq!(decide(&mut state, Some(&policy), outcome, &[]), NOW);

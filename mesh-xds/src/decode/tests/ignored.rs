@@ -106,7 +106,7 @@ name: a
 respect_dns_ttl: true
 upstream_bind_config: {source_address: {address: 127.0.0.6, port_value: 0}}
 upstream_connection_options: {tcp_keepalive: {keepalive_time: 300}}
-outlier_detection: {enforcing_failure_percentage: 5}
+outlier_detection: {monitors: [{name: m}]}
 filters:
 - name: istio.metadata_exchange
   typed_config: {'@type': type.googleapis.com/udpa.type.v1.TypedStruct, type_url: type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange}
@@ -117,8 +117,7 @@ filters:
         found,
         [
             "filters[0]: Istio's metadata exchange is not supported yet; ignored",
-            "outlier_detection.enforcing_failure_percentage: ejection by failure percentage is not supported yet; ignored",
-            "outlier_detection.enforcing_success_rate: ejection by success rate is not supported yet; ignored (set it to 0 to say so)",
+            "outlier_detection.monitors: not supported yet; ignored",
             "respect_dns_ttl: not supported yet; ignored",
         ]
     );

@@ -32,6 +32,30 @@ fn clusters() {
             "always_eject_one_host: true",
         ],
     );
+    let rates = "{name: a, outlier_detection: {\
+        success_rate_minimum_hosts: 11, success_rate_request_volume: 12, success_rate_stdev_factor: 13, \
+        enforcing_success_rate: 14, enforcing_local_origin_success_rate: 15, failure_percentage_threshold: 16, \
+        failure_percentage_minimum_hosts: 17, failure_percentage_request_volume: 18, enforcing_failure_percentage: 19, \
+        enforcing_failure_percentage_local_origin: 20, successful_active_health_check_uneject_host: false, \
+        detect_degraded_hosts: true}}";
+    says(
+        CLUSTER,
+        rates,
+        &[
+            "success_rate_minimum_hosts: 11",
+            "success_rate_request_volume: 12",
+            "success_rate_stdev_factor: 13",
+            "enforcing_success_rate: 14",
+            "enforcing_local_origin_success_rate: 15",
+            "failure_percentage_threshold: 16",
+            "failure_percentage_minimum_hosts: 17",
+            "failure_percentage_request_volume: 18",
+            "enforcing_failure_percentage: 19",
+            "enforcing_failure_percentage_local_origin: 20",
+            "successful_active_health_check_uneject_host: false",
+            "detect_degraded_hosts: true",
+        ],
+    );
     let dns = |single: bool| {
         format!(
             "{{name: a, cluster_type: {{name: envoy.clusters.dns, typed_config: {{'@type': \
