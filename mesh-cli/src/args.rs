@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Delete(DeleteArgs),
     /// Say what Istio's webhook would refuse, where, and what would be right
     Validate(ValidateArgs),
+    /// Find what is likely to be wrong in files, as istioctl analyze does
+    Analyze(AnalyzeArgs),
     /// Test a route configuration, as Envoy's router_check_tool does
     RouteCheck(RouteCheckArgs),
     /// Say what becomes of a request in a folder's mesh, and why
@@ -98,6 +100,46 @@ pub(crate) struct ValidateArgs {
     /// Print a line of JSON for each document of Istio
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) output: Option<ValidateOutput>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AnalyzeArgs {
+    /// Files or folders of YAML
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Namespace of objects that name none
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "log")]
+    pub(crate) output: AnalyzeOutput,
+    /// Mesh configuration; without it, mesh.yaml of the first folder that has one
+    #[arg(long, alias = "meshConfigFile", value_name = "FILE")]
+    pub(crate) mesh_config_file: Option<PathBuf>,
+    /// Exit with 79 at findings of this level or worse
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        ignore_case = true,
+        default_value = "error"
+    )]
+    pub(crate) failure_threshold: AnalyzeLevel,
+    /// Print findings of this level or worse
+    #[arg(long, value_name = "LEVEL", ignore_case = true, default_value = "info")]
+    pub(crate) output_threshold: AnalyzeLevel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AnalyzeOutput {
+    Log,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AnalyzeLevel {
+    Info,
+    Warning,
+    Error,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

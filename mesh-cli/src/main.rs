@@ -1,5 +1,6 @@
 //! meshctl: the mesh on one machine, and the verbs of istioctl and kubectl that it needs.
 
+mod analyze;
 mod args;
 mod demo;
 mod explain;
@@ -41,6 +42,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Get(args) => return verbs::get(&args),
         Command::Delete(args) => return verbs::delete(&args),
         Command::RouteCheck(args) => return route_check::run(&args),
+        Command::Analyze(args) => return analyze::run(&args),
         Command::Validate(args) => return validate::run(&args),
         _ => {}
     }
@@ -71,6 +73,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         | Command::Get(_)
         | Command::Delete(_)
         | Command::RouteCheck(_)
+        | Command::Analyze(_)
         | Command::Validate(_) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -10,12 +10,14 @@
 //! * [`ControlPlane`] watches a folder and serves it: [`stream`](ControlPlane::stream) in process,
 //!   `serve` (feature `server`) over gRPC.
 //! * [`verdicts`] says what Istio's webhook would say of each document, and why.
+//! * [`analyze`] finds what `istioctl analyze` finds in files.
 //! * [`Store`] is apply, get and delete on a folder.
 //! * [`runner`] starts the folder's Deployments as processes of this machine.
 //!
 //! What a node gets is what istiod would send it for the same YAML: `tests/istiod.rs` compares them field by field.
 #![deny(missing_docs)]
 
+mod analyze;
 mod config;
 mod control_plane;
 mod folder;
@@ -32,6 +34,7 @@ mod watch;
 mod workload;
 pub mod yaml;
 
+pub use analyze::{Analysis, Finding, Level, analyze};
 pub use config::Config;
 pub use control_plane::{ControlPlane, Options};
 pub use folder::{Changes, Folder, Validated, validate_documents};

@@ -15,7 +15,7 @@ fn is_authority(name: &str) -> bool {
 }
 
 /// The claim that a header match of the form `@request.auth.claims…` names.
-pub(super) fn is_claim(name: &str) -> bool {
+pub(crate) fn is_claim(name: &str) -> bool {
     const PREFIX: &str = "@request.auth.claims";
     let Some(rest) = name.get(PREFIX.len()..) else {
         return false;

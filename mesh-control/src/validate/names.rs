@@ -246,7 +246,7 @@ pub(super) fn check_port_name(at: &Part<'_>, name: &str) {
 }
 
 /// A protocol in Istio's words, in lower case; `None` is unsupported.
-pub(super) fn protocol(text: &str) -> Option<&'static str> {
+pub(crate) fn protocol(text: &str) -> Option<&'static str> {
     const KNOWN: [&str; 12] = [
         "tcp",
         "udp",

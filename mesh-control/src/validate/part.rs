@@ -9,7 +9,7 @@ use crate::yaml::{At, Value};
 /// A message of a document whose shape is right, read as protobuf would hold it: what is missing or `null` has the
 /// type's default.
 #[derive(Clone, Debug)]
-pub(super) struct Part<'a>(At<'a>);
+pub(crate) struct Part<'a>(At<'a>);
 
 impl<'a> Deref for Part<'a> {
     type Target = At<'a>;
@@ -20,26 +20,26 @@ impl<'a> Deref for Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    pub(super) fn new(at: At<'a>) -> Self {
+    pub(crate) fn new(at: At<'a>) -> Self {
         Part(at)
     }
 
     /// A field that is set.
-    pub(super) fn get(&self, name: &str) -> Option<Part<'a>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Part<'a>> {
         self.0.find(name).map(Part)
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.0.find(name).is_some()
     }
 
     /// Where to report about a field: itself, or what lacks it.
-    pub(super) fn about(&self, name: &str) -> Part<'a> {
+    pub(crate) fn about(&self, name: &str) -> Part<'a> {
         self.get(name).unwrap_or_else(|| self.clone())
     }
 
     /// The last of fields that exclude each other: as in Go, it wins.
-    pub(super) fn one_of<'n>(&self, names: &[&'n str]) -> Option<(&'n str, Part<'a>)> {
+    pub(crate) fn one_of<'n>(&self, names: &[&'n str]) -> Option<(&'n str, Part<'a>)> {
         names
             .iter()
             .rev()
@@ -47,7 +47,7 @@ impl<'a> Part<'a> {
     }
 
     /// The items of a list.
-    pub(super) fn list(&self, name: &str) -> Vec<Part<'a>> {
+    pub(crate) fn list(&self, name: &str) -> Vec<Part<'a>> {
         match self.get(name) {
             Some(list) => list.items().into_iter().map(Part).collect(),
             None => Vec::new(),
@@ -55,7 +55,7 @@ impl<'a> Part<'a> {
     }
 
     /// The entries of a map.
-    pub(super) fn map(&self, name: &str) -> Vec<(&'a str, Part<'a>)> {
+    pub(crate) fn map(&self, name: &str) -> Vec<(&'a str, Part<'a>)> {
         match self.get(name) {
             Some(map) => map
                 .entries()
@@ -67,45 +67,45 @@ impl<'a> Part<'a> {
     }
 
     /// This as a text.
-    pub(super) fn as_text(&self) -> &'a str {
+    pub(crate) fn as_text(&self) -> &'a str {
         self.node().as_str().unwrap_or_default()
     }
 
     /// A field as a text.
-    pub(super) fn text(&self, name: &str) -> &'a str {
+    pub(crate) fn text(&self, name: &str) -> &'a str {
         self.get(name)
             .map(|part| part.as_text())
             .unwrap_or_default()
     }
 
     /// This as a whole number.
-    pub(super) fn as_number(&self) -> i128 {
+    pub(crate) fn as_number(&self) -> i128 {
         scalar::integer(&self.node().value, Type::I64)
             .or_else(|| scalar::integer(&self.node().value, Type::U64))
             .unwrap_or_default()
     }
 
     /// A field as a whole number.
-    pub(super) fn number(&self, name: &str) -> i128 {
+    pub(crate) fn number(&self, name: &str) -> i128 {
         self.get(name)
             .map(|part| part.as_number())
             .unwrap_or_default()
     }
 
     /// A field as a number.
-    pub(super) fn float(&self, name: &str) -> f64 {
+    pub(crate) fn float(&self, name: &str) -> f64 {
         self.get(name)
             .and_then(|part| scalar::float(&part.node().value))
             .unwrap_or_default()
     }
 
-    pub(super) fn flag(&self, name: &str) -> bool {
+    pub(crate) fn flag(&self, name: &str) -> bool {
         self.get(name)
             .is_some_and(|part| part.node().value == Value::Bool(true))
     }
 
     /// A field of an enum: its word, `default` if it is not set. Numbers are named by `values`.
-    pub(super) fn word<'v>(&self, name: &str, values: &[&'v str]) -> &'v str {
+    pub(crate) fn word<'v>(&self, name: &str, values: &[&'v str]) -> &'v str {
         let default = values.first().copied().unwrap_or_default();
         match self.get(name) {
             None => default,
@@ -120,7 +120,7 @@ impl<'a> Part<'a> {
     }
 
     /// This as a duration, in nanoseconds.
-    pub(super) fn nanos(&self) -> i64 {
+    pub(crate) fn nanos(&self) -> i64 {
         self.node()
             .as_str()
             .and_then(scalar::duration)
@@ -128,17 +128,17 @@ impl<'a> Part<'a> {
     }
 
     /// Refuses the object.
-    pub(super) fn refuse(&self, message: impl Display, suggestion: impl Display) {
+    pub(crate) fn refuse(&self, message: impl Display, suggestion: impl Display) {
         self.report(Severity::Refused, "invalid", message, suggestion);
     }
 
     /// Refuses the object at a field, or here if that is missing.
-    pub(super) fn refuse_at(&self, name: &str, message: impl Display, suggestion: impl Display) {
+    pub(crate) fn refuse_at(&self, name: &str, message: impl Display, suggestion: impl Display) {
         self.about(name).refuse(message, suggestion);
     }
 
     /// Istio accepts it and warns.
-    pub(super) fn warn_at(&self, name: &str, message: impl Display, suggestion: impl Display) {
+    pub(crate) fn warn_at(&self, name: &str, message: impl Display, suggestion: impl Display) {
         self.about(name)
             .report(Severity::Warning, "warning", message, suggestion);
     }

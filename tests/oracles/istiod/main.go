@@ -39,12 +39,17 @@ func main() {
 	level := flag.String("log", "error", "log level of istiod: none, error, warn, info, debug")
 	check := flag.Bool("check", false, "print what is refused, then exit")
 	verdicts := flag.Bool("verdicts", false, "print Istio's verdict on every document of the files named on standard input")
+	analyze := flag.Bool("analyze", false, "print what istioctl's analyzers find in the cases on standard input")
 	schema := flag.String("schema", "", "print the messages of `istio` objects, or those of envoy")
 	flag.Parse()
 	switch {
 	case *verdicts:
 		logAt("none")
 		printVerdicts(os.Stdin, os.Stdout)
+		return
+	case *analyze:
+		logAt("none")
+		printFindings(os.Stdin, os.Stdout)
 		return
 	case *schema != "":
 		printSchema(os.Stdout, *schema == "istio")

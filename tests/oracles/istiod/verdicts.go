@@ -105,7 +105,7 @@ func withNamespace(document string) (string, bool) {
 		return "", false
 	}
 	metadata, is := object["metadata"].(map[string]any)
-	if !is {
+	if given := metadata["namespace"]; !is || given != nil && given != "" {
 		return "", false
 	}
 	metadata["namespace"] = "default"
