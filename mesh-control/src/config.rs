@@ -1,7 +1,7 @@
 //! All objects that are in force at one moment.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
 
 use crate::model::{
     DestinationRule, EndpointSlice, Gateway, Ingress, KubernetesNode, MeshConfig, Metadata, Object,
@@ -11,7 +11,7 @@ use crate::model::{
 use crate::registry::Registry;
 
 /// The objects in force, in the order in which Istio reads them: creation time, then name, then namespace.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     pub(crate) mesh: MeshConfig,
     pub(crate) virtual_services: Vec<Arc<VirtualService>>,
@@ -28,9 +28,18 @@ pub struct Config {
     pub(crate) ingresses: Vec<Arc<Ingress>>,
     pub(crate) workload_entries: Vec<Arc<WorkloadEntry>>,
     pub(crate) others: Vec<Arc<Other>>,
-    pub(crate) objects: BTreeMap<ObjectId, Metadata>,
+    pub(crate) objects: Arc<BTreeMap<ObjectId, Metadata>>,
     /// What the objects above make of services and endpoints.
     pub(crate) registry: Registry,
+    /// What else it is than an earlier one, if that is little.
+    endpoints_changed: Option<EndpointsChanged>,
+}
+
+/// Nothing but the endpoints of some hosts is other than in an earlier configuration.
+#[derive(Clone, Debug)]
+struct EndpointsChanged {
+    earlier: Weak<Config>,
+    hosts: BTreeSet<String>,
 }
 
 impl Config {
@@ -42,8 +51,9 @@ impl Config {
             mesh,
             ..Config::default()
         };
+        let mut metadata = BTreeMap::new();
         for (id, object) in objects {
-            config.objects.insert(id.clone(), object.metadata().clone());
+            metadata.insert(id.clone(), object.metadata().clone());
             match object {
                 Object::VirtualService(o) => config.virtual_services.push(o.clone()),
                 Object::DestinationRule(o) => config.destination_rules.push(o.clone()),
@@ -62,6 +72,7 @@ impl Config {
                 Object::Other(o) => config.others.push(o.clone()),
             }
         }
+        config.objects = Arc::new(metadata);
         macro_rules! sort {
             ($($field:ident)*) => {
                 $(config.$field.sort_by(|a, b| order(&a.metadata).cmp(&order(&b.metadata)));)*
@@ -73,6 +84,41 @@ impl Config {
         crate::ingress::derive(&mut config);
         config.registry = Registry::new(&config);
         config
+    }
+
+    /// The same with other EndpointSlices of the same names; `None` if everything must be made anew.
+    pub(crate) fn with_slices(self: &Arc<Self>, slices: &[Arc<EndpointSlice>]) -> Option<Config> {
+        let mut config = Config::clone(self);
+        for slice in slices {
+            let (name, namespace) = (&slice.metadata.name, &slice.metadata.namespace);
+            let old = config
+                .slices
+                .iter_mut()
+                .find(|old| old.metadata.name == *name && old.metadata.namespace == *namespace)?;
+            if old.service != slice.service || old.metadata != slice.metadata {
+                return None;
+            }
+            *old = slice.clone();
+        }
+        let of = slices
+            .iter()
+            .map(|s| (s.metadata.namespace.as_str(), s.service.as_str()));
+        let (registry, hosts) = self.registry.with_endpoints(&config, of)?;
+        config.registry = registry;
+        config.endpoints_changed = Some(EndpointsChanged {
+            earlier: Arc::downgrade(self),
+            hosts,
+        });
+        Some(config)
+    }
+
+    /// The hosts whose endpoints are all that is other than in `earlier`, if that is known.
+    pub(crate) fn endpoints_changed_since(
+        &self,
+        earlier: &Arc<Config>,
+    ) -> Option<&BTreeSet<String>> {
+        let changed = self.endpoints_changed.as_ref()?;
+        (Weak::as_ptr(&changed.earlier) == Arc::as_ptr(earlier)).then_some(&changed.hosts)
     }
 
     /// Identities and metadata of all objects, sorted by kind, namespace and name.

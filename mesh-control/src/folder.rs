@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustc_hash::FxHashMap;
 
@@ -25,12 +26,47 @@ pub(crate) const STATUS_FOLDER: &str = ".status";
 pub struct Folder {
     dir: PathBuf,
     default_namespace: String,
-    /// Documents that were read, by file; a document is read again only if it or its place changes.
-    read: BTreeMap<Arc<str>, FxHashMap<DocumentKey, Vec<Arc<ReadObject>>>>,
+    read: BTreeMap<Arc<str>, FileRead>,
+    /// A file could not be read the last time.
+    has_unreadable: bool,
+    /// There is a file of mesh configuration.
+    config_is_of_mesh_file: bool,
     in_force: BTreeMap<ObjectId, Object>,
     mesh: MeshConfig,
     config: Arc<Config>,
     problems: Vec<Problem>,
+}
+
+/// A file as it was read.
+#[derive(Debug)]
+struct FileRead {
+    /// Objects by document; a document is read again only if it or its place changes.
+    documents: FxHashMap<DocumentKey, Vec<Arc<ReadObject>>>,
+    /// The same, in the order of the file.
+    order: Vec<Arc<ReadObject>>,
+    stamp: Option<Stamp>,
+}
+
+/// By this a file is known to be the same without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    length: u64,
+}
+
+impl Stamp {
+    /// A time within this of now says nothing: another edit may leave the same one.
+    const GRAIN: Duration = Duration::from_millis(100);
+
+    fn of(path: &Path) -> Option<Stamp> {
+        let metadata = std::fs::metadata(path).ok()?;
+        let stamp = Stamp {
+            modified: metadata.modified().ok()?,
+            length: metadata.len(),
+        };
+        let age = SystemTime::now().duration_since(stamp.modified);
+        age.is_ok_and(|age| age > Stamp::GRAIN).then_some(stamp)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +95,8 @@ impl Folder {
             dir: dir.into(),
             default_namespace: default_namespace.to_owned(),
             read: BTreeMap::new(),
+            has_unreadable: false,
+            config_is_of_mesh_file: false,
             in_force: BTreeMap::new(),
             mesh: MeshConfig::default(),
             config: Arc::default(),
@@ -76,37 +114,78 @@ impl Folder {
         let files = list(&self.dir)?;
         let mut problems = Vec::new();
         let mut read = BTreeMap::new();
-        let mut order = Vec::new();
+        // files with other objects than before
+        let mut changed = Vec::new();
         let mut mesh = None;
-        for file in files {
-            let text = match std::fs::read_to_string(self.dir.join(&*file)) {
+        for file in &files {
+            let path = self.dir.join(&**file);
+            let stamp = Stamp::of(&path);
+            let is_same = |before: &FileRead| stamp.is_some() && before.stamp == stamp;
+            if let Some(before) = self.read.remove(file) {
+                if is_same(&before) {
+                    read.insert(file.clone(), before);
+                    continue;
+                }
+                self.read.insert(file.clone(), before);
+            }
+            let text = match std::fs::read_to_string(&path) {
                 Ok(text) => text,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
                     problems.push(Problem::of_file(
-                        &file,
+                        file,
                         format!("cannot be read: {error}"),
                         "make it readable UTF-8",
                     ));
                     // as if nothing in it had changed
-                    if let Some(before) = self.read.remove(&file) {
-                        let objects = before.values().flatten();
-                        order.extend(objects.map(|object| (file.clone(), object.clone())));
-                        read.insert(file, before);
+                    if let Some(before) = self.read.remove(file) {
+                        read.insert(file.clone(), before);
                     }
                     continue;
                 }
             };
-            match &*file {
+            match &**file {
                 RUNNER_FILE => {}
-                MESH_FILE => mesh = Some(read_mesh(&text, &file)),
+                MESH_FILE => mesh = Some(read_mesh(&text, file)),
                 _ => {
-                    let objects = self.read_file(&file, &text, &mut order);
-                    read.insert(file, objects);
+                    let now = self.read_file(file, &text, stamp);
+                    let before = self.read.remove(file);
+                    if before
+                        .as_ref()
+                        .is_none_or(|before| !same_objects(before, &now))
+                    {
+                        changed.push((file.clone(), before));
+                    }
+                    read.insert(file.clone(), now);
                 }
             }
         }
-        self.read = read;
+        let gone = std::mem::replace(&mut self.read, read);
+        let had_unreadable = self.has_unreadable;
+        self.has_unreadable = !problems.is_empty();
+        let is_mesh_same = match &mesh {
+            None => !self.config_is_of_mesh_file,
+            Some((Some(mesh), found)) => {
+                self.config_is_of_mesh_file
+                    && *mesh == self.mesh
+                    && found.iter().all(|problem| self.problems.contains(problem))
+            }
+            Some((None, _)) => false,
+        };
+        if gone.is_empty() && is_mesh_same && !had_unreadable && !self.has_unreadable {
+            if changed.is_empty() {
+                return Ok(Changes::default());
+            }
+            if let Some(changes) = self.put_slices_in_force(&changed) {
+                return Ok(changes);
+            }
+        }
+        self.config_is_of_mesh_file = mesh.is_some();
+        let order = files.iter().filter_map(|file| {
+            let objects = self.read.get(file)?.order.iter();
+            Some(objects.map(|object| (file.clone(), object.clone())))
+        });
+        let order: Vec<_> = order.flatten().collect();
         let changed = self.put_in_force(order, &mut problems);
         let mesh = mesh
             .or_else(|| self.mesh_of_config_map())
@@ -143,14 +222,13 @@ impl Folder {
         &self.dir
     }
 
-    fn read_file(
-        &self,
-        file: &Arc<str>,
-        text: &str,
-        order: &mut Vec<(Arc<str>, Arc<ReadObject>)>,
-    ) -> FxHashMap<DocumentKey, Vec<Arc<ReadObject>>> {
-        let before = self.read.get(file);
-        let mut now = FxHashMap::default();
+    fn read_file(&self, file: &Arc<str>, text: &str, stamp: Option<Stamp>) -> FileRead {
+        let before = self.read.get(file).map(|before| &before.documents);
+        let mut now = FileRead {
+            documents: FxHashMap::default(),
+            order: Vec::new(),
+            stamp,
+        };
         for document in split(text) {
             let key = DocumentKey {
                 hash: document.hash,
@@ -168,10 +246,52 @@ impl Folder {
                 .map(Arc::new)
                 .collect(),
             };
-            order.extend(objects.iter().map(|object| (file.clone(), object.clone())));
-            now.insert(key, objects);
+            now.order.extend(objects.iter().cloned());
+            now.documents.insert(key, objects);
         }
         now
+    }
+
+    /// Where only EndpointSlices have other endpoints than before, everything else stays as it is made; `None` if it is
+    /// not so.
+    fn put_slices_in_force(&mut self, changed: &[(Arc<str>, Option<FileRead>)]) -> Option<Changes> {
+        let mut slices = Vec::new();
+        for (file, before) in changed {
+            let (before, now) = (before.as_ref()?, self.read.get(file)?);
+            if before.order.len() != now.order.len() {
+                return None;
+            }
+            for (old, new) in before.order.iter().zip(&now.order) {
+                if Arc::ptr_eq(old, new) {
+                    continue;
+                }
+                let (Some(Object::EndpointSlice(_)), Some(Object::EndpointSlice(slice))) =
+                    (&old.object, &new.object)
+                else {
+                    return None;
+                };
+                let id = new.id.clone()?;
+                let is_in_force = |held: &Object| held.metadata().provenance.file == *file;
+                let is_plain = old.id.as_ref() == Some(&id)
+                    && old.problems.is_empty()
+                    && new.problems.is_empty()
+                    && self.in_force.get(&id).is_some_and(is_in_force);
+                if !is_plain {
+                    return None;
+                }
+                slices.push((id, slice.clone()));
+            }
+        }
+        let new: Vec<_> = slices.iter().map(|(_, slice)| slice.clone()).collect();
+        let config = self.config.with_slices(&new)?;
+        self.config = Arc::new(config);
+        for (id, slice) in slices {
+            self.in_force.insert(id, Object::EndpointSlice(slice));
+        }
+        Some(Changes {
+            config_changed: true,
+            new_problems: Vec::new(),
+        })
     }
 
     /// Chooses the objects in force: what is right, else its last good version. Returns whether anything changed.
@@ -244,6 +364,11 @@ impl Folder {
             _ => false,
         }
     }
+}
+
+fn same_objects(a: &FileRead, b: &FileRead) -> bool {
+    let same = |(a, b): (&Arc<ReadObject>, &Arc<ReadObject>)| Arc::ptr_eq(a, b);
+    a.order.len() == b.order.len() && a.order.iter().zip(&b.order).all(same)
 }
 
 /// Whether a file of the folder is for others: mesh configuration, the local runner's table.

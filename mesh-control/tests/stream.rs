@@ -171,7 +171,7 @@ async fn a_bad_edit_keeps_what_was_good() {
     assert_eq!(
         problems[0].to_string(),
         format!(
-            "rules.yaml:{line}: VirtualService default/reviews: spec.http[0].route[0].weight: is the string \
+            "rules.yaml:{line}:7: VirtualService default/reviews: spec.http[0].route[0].weight: is the string \
              \"ninety\"; it must be a whole number from 0 to 2147483647"
         )
     );

@@ -115,6 +115,47 @@ fn convert(service: &model::Service, of_namespace: Option<TrafficDistribution>) 
     }
 }
 
+/// The endpoints of one Service, without an index of all pods.
+pub(super) fn endpoints_anew(
+    config: &Config,
+    places: &Places<'_>,
+    service: &Service,
+) -> Vec<Arc<Endpoint>> {
+    let slices = config.slices.iter().filter(|slice| {
+        slice.service == service.name && slice.metadata.namespace == service.namespace
+    });
+    let slices: Vec<_> = slices.collect();
+    let all = || slices.iter().flat_map(|slice| &slice.endpoints);
+    let named: BTreeSet<(&str, &str)> = all()
+        .filter_map(|e| e.pod.as_ref())
+        .map(|(namespace, name)| (namespace.as_str(), name.as_str()))
+        .collect();
+    let addresses: BTreeSet<&str> = all()
+        .flat_map(|e| &e.addresses)
+        .map(String::as_str)
+        .collect();
+    let mut index = Index {
+        config,
+        places,
+        pods: BTreeMap::new(),
+        pods_by_ip: BTreeMap::new(),
+        slices: BTreeMap::new(),
+    };
+    for pod in &config.pods {
+        let namespace = pod.metadata.namespace.as_str();
+        let name = (namespace, pod.metadata.name.as_str());
+        if named.contains(&name) {
+            index.pods.insert(name, pod);
+        }
+        if addresses.contains(pod.ip.as_str()) {
+            index.pods_by_ip.insert((namespace, pod.ip.as_str()), pod);
+        }
+    }
+    let of = (service.namespace.as_str(), service.name.as_str());
+    index.slices.insert(of, slices);
+    endpoints(&index, service)
+}
+
 fn endpoints(index: &Index<'_>, service: &Service) -> Vec<Arc<Endpoint>> {
     let mut found = Vec::new();
     // an endpoint that moves from one slice to another may be in both for a while

@@ -6,8 +6,10 @@ mod rules;
 mod service;
 mod service_entry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use crate::config::Config;
 use crate::model::{DOMAIN, KubernetesNode, Pod, WorkloadEntry};
@@ -19,14 +21,16 @@ pub(crate) use rules::RuleIndex;
 pub(crate) use service::{Origin, Port, Resolution, Service, UNSPECIFIED};
 
 /// All services, oldest first; made once per configuration, whoever asks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
     pub(crate) services: Vec<Arc<Service>>,
-    pub(crate) rules: RuleIndex,
-    pods_by_ip: BTreeMap<String, Arc<Pod>>,
-    nodes: BTreeMap<String, Arc<KubernetesNode>>,
+    /// Places in `services`.
+    by_host: Arc<FxHashMap<String, Vec<usize>>>,
+    pub(crate) rules: Arc<RuleIndex>,
+    pods_by_ip: Arc<BTreeMap<String, Arc<Pod>>>,
+    nodes: Arc<BTreeMap<String, Arc<KubernetesNode>>>,
     /// WorkloadEntries with labels and an address of their own, by that address.
-    workloads_by_ip: BTreeMap<String, Arc<WorkloadEntry>>,
+    workloads_by_ip: Arc<BTreeMap<String, Arc<WorkloadEntry>>>,
 }
 
 /// A port of a workload that a service exposes.
@@ -39,36 +43,75 @@ pub(crate) struct ServiceTarget {
 
 impl Registry {
     pub(crate) fn new(config: &Config) -> Self {
-        let nodes: BTreeMap<_, _> = config
-            .nodes
-            .iter()
-            .map(|node| (node.metadata.name.clone(), node.clone()))
-            .collect();
+        let nodes: Arc<BTreeMap<_, _>> = Arc::new(
+            config
+                .nodes
+                .iter()
+                .map(|node| (node.metadata.name.clone(), node.clone()))
+                .collect(),
+        );
         let places = Places { nodes: &nodes };
         let mut services = kubernetes::services(config, &places);
         services.extend(service_entry::services(config, &places));
         share_endpoints(&mut services);
         resolve_aliases(&mut services);
         services.sort_by(|a, b| a.order().cmp(&b.order()));
+        let mut by_host: FxHashMap<String, Vec<usize>> = FxHashMap::default();
+        for (at, service) in services.iter().enumerate() {
+            by_host.entry(service.host.clone()).or_default().push(at);
+        }
+        let pods = config.pods.iter().rev().filter(|pod| !pod.ip.is_empty());
+        let workloads = config.workload_entries.iter().rev();
+        let workloads = workloads.filter(|entry| !entry.workload.labels.is_empty());
         Registry {
             services: services.into_iter().map(Arc::new).collect(),
-            rules: RuleIndex::new(&config.destination_rules, &config.mesh.root_namespace),
-            pods_by_ip: config
-                .pods
-                .iter()
-                .rev()
-                .filter(|pod| !pod.ip.is_empty())
-                .map(|pod| (pod.ip.clone(), pod.clone()))
-                .collect(),
-            workloads_by_ip: config
-                .workload_entries
-                .iter()
-                .rev()
-                .filter(|entry| !entry.workload.labels.is_empty())
-                .map(|entry| (entry.workload.address.clone(), entry.clone()))
-                .collect(),
+            by_host: by_host.into(),
+            rules: RuleIndex::new(&config.destination_rules, &config.mesh.root_namespace).into(),
+            pods_by_ip: Arc::new(pods.map(|pod| (pod.ip.clone(), pod.clone())).collect()),
+            workloads_by_ip: Arc::new(
+                workloads
+                    .map(|entry| (entry.workload.address.clone(), entry.clone()))
+                    .collect(),
+            ),
             nodes,
         }
+    }
+
+    /// The services of a host, oldest first.
+    pub(crate) fn of_host(&self, host: &str) -> impl Iterator<Item = &Arc<Service>> + Clone {
+        let places = self.by_host.get(host).map_or(&[][..], Vec::as_slice);
+        places.iter().map(|at| &self.services[*at])
+    }
+
+    /// The same with the endpoints of some Services, by namespace and name, read anew, and their hosts; `None` if more
+    /// than clusters' endpoints may depend on them.
+    pub(crate) fn with_endpoints<'a>(
+        &self,
+        config: &Config,
+        of: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Option<(Registry, BTreeSet<String>)> {
+        let (mut registry, mut hosts) = (self.clone(), BTreeSet::new());
+        for (namespace, name) in of {
+            let host = kubernetes_host(name, namespace);
+            let at = match self.by_host.get(&host).map(Vec::as_slice) {
+                None => continue,
+                Some([at]) => *at,
+                Some(_) => return None,
+            };
+            let service = &mut registry.services[at];
+            // headless Services have listeners by endpoint, and one without a selector makes its endpoints inbound ports
+            let is_plain = service.origin == Origin::Kubernetes
+                && service.resolution == Resolution::ClientSide
+                && service.selector.is_some();
+            if !is_plain {
+                return None;
+            }
+            let places = Places { nodes: &self.nodes };
+            let endpoints = kubernetes::endpoints_anew(config, &places, service);
+            Arc::make_mut(service).endpoints = endpoints.into();
+            hosts.insert(host);
+        }
+        Some((registry, hosts))
     }
 
     /// The pod of a node, by its address.

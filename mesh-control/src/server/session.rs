@@ -97,11 +97,17 @@ impl Session {
     }
 
     pub(super) fn handle_config(&mut self, config: Arc<Config>) {
-        self.config = config.clone();
+        let earlier = std::mem::replace(&mut self.config, config.clone());
         let Some((node, translator)) = &mut self.client else {
             return;
         };
-        *translator = Translator::new(config, node.clone());
+        *translator = Translator::new(config.clone(), node.clone());
+        if let Some(hosts) = config.endpoints_changed_since(&earlier) {
+            if let Some(endpoints) = self.subscriptions.get_mut(&ResourceType::Endpoint) {
+                endpoints.update_endpoints(translator, hosts);
+            }
+            return;
+        }
         let mut depends = false;
         for (kind, subscription) in &mut self.subscriptions {
             let changed = subscription.update(translator);
@@ -120,7 +126,7 @@ impl Session {
         subscription.nonce = format!("{:x}", self.nonces);
         Some(DiscoveryResponse {
             version_info: subscription.version().to_owned(),
-            resources: subscription.encoded(),
+            resources: subscription.take_encoded(),
             type_url: kind.url(),
             nonce: subscription.nonce.clone(),
             control_plane: Some(Identifier {

@@ -95,6 +95,8 @@ pub(super) struct Subscription {
     pub(super) nack: Option<String>,
     /// Whether a response is due.
     pub(super) due: bool,
+    /// Names of all that is due; empty: everything.
+    changed: BTreeSet<String>,
 }
 
 impl Subscription {
@@ -108,6 +110,7 @@ impl Subscription {
             acked_version: String::new(),
             nack: None,
             due: true,
+            changed: BTreeSet::new(),
         }
     }
 
@@ -125,21 +128,56 @@ impl Subscription {
 
     /// Makes the resources anew; returns whether anything is different.
     pub(super) fn update(&mut self, translator: &Translator) -> bool {
+        self.changed.clear();
         let made = self.make(translator);
         let mut before: BTreeMap<String, (Resource, prost_types::Any, u64)> = self
             .resources
             .drain(..)
             .map(|entry| (entry.0.name().to_owned(), entry))
             .collect();
-        let mut hasher = FxHasher::default();
         for resource in made {
             let entry = match before.remove(resource.name()) {
                 Some(same) if same.0 == resource => same,
                 _ => encoded(resource),
             };
-            entry.0.name().hash(&mut hasher);
-            entry.2.hash(&mut hasher);
             self.resources.push(entry);
+        }
+        self.set_version()
+    }
+
+    /// Makes the endpoints of some hosts' clusters anew. Only what is different is due: a response of this type says
+    /// nothing of clusters that are not in it.
+    pub(super) fn update_endpoints(&mut self, translator: &Translator, hosts: &BTreeSet<String>) {
+        let is_all_due = self.due && self.changed.is_empty();
+        let affected = self.resources.iter_mut().filter(|(resource, ..)| {
+            let host = resource.name().rsplit('|').next();
+            host.is_some_and(|host| hosts.contains(host))
+        });
+        for entry in affected {
+            let name = entry.0.name().to_owned();
+            let Some(made) = translator.endpoints(&name) else {
+                continue;
+            };
+            let made = Resource::Endpoint(Box::new(made));
+            if made != entry.0 {
+                *entry = encoded(made);
+                self.changed.insert(name);
+            }
+        }
+        if is_all_due {
+            self.changed.clear();
+        } else {
+            self.due = !self.changed.is_empty();
+        }
+        self.set_version();
+    }
+
+    /// Whether it is another one.
+    fn set_version(&mut self) -> bool {
+        let mut hasher = FxHasher::default();
+        for (resource, _, hash) in &self.resources {
+            resource.name().hash(&mut hasher);
+            hash.hash(&mut hasher);
         }
         let version = format!("{:016x}", hasher.finish());
         let changed = version != self.version;
@@ -180,11 +218,12 @@ impl Subscription {
         }
     }
 
-    pub(super) fn encoded(&self) -> Vec<prost_types::Any> {
-        self.resources
-            .iter()
-            .map(|(_, any, _)| any.clone())
-            .collect()
+    /// What is due.
+    pub(super) fn take_encoded(&mut self) -> Vec<prost_types::Any> {
+        let changed = std::mem::take(&mut self.changed);
+        let is_due = |resource: &Resource| changed.is_empty() || changed.contains(resource.name());
+        let due = self.resources.iter().filter(|(r, ..)| is_due(r));
+        due.map(|(_, any, _)| any.clone()).collect()
     }
 }
 

@@ -32,7 +32,7 @@ mod tracing_tags;
 mod traffic_policy;
 mod virtual_host;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mesh_proto::envoy::config::cluster::v3::Cluster;
 use mesh_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -46,45 +46,55 @@ use scope::Scope;
 /// Translates for one node and one configuration.
 #[derive(Debug)]
 pub(crate) struct Translator {
-    scope: Scope,
+    config: Arc<Config>,
+    node: Arc<Node>,
+    /// Made when something is asked for.
+    scope: OnceLock<Scope>,
 }
 
 impl Translator {
     pub(crate) fn new(config: Arc<Config>, node: Arc<Node>) -> Self {
         Translator {
-            scope: Scope::new(config, node),
+            config,
+            node,
+            scope: OnceLock::new(),
         }
     }
 
+    fn scope(&self) -> &Scope {
+        self.scope
+            .get_or_init(|| Scope::new(self.config.clone(), self.node.clone()))
+    }
+
     pub(crate) fn listeners(&self) -> Vec<Listener> {
-        let mut listeners = match self.scope.node.kind {
-            NodeKind::Router => gateway::listeners(&self.scope),
+        let mut listeners = match self.node.kind {
+            NodeKind::Router => gateway::listeners(self.scope()),
             NodeKind::Sidecar => {
-                let mut listeners = listener::outbound(&self.scope);
-                listeners.push(listener::virtual_outbound(&self.scope));
-                listeners.extend(inbound::listeners(&self.scope));
+                let mut listeners = listener::outbound(self.scope());
+                listeners.push(listener::virtual_outbound(self.scope()));
+                listeners.extend(inbound::listeners(self.scope()));
                 listeners
             }
         };
-        access_log::add(&self.scope, &mut listeners);
+        access_log::add(self.scope(), &mut listeners);
         listeners
     }
 
     pub(crate) fn clusters(&self) -> Vec<Cluster> {
-        cluster::clusters(&self.scope)
+        cluster::clusters(self.scope())
     }
 
     /// A route configuration by name; an unknown one is empty, as istiod answers.
     pub(crate) fn route(&self, name: &str) -> RouteConfiguration {
-        match self.scope.node.kind {
-            NodeKind::Router => gateway::route_configuration(&self.scope, name),
-            NodeKind::Sidecar => virtual_host::route_configuration(&self.scope, name),
+        match self.node.kind {
+            NodeKind::Router => gateway::route_configuration(self.scope(), name),
+            NodeKind::Sidecar => virtual_host::route_configuration(self.scope(), name),
         }
     }
 
     /// The endpoints of a cluster by name; `None` if there is no such cluster of type EDS.
     pub(crate) fn endpoints(&self, cluster: &str) -> Option<ClusterLoadAssignment> {
-        endpoints::assignment(&self.scope, cluster)
+        endpoints::assignment(self.scope(), cluster)
     }
 }
 

@@ -423,7 +423,7 @@ fn destinations<'a>(vs: &'a VirtualService, own: &str) -> BTreeMap<&'a str, BTre
 
 /// The service that a destination means: of the own namespace, else Kubernetes' own, else the oldest.
 fn service_for<'a>(config: &'a Config, host: &str, own: &str) -> Option<&'a Arc<Service>> {
-    let all = || config.registry.services.iter().filter(|s| s.host == host);
+    let all = || config.registry.of_host(host);
     let first_of = |namespace: &str| {
         let mut of = all().filter(|s| s.namespace == namespace);
         all()

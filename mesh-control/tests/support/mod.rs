@@ -170,6 +170,7 @@ pub struct Client {
     requests: mpsc::UnboundedSender<DiscoveryRequest>,
     responses: Responses<UnboundedReceiverStream<DiscoveryRequest>>,
     node: Option<core::Node>,
+    nonces: std::collections::HashMap<String, String>,
 }
 
 impl Client {
@@ -180,6 +181,7 @@ impl Client {
             requests,
             responses,
             node: Some(node),
+            nonces: std::collections::HashMap::new(),
         }
     }
 
@@ -217,6 +219,29 @@ impl Client {
             .map(|item| item.map_err(|error| error.to_string()))
     }
 
+    /// The next response, if one is due now.
+    pub fn ready(&mut self) -> Option<DiscoveryResponse> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let next =
+            tokio_stream::Stream::poll_next(std::pin::Pin::new(&mut self.responses), &mut context);
+        match next {
+            std::task::Poll::Ready(Some(response)) => Some(response.expect("refused")),
+            _ => None,
+        }
+    }
+
+    /// Changes the names of a subscription, with the last nonce that [`ack`](Self::ack) saw of the type.
+    pub fn subscribe_again<M: Name>(&mut self, names: &[&str]) {
+        let nonce = self.nonces.get(&M::type_url()).cloned();
+        let resource_names = names.iter().map(|name| (*name).to_owned()).collect();
+        self.send(DiscoveryRequest {
+            type_url: M::type_url(),
+            resource_names,
+            response_nonce: nonce.unwrap_or_default(),
+            ..Default::default()
+        });
+    }
+
     /// Whether nothing is to be sent now.
     pub fn is_quiet(&mut self) -> bool {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -226,6 +251,8 @@ impl Client {
     }
 
     pub fn ack(&mut self, response: &DiscoveryResponse, names: &[&str]) {
+        let nonce = response.nonce.clone();
+        self.nonces.insert(response.type_url.clone(), nonce);
         self.answer(response, names, None);
     }
 
