@@ -251,6 +251,11 @@ fn destination_rules() {
 #[test]
 fn gateways_sidecars_and_services() {
     check(
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: x}\nspec:\n  egress:\n  - port: {number: 3128, name: proxy, protocol: HTTP_PROXY}\n    hosts: ['*/*']\n",
+        true,
+        "bad.yaml:6: Sidecar default/x: spec.egress[0].port.protocol: HTTP_PROXY is not supported yet; use HTTP",
+    );
+    check(
         &format!(
             "{GW}spec:\n  servers:\n  - port: {{number: 443, name: https, protocol: HTTPS}}\n    hosts: ['*']\n"
         ),

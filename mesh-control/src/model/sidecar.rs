@@ -193,6 +193,8 @@ fn read_port(at: &At<'_>) -> (u32, Protocol) {
                 format_args!("unsupported protocol: {text}"),
                 "use HTTP, HTTP2, GRPC, HTTPS, TLS, TCP or MONGO",
             );
+        } else if protocol == Protocol::HttpProxy {
+            at.refuse("HTTP_PROXY is not supported yet", "use HTTP");
         }
         protocol
     });
