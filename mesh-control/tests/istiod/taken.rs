@@ -23,6 +23,9 @@ const IGNORED: &[&str] = &[
     "filter_disabled: not supported yet",
     "connection_keepalive: not supported yet",
     "budget_interval: not supported yet",
+    "respect_dns_ttl: not supported yet",
+    // Envoy's own statistics of gRPC, not Istio's
+    "gRPC statistics",
     // without mutual TLS nobody offers the protocol in which it would be exchanged
     "Istio's metadata exchange",
     // it changes what TLS offers, and there is no TLS
@@ -33,6 +36,7 @@ const IGNORED: &[&str] = &[
 
 /// What is still to come, and would change an answer or a connection.
 const TO_COME: &[&str] = &[
+    "access_log: not supported yet",
     "request_mirror_policies",
     "hash_policy: not supported yet",
     "max_downstream_connection_duration",
@@ -147,7 +151,7 @@ fn route_names(listener: &Listener) -> Vec<String> {
 /// With Istio's own extensions, and with them off.
 async fn check(flags: &[&str]) {
     let seed = mesh_testkit::random::Random::seed();
-    let cases: u64 = std::env::var("MESH_CASES").map_or(20, |text| text.parse().unwrap());
+    let cases: u64 = std::env::var("MESH_CASES").map_or(8, |text| text.parse().unwrap());
     println!("MESH_SEED={seed} MESH_CASES={cases}");
     let mut found = Found::default();
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/istiod");
