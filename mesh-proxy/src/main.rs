@@ -32,11 +32,19 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_new(args.log_level.filter()).unwrap_or_default();
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .init();
-    match run(&args) {
+        .with_filter_reloading();
+    let levels = log.reload_handle();
+    log.init();
+    let set_levels = move |text: &str| {
+        // the admin port has checked the words
+        if let Ok(filter) = EnvFilter::try_new(text) {
+            let _ = levels.reload(filter);
+        }
+    };
+    match run(&args, set_levels) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mesh-proxy: {error}");
@@ -45,7 +53,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+fn run(
+    args: &Args,
+    set_log_levels: impl Fn(&str) + Send + Sync + 'static,
+) -> Result<(), Box<dyn std::error::Error>> {
     for warning in args.warnings() {
         tracing::warn!("{warning}");
     }
@@ -63,6 +74,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let mesh = Mesh::builder()
         .bootstrap(bootstrap)
         .ready_if(move |version| serves.has(version))
+        .on_log_levels(set_log_levels)
         .on_quit(move || {
             quit.send_replace(true);
         })

@@ -103,6 +103,14 @@ impl MeshBuilder {
         self
     }
 
+    /// Lets the admin port's `/logging` change what the program logs: `set` is given the levels of the mesh's crates in the
+    /// words of `tracing_subscriber`'s filters, such as `warn,mesh_xds=debug`. Default: the levels are only shown.
+    #[must_use]
+    pub fn on_log_levels(mut self, set: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.hooks.set_log_levels = Some(Arc::new(set));
+        self
+    }
+
     /// Starts the mesh's control thread and returns at once; no runtime is needed. See [`Mesh::ready`].
     ///
     /// # Errors

@@ -1,7 +1,10 @@
 //! The admin port, as Envoy's: what a person or istioctl asks a proxy.
 
 mod clusters;
+mod listeners;
+mod logging;
 mod page;
+mod server_info;
 
 use std::{
     convert::Infallible,
@@ -22,6 +25,7 @@ use mesh_core::stats;
 use mesh_tower::WeakDataPlane;
 use tokio::{net::TcpListener, sync::watch};
 
+pub(crate) use logging::{Logging, SetLevels};
 use page::Page;
 
 /// `envoy.admin.v3.ConfigDump`, with endpoints if asked.
@@ -36,6 +40,8 @@ pub(crate) struct Admin {
     pub(crate) ready: watch::Receiver<bool>,
     /// The configuration as received, as JSON; with endpoints if asked.
     pub(crate) config_dump: ConfigDump,
+    /// What the parts of the mesh log.
+    pub(crate) logging: Arc<Logging>,
     /// What `/quitquitquit` does.
     pub(crate) quit: Arc<dyn Fn() + Send + Sync>,
     /// Whether the program serves the snapshot of this version.
@@ -114,7 +120,7 @@ impl Admin {
         });
         let page = match Page::of(path) {
             Some(page) => page,
-            None => return text(StatusCode::NOT_FOUND, page::unknown(path)),
+            None => return text(StatusCode::NOT_FOUND, page::unknown()),
         };
         if page.changes_state() && method != Method::POST {
             return text(
@@ -123,7 +129,31 @@ impl Admin {
             );
         }
         match page {
+            Page::Home => typed("text/html; charset=UTF-8", page::home()),
             Page::Help => text(StatusCode::OK, page::help()),
+            Page::Listeners if query.split('&').any(|pair| pair == "format=json") => {
+                let listeners = listeners::json(&(self.config_dump)(false));
+                typed("application/json", format!("{listeners:#}"))
+            }
+            Page::Listeners => text(StatusCode::OK, listeners::text(&(self.config_dump)(false))),
+            Page::Logging => match self.logging.ask(query) {
+                Ok(levels) => text(StatusCode::OK, levels),
+                Err(wrong) => text(StatusCode::BAD_REQUEST, wrong),
+            },
+            Page::ServerInfo => {
+                let state = match (draining, ready) {
+                    (true, _) => "DRAINING",
+                    (false, true) => "LIVE",
+                    (false, false) => "PRE_INITIALIZING",
+                };
+                let info = server_info::json(
+                    state,
+                    self.started.elapsed(),
+                    server.concurrency.value(),
+                    &(self.config_dump)(false),
+                );
+                typed("application/json", format!("{info:#}"))
+            }
             Page::Ready => {
                 if draining {
                     text(StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n")

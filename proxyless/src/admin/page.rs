@@ -3,16 +3,21 @@
 /// A page of the admin port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Page {
+    Home,
     Help,
     Ready,
     Stats,
     Prometheus,
     Clusters,
     ConfigDump,
+    Listeners,
+    Logging,
     Quit,
+    ServerInfo,
 }
 
 const PAGES: &[(Page, &str, &str)] = &[
+    (Page::Home, "/", "Admin home page"),
     (
         Page::Clusters,
         "/clusters",
@@ -24,11 +29,26 @@ const PAGES: &[(Page, &str, &str)] = &[
         "the configuration in force; include_eds",
     ),
     (Page::Help, "/help", "this list"),
+    (
+        Page::Listeners,
+        "/listeners",
+        "listeners and their addresses; format=json",
+    ),
+    (
+        Page::Logging,
+        "/logging",
+        "log levels; level=, paths=, or one logger= to change them (POST)",
+    ),
     (Page::Quit, "/quitquitquit", "drain and exit (POST)"),
     (
         Page::Ready,
         "/ready",
         "LIVE once all configuration has come",
+    ),
+    (
+        Page::ServerInfo,
+        "/server_info",
+        "version, state, uptime and node",
     ),
     (Page::Stats, "/stats", "statistics; usedonly"),
     (
@@ -48,17 +68,35 @@ impl Page {
 
     /// Whether asking changes something: POST only, as in Envoy.
     pub(super) fn changes_state(self) -> bool {
-        self == Self::Quit
+        matches!(self, Self::Quit | Self::Logging)
     }
 }
 
-pub(super) fn help() -> String {
-    PAGES
-        .iter()
-        .map(|(_, path, what)| format!("  {path}: {what}\n"))
-        .collect()
+/// The list with links, for browsers.
+pub(super) fn home() -> String {
+    let mut page = "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Admin</title></head>\n<body>\n\
+                    <table>\n<tr><th>Command</th><th>Description</th></tr>\n"
+        .to_owned();
+    for (kind, path, what) in PAGES {
+        let command = match kind.changes_state() {
+            true => {
+                format!("<form action=\"{path}\" method=\"post\"><button>{path}</button></form>")
+            }
+            false => format!("<a href=\"{path}\">{path}</a>"),
+        };
+        page.push_str(&format!("<tr><td>{command}</td><td>{what}</td></tr>\n"));
+    }
+    page + "</table>\n</body>\n</html>\n"
 }
 
-pub(super) fn unknown(path: &str) -> String {
-    format!("no such page: {path}\nthere are:\n{}", help())
+pub(super) fn help() -> String {
+    let pages: String = PAGES
+        .iter()
+        .map(|(_, path, what)| format!("  {path}: {what}\n"))
+        .collect();
+    format!("admin commands are:\n{pages}")
+}
+
+pub(super) fn unknown() -> String {
+    format!("invalid path. {}", help())
 }

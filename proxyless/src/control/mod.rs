@@ -40,6 +40,8 @@ pub(crate) struct Hooks {
     pub(crate) on_quit: Option<Arc<dyn Fn() + Send + Sync>>,
     /// Whether the program serves the snapshot of this version; None: it needs nothing for that.
     pub(crate) serves: Option<Arc<dyn Fn(u64) -> bool + Send + Sync>>,
+    /// Sets the levels that the program logs at; None: they are its own.
+    pub(crate) set_log_levels: Option<admin::SetLevels>,
 }
 
 /// Starts the thread. Static resources are in force when this returns.
@@ -62,6 +64,7 @@ pub(crate) fn start(
     // Dropped with the last handle of the data plane: that ends the thread.
     plane.own(stop);
     let serves = hooks.serves.unwrap_or_else(|| Arc::new(|_| true));
+    let logging = Arc::new(admin::Logging::new(hooks.set_log_levels));
     let quit = hooks.on_quit.unwrap_or_else(|| {
         let plane = plane.downgrade();
         Arc::new(move || {
@@ -79,7 +82,7 @@ pub(crate) fn start(
     };
     thread::Builder::new()
         .name("mesh-control".into())
-        .spawn(move || thread.run(admin, quit, serves, stopped))
+        .spawn(move || thread.run(admin, logging, quit, serves, stopped))
         .map_err(BuildError::Thread)?;
     Ok(Mesh::new(plane, ready))
 }
@@ -96,6 +99,7 @@ impl Thread {
     fn run(
         self,
         admin: Option<TcpListener>,
+        logging: Arc<admin::Logging>,
         quit: Arc<dyn Fn() + Send + Sync>,
         serves: Arc<dyn Fn(u64) -> bool + Send + Sync>,
         stopped: oneshot::Receiver<()>,
@@ -118,6 +122,7 @@ impl Thread {
                 started: std::time::Instant::now(),
                 ready,
                 config_dump,
+                logging,
                 quit,
                 serves,
                 has_served: Arc::default(),
