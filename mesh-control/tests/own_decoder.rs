@@ -22,9 +22,8 @@ const PODS: [(&str, &str, &str, &str, u16); 4] = [
 ];
 
 /// What our data plane does not do yet, and no answer depends on.
-const IGNORED: [&str; 5] = [
+const IGNORED: [&str; 4] = [
     "tracing: not supported yet",
-    "request_mirror_policies: not supported yet",
     "filter_disabled: not supported yet",
     "respect_dns_ttl: not supported yet",
     "gRPC statistics are not supported yet",

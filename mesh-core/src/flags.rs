@@ -11,6 +11,11 @@ macro_rules! flags {
         pub enum ResponseFlag { $(#[doc = $doc] $name),* }
 
         impl ResponseFlag {
+            /// The flag of these letters.
+            pub fn by_short(letters: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|flag| flag.short() == letters)
+            }
+
             const ALL: &'static [ResponseFlag] = &[$(ResponseFlag::$name),*];
 
             /// Envoy's letters, as in access logs and metrics.

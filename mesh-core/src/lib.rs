@@ -15,12 +15,14 @@
 //! * [`matcher`], [`metadata`], [`regex`]: what routes and filters match by.
 //! * [`local_reply`], [`flags`], [`outcome`]: answers that no upstream gave, and how an attempt ended.
 //! * [`explain`]: what becomes of a request, and why.
+//! * [`access_log`]: which streams are logged, and which replies mapped.
 //! * [`stats`]: counters and histograms, and their names.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 // clippy.toml bans what would make a decision impure; tests need a time to begin with.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+pub mod access_log;
 pub mod cluster;
 pub mod downstream;
 pub mod explain;

@@ -1,5 +1,9 @@
 //! Answers that no upstream gave: Envoy's statuses, bodies and details, word for word.
 
+mod mapper;
+
+pub use mapper::{LocalReplyConfig, Mapped, ResponseMapper};
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -37,6 +41,8 @@ pub struct LocalReply {
     pub resets_stream: bool,
     /// The codec refused the request: nobody has seen yet that it is gRPC.
     pub by_codec: bool,
+    /// The content-type of a body that a format made.
+    pub content_type: Option<HeaderValue>,
 }
 
 impl LocalReply {
@@ -59,6 +65,7 @@ impl LocalReply {
             closes_connection: false,
             resets_stream: false,
             by_codec: false,
+            content_type: None,
         }
     }
 
@@ -78,28 +85,67 @@ impl LocalReply {
     /// `grpc-message`, otherwise the status with `content-type: text/plain` and `content-length` if there is a body.
     pub fn into_response(self, grpc: bool) -> (StatusCode, HeaderMap, Bytes) {
         let mut headers = HeaderMap::with_capacity(self.headers.len() + 8);
-        let (status, body) = if grpc && !self.never_grpc {
-            let status = self
-                .grpc_status
-                .unwrap_or_else(|| status_of_http(self.status));
-            let grpc = HeaderValue::from_static("application/grpc");
-            headers.insert(CONTENT_TYPE, grpc);
-            headers.insert("grpc-status", HeaderValue::from(status));
-            if !self.body.is_empty() {
-                headers.insert("grpc-message", percent_encoded(&self.body));
-            }
-            (StatusCode::OK, Bytes::new())
-        } else {
-            if !self.body.is_empty() {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-            }
-            (self.status, self.body)
+        headers.extend(self.headers.iter().cloned());
+        let made = Made {
+            status: self.status,
+            body: self.body.clone(),
+            content_type: HeaderValue::from_static("text/plain"),
+            is_changed: false,
         };
-        headers.extend(self.headers);
+        let (status, body) = self.finish(grpc, made, &mut headers);
         (status, headers, body)
     }
+
+    /// Puts what was made of the reply into its last form, headers of the body included: `headers` are the reply's own
+    /// and what configuration has added to them (Envoy `Utility::prepareLocalReply`).
+    pub fn finish(&self, grpc: bool, made: Made, headers: &mut HeaderMap) -> (StatusCode, Bytes) {
+        if grpc && !self.never_grpc {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            if headers.get(GRPC_STATUS).is_none_or(HeaderValue::is_empty) {
+                let status = self
+                    .grpc_status
+                    .unwrap_or_else(|| status_of_http(made.status));
+                headers.insert(GRPC_STATUS, HeaderValue::from(status));
+            }
+            // What ends a line of JSON ends no header.
+            let message = match made.content_type == "application/json" {
+                true => made.body.strip_suffix(b"\n").unwrap_or(&made.body),
+                false => &made.body,
+            };
+            if !message.is_empty() {
+                headers.insert(GRPC_MESSAGE, percent_encoded(message));
+            }
+            headers.remove(CONTENT_LENGTH);
+            return (StatusCode::OK, Bytes::new());
+        }
+        if made.body.is_empty() {
+            headers.remove(CONTENT_LENGTH);
+            headers.remove(CONTENT_TYPE);
+        } else {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(made.body.len()));
+            if made.is_changed || !headers.contains_key(CONTENT_TYPE) {
+                headers.insert(CONTENT_TYPE, made.content_type);
+            }
+        }
+        (made.status, made.body)
+    }
 }
+
+/// What configuration has made of a reply.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The status of a request that is not gRPC.
+    pub status: StatusCode,
+    /// The body, or the `grpc-message`.
+    pub body: Bytes,
+    /// What the body is, unless a header says so.
+    pub content_type: HeaderValue,
+    /// A format has changed the body, and no mapper has said what it is: then no header counts.
+    pub is_changed: bool,
+}
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// A `grpc-message`: bytes outside of printable ASCII, `%` and `~` as `%XX` (Envoy `PercentEncoding::encode`).
 fn percent_encoded(text: &[u8]) -> HeaderValue {
@@ -207,6 +253,31 @@ mod tests {
     fn a_message_is_percent_encoded() {
         let (_, headers, _) = reply(500, "100% ~ \n\u{fc}}").into_response(true);
         assert_eq!(headers["grpc-message"], "100%25 %7E %0A%C3%BC}");
+    }
+
+    /// As Envoy 1.40 answered it.
+    #[test]
+    fn the_end_of_a_line_of_json_is_not_in_a_message() {
+        for (content_type, expected) in [("application/json", "{}"), ("text/html", "{}%0A")] {
+            let made = Made {
+                status: StatusCode::OK,
+                body: Bytes::from_static(b"{}\n"),
+                content_type: HeaderValue::from_static(content_type),
+                is_changed: true,
+            };
+            let mut headers = HeaderMap::new();
+            reply(404, "").finish(true, made.clone(), &mut headers);
+            assert_eq!(headers["grpc-message"], expected);
+            // and the status is what it became
+            assert_eq!(headers["grpc-status"], "2");
+            let mut headers = HeaderMap::new();
+            let (_, body) = reply(404, "").finish(false, made, &mut headers);
+            assert_eq!(
+                (&body[..], &headers["content-length"]),
+                (&b"{}\n"[..], &HeaderValue::from(3))
+            );
+            assert_eq!(headers["content-type"], content_type);
+        }
     }
 
     #[test]

@@ -72,6 +72,18 @@ impl Upstream {
     /// # Panics
     /// If the address cannot be bound.
     pub async fn start(name: &str, address: SocketAddr) -> Self {
+        Self::start_with(name, address, false).await
+    }
+
+    /// Starts one for copies of requests: they are no attempts of their case, and their script is not read.
+    ///
+    /// # Panics
+    /// If the address cannot be bound.
+    pub async fn start_for_copies(name: &str, address: SocketAddr) -> Self {
+        Self::start_with(name, address, true).await
+    }
+
+    async fn start_with(name: &str, address: SocketAddr, is_for_copies: bool) -> Self {
         let listener = TcpListener::bind(address)
             .await
             .expect("the upstream's address is free");
@@ -84,6 +96,7 @@ impl Upstream {
             name: name.into(),
             seen: Arc::clone(&seen),
             release: Arc::clone(&release),
+            is_for_copies,
         };
         let task = tokio::spawn(serve(listener, own));
         Self {
@@ -102,6 +115,12 @@ impl Upstream {
     /// Answers all requests that are held now.
     pub fn release(&self) {
         self.release.notify_waiters();
+    }
+
+    /// How many requests of a case have come.
+    pub fn count(&self, case: &str) -> usize {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(case).map_or(0, Vec::len)
     }
 
     /// Takes what was seen of a case, in order.
@@ -139,6 +158,7 @@ struct Own {
     name: Arc<str>,
     seen: Memory,
     release: Arc<Notify>,
+    is_for_copies: bool,
 }
 
 /// The place of the next request among all of all upstreams of this process.
@@ -183,6 +203,7 @@ async fn answer(request: Request<Incoming>, own: Own) -> Result<Response<Scripte
         name,
         seen: memory,
         release,
+        is_for_copies,
     } = own;
     let (parts, body) = request.into_parts();
     let body = body
@@ -203,7 +224,10 @@ async fn answer(request: Request<Incoming>, own: Own) -> Result<Response<Scripte
     let released = release.notified();
     tokio::pin!(released);
     released.as_mut().enable();
-    let attempt = attempt_of(&case);
+    let (attempt, script) = match is_for_copies {
+        true => (0, String::new()),
+        false => (attempt_of(&case), script),
+    };
     let seen = Seen {
         upstream: name.to_string(),
         line: format!("{} {}", parts.method, parts.uri),

@@ -102,7 +102,10 @@ where
                         None => ready!(stream.poll_head(head, cx, &mut is_ready)),
                     };
                     match leave {
-                        Leave::Reply(reply, source) => Err((reply, source)),
+                        Leave::Reply(reply, source) => {
+                            stream.keep_for_mapper(head);
+                            Err((reply, source))
+                        }
                         Leave::Buffer => {
                             if let Some(body) = body.take() {
                                 let progress = Progress::new();
@@ -166,6 +169,17 @@ where
                                     this.state.set(State::BackOff);
                                     continue;
                                 }
+                                Decision::Redirect => {
+                                    let Some((parts, drops_body)) = stream.begin_again(now) else {
+                                        return Poll::Pending;
+                                    };
+                                    if drops_body {
+                                        *this.replay = None;
+                                    }
+                                    let parts = Some(parts);
+                                    this.state.set(State::Head { parts, body: None });
+                                    continue;
+                                }
                                 Decision::Deliver => Ok((parts, body, now)),
                             }
                         }
@@ -181,7 +195,7 @@ where
                                     this.state.set(State::BackOff);
                                     continue;
                                 }
-                                Decision::Deliver => {
+                                _ => {
                                     let reply = stream.reset_reply(&error);
                                     Err((reply, Some(error.into())))
                                 }
@@ -195,7 +209,7 @@ where
                                     this.state.set(State::BackOff);
                                     continue;
                                 }
-                                Decision::Deliver => Err((stream.expired_reply(expired), None)),
+                                _ => Err((stream.expired_reply(expired), None)),
                             }
                         }
                     }
@@ -376,9 +390,10 @@ fn first_body<B: Body>(
     if stream.is_empty {
         return RequestBody::empty();
     }
-    let progress = Progress::filtered(stream.body_filters(parts));
+    let tee = stream.kept.as_mut().and_then(|kept| kept.tee.take());
+    let progress = Progress::watched(stream.body_filters(parts), tee);
     stream.progress = Some(progress.clone());
-    if stream.retry.is_none() {
+    if stream.retry.is_none() && stream.internal_redirects().is_none() {
         return RequestBody::once(body, progress);
     }
     let kept = replay.insert(Replay::new(body, stream.replay_cap(), progress));
@@ -420,6 +435,9 @@ fn next_body<B>(
         && let Some(filters) = stream.body_filters(parts)
     {
         replay.pass(filters);
+    }
+    if let Some(tee) = stream.kept.as_mut().and_then(|kept| kept.tee.take()) {
+        replay.copy_to(&tee);
     }
     RequestBody::replay(replay.reader())
 }

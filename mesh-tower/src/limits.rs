@@ -177,6 +177,16 @@ impl Limits {
         }
     }
 
+    /// The route timeout.
+    pub(crate) fn route_timeout(&self) -> Option<Duration> {
+        self.route.get()
+    }
+
+    /// The caller's own deadline.
+    pub(crate) fn caller(&self) -> Option<Moment> {
+        self.caller
+    }
+
     /// Takes over what the request's body says of itself.
     pub(crate) fn update(&mut self, progress: Option<&Progress>) {
         let Some(progress) = progress else { return };

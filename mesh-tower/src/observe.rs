@@ -33,6 +33,8 @@ pub(crate) struct Observed {
     pub(crate) grpc_status: Option<u32>,
     /// The stream is a tunnel: it has no end of its own.
     pub(crate) tunnel: bool,
+    /// The request is a copy, which no one's metrics count.
+    pub(crate) is_mirror: bool,
     is_over: bool,
 }
 
@@ -49,6 +51,7 @@ impl Observed {
             grpc: false,
             grpc_status: None,
             tunnel: false,
+            is_mirror: false,
             is_over: false,
         }
     }
@@ -71,6 +74,21 @@ impl Observed {
         }
         stats.downstream_rq_active.inc();
         self.chain = Some(chain);
+    }
+
+    /// A redirect is followed: one request of the chain ends without an answer, the next begins.
+    pub(crate) fn again(&mut self, chain: &HttpChain, version: Version, now: Moment) {
+        let stats = chain.stats();
+        stats
+            .downstream_rq_time
+            .record(Sample::from(now.since(self.started)));
+        stats.downstream_rq_total.inc();
+        if version < Version::HTTP_2 {
+            stats.downstream_rq_http1_total.inc();
+        } else {
+            stats.downstream_rq_http2_total.inc();
+        }
+        self.started = now;
     }
 
     /// The stream is over; later calls do nothing.
@@ -138,6 +156,9 @@ impl Observed {
     /// Istio's metrics for where the request got to: the endpoint, else the cluster, else the chain. Inbound it is this
     /// workload, always.
     fn metrics(&self) -> Option<&mesh_core::stats::RequestMetrics> {
+        if self.is_mirror {
+            return None;
+        }
         let of_chain = self.chain.as_ref();
         if let Some(chain) = of_chain
             && chain.direction() == TrafficDirection::Inbound

@@ -6,9 +6,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
-use mesh_core::Entropy;
 use tower_service::Service;
 
 use crate::{
@@ -17,14 +16,11 @@ use crate::{
     context,
     data_plane::DataPlane,
     dispatch::Dispatch,
-    entropy::ThreadEntropy,
     error::{BoxError, TransportError},
     future::ResponseFuture,
-    limits::Limits,
     mesh_error::MeshError,
-    observe::Observed,
     stages::{ChainSource, Entry},
-    stream::{Connection, Outside, Position, Stream, Tunnel},
+    stream::{Connection, Stream},
 };
 
 /// Routes, balances and retries; made by [`MeshLayer`](crate::MeshLayer).
@@ -132,41 +128,11 @@ where
     B: Body,
 {
     let (mut parts, body) = request.into_parts();
-    let downstream_version = parts.version;
     let isolated = !matches!(entry, Entry::Outbound { isolated: false });
     let inherited = context::propagate(&mut parts, isolated);
     let caller = context::earlier(deadline, inherited);
     let entered = entry.enter(plane, &parts);
-    let is_empty = body.is_end_stream();
-    let stream = Stream {
-        snapshot: entered.snapshot,
-        target: entered.target,
-        connection: entered.connection,
-        application: entered.application,
-        seen: Observed::new(),
-        limits: Limits::new(caller),
-        timer: Default::default(),
-        progress: None,
-        random: ThreadEntropy.next_u64(),
-        route: None,
-        selected: None,
-        retry: None,
-        pool_ready: None,
-        until: None,
-        position: Position::Downstream,
-        outside: entered.slow.map(|slow| Box::new(Outside::Waits(slow))),
-        kept: None,
-        attempts: 0,
-        sent: false,
-        internal: true,
-        is_empty,
-        asks: false,
-        tunnel: Tunnel::No,
-        routable: true,
-        answers_operation: false,
-        is_head: parts.method == Method::HEAD,
-        downstream_version,
-    };
+    let stream = Stream::new(entered, caller, &parts, body.is_end_stream());
     ResponseFuture::new(inner.clone(), stream, parts, body)
 }
 

@@ -10,22 +10,24 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, request};
 use mesh_core::{
+    Entropy,
     cluster::{Endpoint, Permit},
     head::{ConnectionInfo, RequestHead},
     retry::RetryState,
-    route::{RouteIndex, RouteTable, SelectedCluster},
+    route::{FollowedRedirects, RouteIndex, RouteTable, SelectedCluster},
     snapshot::Snapshot,
 };
 
 use crate::{
-    body::{Progress, Tail},
+    body::{Progress, Tail, Tee},
     clock::Moment,
     deadline::Timer,
     dispatch::PoolReady,
+    entropy::ThreadEntropy,
     head_copy::HeadCopy,
     limits::{Expired, Limits},
     observe::Observed,
-    stages::{Application, SlowFuture, Target},
+    stages::{Application, Entered, SlowFuture, Target},
 };
 
 /// The state of one request.
@@ -65,6 +67,8 @@ pub(crate) struct Stream {
     pub(crate) routable: bool,
     /// The response names the route's operation.
     pub(crate) answers_operation: bool,
+    /// The request is mirrored.
+    pub(crate) mirrored: bool,
     /// HEAD: replies say how long their body would be, and have none.
     pub(crate) is_head: bool,
     /// What the caller spoke.
@@ -106,6 +110,8 @@ pub(crate) enum Position {
     Buffered(u16, u32),
     /// The router has decided: attempts follow.
     Attempt,
+    /// A redirect is followed: a request anew.
+    Redirected,
 }
 
 /// What a retry policy adds.
@@ -133,6 +139,14 @@ pub(crate) struct Kept {
     pub(crate) remote: Option<IpAddr>,
     /// `x-envoy-upstream-alt-stat-name`.
     pub(crate) alternative_stats: Option<HeaderValue>,
+    /// Where the request's body is copied to.
+    pub(crate) tee: Option<Box<Tee>>,
+    /// The route follows redirects: the head as it went upstream.
+    pub(crate) sent_head: Option<HeadCopy>,
+    /// What the request has followed so far.
+    pub(crate) followed: FollowedRedirects,
+    /// The head of the request that a redirect asks for, and whether it has no body.
+    pub(crate) next: Option<(request::Parts, bool)>,
 }
 
 /// The downstream connection.
@@ -159,6 +173,46 @@ impl Connection {
 }
 
 impl Stream {
+    /// A request that has come. `caller`: the caller's own deadline.
+    pub(crate) fn new(
+        entered: Entered,
+        caller: Option<Moment>,
+        parts: &request::Parts,
+        is_empty: bool,
+    ) -> Self {
+        let downstream_version = parts.version;
+        Self {
+            snapshot: entered.snapshot,
+            target: entered.target,
+            connection: entered.connection,
+            application: entered.application,
+            seen: Observed::new(),
+            limits: Limits::new(caller),
+            timer: Default::default(),
+            progress: None,
+            random: ThreadEntropy.next_u64(),
+            route: None,
+            selected: None,
+            retry: None,
+            pool_ready: None,
+            until: None,
+            position: Position::Downstream,
+            outside: entered.slow.map(|slow| Box::new(Outside::Waits(slow))),
+            kept: None,
+            attempts: 0,
+            sent: false,
+            internal: true,
+            is_empty,
+            asks: false,
+            tunnel: Tunnel::No,
+            routable: true,
+            answers_operation: false,
+            mirrored: false,
+            is_head: parts.method == Method::HEAD,
+            downstream_version,
+        }
+    }
+
     /// The compiled route table.
     pub(crate) fn table(&self) -> Option<&RouteTable> {
         self.seen.chain.as_ref()?.routes().map(|r| &**r)

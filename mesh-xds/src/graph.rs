@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use mesh_core::model::{
     ClusterConfig, ClusterDiscovery, ClusterSpecifier, ConnectionManagerConfig, ListenerConfig,
-    NetworkFilter, RouteAction, RouteConfiguration, RouteSource,
+    MirrorCluster, MirrorPolicy, NetworkFilter, RouteAction, RouteConfiguration, RouteSource,
 };
 
 use crate::{Resource, ResourceKind, store::ResourceStore};
@@ -81,10 +81,15 @@ impl References {
     }
 
     fn add_routes(&mut self, config: &RouteConfiguration) {
+        self.add_mirrors(&config.mirrors);
+        for host in &config.virtual_hosts {
+            self.add_mirrors(&host.mirrors);
+        }
         for route in config.virtual_hosts.iter().flat_map(|host| &host.routes) {
             let RouteAction::Forward(forward) = &route.action else {
                 continue;
             };
+            self.add_mirrors(&forward.mirrors);
             match &forward.cluster {
                 ClusterSpecifier::Cluster(name) => {
                     self.clusters.insert(Arc::clone(name));
@@ -100,7 +105,16 @@ impl References {
         }
     }
 
+    fn add_mirrors(&mut self, mirrors: &[MirrorPolicy]) {
+        for mirror in mirrors {
+            if let MirrorCluster::Name(name) = &mirror.cluster {
+                self.clusters.insert(Arc::clone(name));
+            }
+        }
+    }
+
     fn add_cluster(&mut self, cluster: &ClusterConfig) {
+        self.add_mirrors(&cluster.http.mirrors);
         if let ClusterDiscovery::Eds(name) = &cluster.discovery {
             self.endpoints.insert(Arc::clone(name));
         }

@@ -46,11 +46,19 @@ const VALUES: &[&str] = &[
 ];
 
 impl Generator<'_> {
-    pub(crate) fn redirect(&mut self) -> Value {
+    pub(crate) fn redirect(&mut self, template: bool) -> Value {
         let mut redirect = json!({});
-        match self.random.below(4) {
+        match self.random.below(5) {
+            4 => {
+                redirect["path_rewrite"] = json!(self.random.one(&[
+                    "/n/%REQ(X-WEIGHT)%",
+                    "%REQ(X-NONE)%",
+                    "/n?z=%REQ(X-WEIGHT)%",
+                    "n%PATH(NQ:PATH)%",
+                ]));
+            }
             0 => redirect["path_redirect"] = json!(self.random.one(&["/to", "/to?x=1"])),
-            1 => redirect["prefix_rewrite"] = json!("/new"),
+            1 if !template => redirect["prefix_rewrite"] = json!("/new"),
             2 => {
                 redirect["regex_rewrite"] =
                     json!({"pattern": {"regex": "/([a-z]+)"}, "substitution": "/r-\\1"});
@@ -84,7 +92,8 @@ impl Generator<'_> {
 
     pub(crate) fn forward(&mut self, template: bool) -> Value {
         let cluster = |n: usize| format!("c{n}");
-        let mut forward = match self.random.below(11) {
+        let mut forward = match self.random.below(12) {
+            4 => json!({"cluster": "refused"}),
             0 => json!({"cluster": "missing"}),
             1 => json!({"cluster_header": self.random.one(&["x-cluster", ":authority"])}),
             3 => json!({
@@ -157,6 +166,12 @@ impl Generator<'_> {
         }
         if self.random.chance(40) {
             forward["retry_policy"] = self.retry_policy();
+        }
+        if self.random.chance(25) {
+            forward["request_mirror_policies"] = self.mirrors();
+        }
+        if self.random.chance(40) {
+            forward["internal_redirect_policy"] = self.internal_redirects();
         }
         forward
     }

@@ -9,6 +9,8 @@ pub(crate) const ADMIN: u16 = 9901;
 pub(crate) const LISTENER: u16 = 10_000;
 pub(crate) const UPSTREAM: u16 = 20_000;
 pub(crate) const CLUSTERS: u16 = 3;
+/// Clusters for mirrored requests, behind the others.
+pub(crate) const MIRRORS: u16 = 2;
 
 const DOMAINS: &[&str] = &[
     "a.test",
@@ -77,18 +79,20 @@ impl Configuration {
                 })
             })
             .collect();
-        let clusters: Vec<Value> = (0..CLUSTERS)
-            .map(|n| {
-                json!({
-                    "name": format!("c{n}"),
-                    "type": "STATIC",
-                    "connect_timeout": "5s",
-                    "load_assignment": {"cluster_name": format!("c{n}"), "endpoints": [{"lb_endpoints": [
-                        {"endpoint": {"address": address(upstreams, UPSTREAM + n)}},
-                    ]}]},
-                })
+        let cluster = |name: String, n: u16| {
+            json!({
+                "name": name,
+                "type": "STATIC",
+                "connect_timeout": "5s",
+                "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [
+                    {"endpoint": {"address": address(upstreams, UPSTREAM + n)}},
+                ]}]},
             })
-            .collect();
+        };
+        let mut clusters: Vec<Value> = (0..CLUSTERS).map(|n| cluster(format!("c{n}"), n)).collect();
+        clusters.extend((0..MIRRORS).map(|n| cluster(format!("m{n}"), CLUSTERS + n)));
+        // Nobody listens there.
+        clusters.push(cluster("refused".to_owned(), CLUSTERS + MIRRORS));
         json!({
             "admin": {"address": address(own, ADMIN)},
             "static_resources": {"listeners": listeners, "clusters": clusters},
@@ -122,6 +126,9 @@ impl Generator<'_> {
                         .one(&["OVERWRITE", "APPEND_IF_ABSENT", "PASS_THROUGH"])
                 );
         }
+        if self.random.chance(30) {
+            manager["local_reply_config"] = self.local_reply();
+        }
         manager
     }
 
@@ -153,6 +160,9 @@ impl Generator<'_> {
         if self.random.chance(10) {
             table["internal_only_headers"] = json!(["x-b"]);
         }
+        if self.random.chance(10) {
+            table["request_mirror_policies"] = self.mirrors();
+        }
         self.header_operations(&mut table);
         table
     }
@@ -171,6 +181,9 @@ impl Generator<'_> {
         if self.random.chance(10) {
             host["require_tls"] = json!(self.random.one(&["EXTERNAL_ONLY", "ALL"]));
         }
+        if self.random.chance(15) {
+            host["request_mirror_policies"] = self.mirrors();
+        }
         self.header_operations(&mut host);
         host
     }
@@ -180,11 +193,14 @@ impl Generator<'_> {
         let template = matcher.get("path_match_policy").is_some();
         let mut route = json!({"name": format!("r{n}"), "match": matcher});
         match self.random.below(10) {
-            0 => route["redirect"] = self.redirect(),
+            0 => route["redirect"] = self.redirect(template),
             1 => {
                 let status = *self.random.one(&[200, 204, 418, 503]);
                 route["direct_response"] =
                     json!({"status": status, "body": {"inline_string": "direct"}});
+                if self.random.chance(50) {
+                    route["direct_response"]["body_format"] = self.body_format();
+                }
             }
             _ => route["route"] = self.forward(template),
         }

@@ -5,19 +5,22 @@
 
 mod action;
 mod config;
+mod reply;
 mod request;
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use mesh_testkit::{
     address::OwnAddress,
     paired::{Side, assert_none_differ},
     process::Program,
     random::Random,
-    upstream::Upstream,
+    upstream::{CASE, Seen, Upstream},
 };
 
 const CONFIGURATIONS: usize = 25;
+/// How long the last copies may take.
+const SETTLE: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Envoy: cargo verify"]
@@ -34,6 +37,11 @@ async fn routes_headers_retries_and_local_replies_are_envoys() {
         let address = own.with_port(config::UPSTREAM + n);
         upstreams.push(Upstream::start(&format!("u{n}"), address).await);
     }
+    let mut mirrors = Vec::new();
+    for n in 0..config::MIRRORS {
+        let address = own.with_port(config::UPSTREAM + config::CLUSTERS + n);
+        mirrors.push(Upstream::start_for_copies(&format!("mirror{n}"), address).await);
+    }
     let bootstrap = |ip: Ipv4Addr| configuration.bootstrap(ip, own.ip());
     let last = config::LISTENER + u16::try_from(CONFIGURATIONS - 1).unwrap_or(0);
     let ports = (config::ADMIN, last);
@@ -41,13 +49,20 @@ async fn routes_headers_retries_and_local_replies_are_envoys() {
     let ours = Side::start(Program::MeshProxy, ports, bootstrap).await;
 
     let mut different = Vec::new();
+    let mut copied = Vec::new();
     for n in 0..cases {
         let case = request::Case::random(&mut random, CONFIGURATIONS);
         let port = config::LISTENER + case.table;
         let (e, m) = (format!("e{n}"), format!("m{n}"));
         let theirs = envoy.run(port, case.request(&e), &e, &upstreams).await;
         let mine = ours.run(port, case.request(&m), &m, &upstreams).await;
+        copied.push(((e, m), format!("case {n}: {case:?}"), case.table));
         if theirs != mine {
+            println!(
+                "case {n}, table {}:\n{}",
+                case.table,
+                theirs.difference(&mine)
+            );
             different.push(format!(
                 "case {n}: {case:?}\n{}\nroute table: {}\nEnvoy: {theirs:?}\nmesh-proxy: {mine:?}\n",
                 theirs.difference(&mine),
@@ -55,5 +70,46 @@ async fn routes_headers_retries_and_local_replies_are_envoys() {
             ));
         }
     }
+    // Copies are sent on their own: they may come after the answer.
+    let all_are_here = async {
+        let count = |case: &str| {
+            mirrors
+                .iter()
+                .map(|mirror| mirror.count(case))
+                .sum::<usize>()
+        };
+        for ((e, m), ..) in &copied {
+            while count(e) != count(m) {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    // Where it runs out, the difference says so.
+    let _ = tokio::time::timeout(SETTLE, all_are_here).await;
+    let mut compared = 0;
+    for ((e, m), case, table) in &copied {
+        let (theirs, mine) = (copies(&mirrors, e), copies(&mirrors, m));
+        compared += theirs.len();
+        if theirs != mine {
+            different.push(format!(
+                "{case}\nroute table: {}\ncopies, Envoy: {theirs:#?}\nmesh-proxy: {mine:#?}\n",
+                configuration.table(*table)
+            ));
+        }
+    }
+    println!("{compared} copies of requests");
     assert_none_differ(&different, cases, seed, &ours.state().await);
+}
+
+/// What mirrors have seen of a case, in an order that does not depend on which came first.
+fn copies(mirrors: &[Upstream], case: &str) -> Vec<Seen> {
+    let mut copies: Vec<Seen> = mirrors
+        .iter()
+        .flat_map(|mirror| mirror.take(case))
+        .collect();
+    for copy in &mut copies {
+        copy.headers.retain(|(name, _)| name != CASE);
+    }
+    copies.sort_by_key(|copy| format!("{copy:?}"));
+    copies
 }

@@ -133,7 +133,14 @@ impl Case {
         if random.chance(10) {
             headers.push(("x-envoy-retry-on", "5xx".into()));
         }
-        headers.push((SCRIPT, random.one(SCRIPTS).to_string()));
+        if random.chance(30) {
+            headers.push(("x-mirror", random.one(&["m0", "m1", "none"]).to_string()));
+        }
+        let script = match random.chance(30) {
+            true => redirects(random),
+            false => random.one(SCRIPTS).to_string(),
+        };
+        headers.push((SCRIPT, script));
         let method = *random.one(&["GET", "GET", "GET", "POST", "HEAD", "PUT"]);
         Self {
             table: u16::try_from(random.below(tables)).unwrap_or(0),
@@ -168,4 +175,32 @@ impl Case {
             .body(Full::from(self.body))
             .expect("a valid request")
     }
+}
+
+/// A script of redirects, and what follows them.
+fn redirects(random: &mut Random) -> String {
+    let mut script = String::new();
+    for _ in 0..1 + random.below(3) {
+        let status = random.one(&["302", "302", "301", "303", "307", "308"]);
+        let location = match random.below(10) {
+            0 => "/relative".to_owned(),
+            1 => String::new(),
+            2 => "http:///none".to_owned(),
+            n => {
+                let scheme = if n == 3 { "https" } else { "http" };
+                let fragment = if n == 4 { "#f" } else { "" };
+                let path = match n {
+                    5 => "",
+                    _ => random.one(PATHS),
+                };
+                // A semicolon ends a script's attribute.
+                let path = path.split(';').next().unwrap_or_default();
+                let (host, query) = (random.one(HOSTS), random.one(QUERIES));
+                format!("{scheme}://{host}{path}{query}{fragment}")
+            }
+        };
+        script += &format!("{status};h=location:{location};h=x-a:from-redirect,");
+    }
+    let last: &str = random.one::<&str>(&["200", "503", "404"]);
+    script + last
 }

@@ -132,7 +132,7 @@ fn address(element: &[u8]) -> Option<IpAddr> {
 }
 
 /// Appends an address; several lines become one.
-pub(super) fn append(headers: &mut HeaderMap, address: IpAddr) {
+pub(crate) fn append(headers: &mut HeaderMap, address: IpAddr) {
     let mut text = String::new();
     for line in headers.get_all(FOR).iter().filter(|line| !line.is_empty()) {
         text.push_str(line.to_str().unwrap_or_default());

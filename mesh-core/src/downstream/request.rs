@@ -261,7 +261,7 @@ fn without_user(uri: &Uri) -> Option<Authority> {
 }
 
 /// The normal path where it is not the one that came.
-fn path(
+pub(super) fn path(
     manager: &ConnectionManagerConfig,
     parts: &request::Parts,
 ) -> Result<Option<PathAndQuery>, Box<LocalReply>> {
@@ -300,7 +300,7 @@ fn path(
 
 /// The authority without its port and without the dot behind its host, as far as the manager cuts them
 /// (Envoy `ConnectionManagerUtility::maybeNormalizeHost`).
-fn stripped(
+pub(super) fn stripped(
     authority: Option<Authority>,
     manager: &ConnectionManagerConfig,
     connection: &ConnectionInfo,
@@ -338,7 +338,7 @@ fn stripped(
 }
 
 /// Where `:` and a port begin.
-fn port_start(authority: &str) -> Option<usize> {
+pub(crate) fn port_start(authority: &str) -> Option<usize> {
     let start = authority.rfind(':')?;
     // The last colon of an address in brackets begins no port.
     let is_port = !authority[start..].contains(']');
@@ -346,7 +346,7 @@ fn port_start(authority: &str) -> Option<usize> {
 }
 
 /// Puts authority, path and scheme where they changed, and nothing where they did not.
-fn rewrite_uri(
+pub(super) fn rewrite_uri(
     parts: &mut request::Parts,
     authority: Option<Authority>,
     path: Option<PathAndQuery>,

@@ -22,7 +22,9 @@ use crate::{
         Route,
     },
     regex::Scratch,
-    route::{Found, PassedOver, RouteTable, cluster_not_found, describe, https_redirect},
+    route::{
+        FormatContext, Found, PassedOver, RouteTable, cluster_not_found, describe, https_redirect,
+    },
     snapshot::{ClusterIndex, Outbound, Snapshot},
 };
 
@@ -241,7 +243,7 @@ impl Snapshot {
             route: Place::of(route.config()),
             conditions: describe(&route.config().matcher),
         });
-        if let Some(reply) = route.reply(view) {
+        if let Some(reply) = route.reply(view, &FormatContext::new(view.head, view.connection)) {
             into.outcome = Outcome::of(&reply);
         }
         into.policies = policies::of_route(table, at, route);

@@ -149,6 +149,34 @@ impl HeaderMutationConfig {
     }
 }
 
+impl HeaderMutation {
+    /// Changes a request by itself.
+    pub(crate) fn apply_to_request(
+        &self,
+        parts: &mut request::Parts,
+        cx: &FormatContext<'_>,
+        scratch: &mut Scratch,
+    ) {
+        match self {
+            Self::Remove(name) => {
+                parts.headers.remove(name);
+            }
+            Self::RemoveOnMatch(matcher) => remove_matching(&mut parts.headers, matcher, scratch),
+            Self::Append {
+                name,
+                value,
+                action,
+                keep_empty_value,
+            } => {
+                let value = computed(value, *keep_empty_value, &cx.of_request(parts));
+                if let Some(value) = value {
+                    append(&mut parts.headers, name, value, *action);
+                }
+            }
+        }
+    }
+}
+
 pub(super) fn on_request_head(
     config: &HeaderMutationConfig,
     route: Option<&HeaderMutationOverride>,

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    ClusterLoadAssignment, DnsDiscovery, HashPolicy, HealthCheck, Maglev, Provenance, RingHash,
-    SubsetConfig,
+    ClusterLoadAssignment, DnsDiscovery, HashPolicy, HealthCheck, Maglev, MirrorPolicy, Provenance,
+    RingHash, SubsetConfig,
 };
 
 /// `Cluster`.
@@ -373,6 +373,8 @@ pub struct UpstreamHttpOptions {
     pub http1_trailers: bool,
     /// `outlier_detection.error_matcher`: these response statuses count as errors, all others as success.
     pub outlier_error_statuses: Option<Vec<u16>>,
+    /// `request_mirror_policies`: instead of the route's.
+    pub mirrors: Vec<MirrorPolicy>,
 }
 
 impl Default for UpstreamHttpOptions {
@@ -386,6 +388,7 @@ impl Default for UpstreamHttpOptions {
             max_concurrent_streams: None,
             http1_trailers: false,
             outlier_error_statuses: None,
+            mirrors: Vec::new(),
         }
     }
 }

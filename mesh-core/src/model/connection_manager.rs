@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode, uri::Scheme};
 use ipnet::IpNet;
 
 use super::RouteConfiguration;
-use crate::filter::HttpFilterConfig;
+use crate::{filter::HttpFilterConfig, local_reply::LocalReplyConfig};
 
 /// `HttpConnectionManager`.
 #[derive(Clone, Debug)]
@@ -94,6 +94,8 @@ pub struct ConnectionManagerConfig {
     pub respect_expected_rq_timeout: bool,
     /// `proxy_100_continue`.
     pub proxy_100_continue: bool,
+    /// `local_reply_config`; None: replies made here stay as they are.
+    pub local_reply: Option<Box<LocalReplyConfig>>,
 }
 
 impl ConnectionManagerConfig {
@@ -140,6 +142,7 @@ impl ConnectionManagerConfig {
             suppress_envoy_headers: false,
             respect_expected_rq_timeout: false,
             proxy_100_continue: false,
+            local_reply: None,
         }
     }
 }

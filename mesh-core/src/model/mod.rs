@@ -11,6 +11,7 @@ mod endpoint;
 mod hash_policy;
 mod health_check;
 mod listener;
+mod mirror;
 mod route;
 mod subset;
 
@@ -21,6 +22,7 @@ pub use endpoint::*;
 pub use hash_policy::*;
 pub use health_check::*;
 pub use listener::*;
+pub use mirror::*;
 pub use route::*;
 pub use subset::*;
 

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Criteria, Fraction, HashPolicy, Provenance};
+use super::{Criteria, Fraction, HashPolicy, InternalRedirectPolicy, MirrorPolicy, Provenance};
 use crate::{
     filter::FilterOverride,
     head::RequestHead,
     matcher::{CookieMatcher, HeaderMatcher, MatchedHeader, QueryParameterMatcher},
     metadata::{DynamicMetadata, MetadataMatcher},
     regex::{Regex, Scratch},
-    route::{HeaderFormat, PathTemplate},
+    route::{HeaderFormat, PathTemplate, SubstitutionFormat},
 };
 
 /// `RouteConfiguration`.
@@ -33,6 +33,8 @@ pub struct RouteConfiguration {
     pub ignore_path_parameters_in_path_matching: bool,
     /// `ignore_port_in_host_matching`; default false.
     pub ignore_port_in_host_matching: bool,
+    /// `request_mirror_policies`: of virtual hosts and routes without their own.
+    pub mirrors: Vec<MirrorPolicy>,
     /// Per-filter configuration of this level.
     pub filter_overrides: FilterOverrides,
 }
@@ -64,6 +66,8 @@ pub struct VirtualHost {
     pub include_is_timeout_retry_header: bool,
     /// `request_body_buffer_limit` (or `per_request_buffer_limit_bytes`); None: the connection's limit.
     pub request_body_buffer_limit: Option<u64>,
+    /// `request_mirror_policies`: of routes without their own.
+    pub mirrors: Vec<MirrorPolicy>,
     /// Per-filter configuration of this level.
     pub filter_overrides: FilterOverrides,
     /// Where it came from.
@@ -251,6 +255,10 @@ pub struct Forward {
     pub metadata_match: MetadataMatch,
     /// `hash_policy`, in order: what ring hash and maglev choose by.
     pub hash_policies: Box<[HashPolicy]>,
+    /// `request_mirror_policies`.
+    pub mirrors: Vec<MirrorPolicy>,
+    /// `internal_redirect_policy`; None: redirects go to the client.
+    pub internal_redirects: Option<InternalRedirectPolicy>,
 }
 
 impl Forward {
@@ -274,6 +282,8 @@ impl Forward {
             upgrades: Vec::new(),
             metadata_match: MetadataMatch::default(),
             hash_policies: Box::default(),
+            mirrors: Vec::new(),
+            internal_redirects: None,
         }
     }
 }
@@ -412,7 +422,7 @@ pub struct Redirect {
     pub host: Option<Box<str>>,
     /// `port_redirect`.
     pub port: Option<u16>,
-    /// `path_redirect`, `prefix_rewrite` or `regex_rewrite`.
+    /// `path_redirect`, `prefix_rewrite`, `regex_rewrite` or `path_rewrite`.
     pub path: Option<PathRewrite>,
     /// `response_code`; default 301.
     pub response_code: StatusCode,
@@ -427,6 +437,8 @@ pub struct DirectResponse {
     pub status: StatusCode,
     /// `body`.
     pub body: Bytes,
+    /// `body_format`: makes the body, from `body` as `%LOCAL_REPLY_BODY%`.
+    pub body_format: Option<Box<SubstitutionFormat>>,
 }
 
 /// Header operations of one level (`request_headers_to_add` and so on).

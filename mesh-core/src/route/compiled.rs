@@ -5,14 +5,14 @@ use std::sync::Arc;
 use http::{Method, request};
 
 use super::{
-    ClusterSlots, SelectedCluster,
+    ClusterSlots, FormatContext, Mirror, SelectedCluster,
     path_index::{Candidate, path_matches},
     redirect, rewrite,
     select::Selection,
 };
 use crate::{
     filter::{FilterChain, RouteFilters},
-    head::{RequestHead, StreamView},
+    head::StreamView,
     local_reply::LocalReply,
     model::{
         ClusterSpecifier, FilterOverrides, Forward, HostRewrite, PathMatcher, PathRewrite,
@@ -34,6 +34,7 @@ pub struct CompiledRoute {
     /// By place in `weighted_clusters`; empty if no entry has overrides.
     weighted_filters: Box<[RouteFilters]>,
     fixed_timeouts: Option<Timeouts>,
+    mirrors: Box<[Mirror]>,
     response_reads_request: bool,
     changes_request_headers: bool,
     changes_response: bool,
@@ -81,6 +82,11 @@ impl CompiledRoute {
         Self {
             fixed_timeouts: forward.and_then(|f| Timeouts::fixed(f, per_try, per_try_idle)),
             retry_policy: retry_policy.cloned(),
+            mirrors: forward.map_or_else(Box::default, |forward| {
+                let levels = [&forward.mirrors, &host.mirrors, &config.mirrors];
+                let set = levels.into_iter().find(|mirrors| !mirrors.is_empty());
+                Mirror::all(set.map_or(&[], |mirrors| mirrors), slots)
+            }),
             selection: forward.map(|f| Selection::new(f, slots)),
             response_reads_request: weighted
                 .iter()
@@ -201,6 +207,11 @@ impl CompiledRoute {
         self.counts_attempts_in_response
     }
 
+    /// The mirror policies in force: the route's, else the virtual host's, else the configuration's.
+    pub fn mirrors(&self) -> &[Mirror] {
+        &self.mirrors
+    }
+
     /// Draws the cluster: the stream's random number modulo the sum of weights. None: `cluster_header` names no
     /// cluster that exists. `by_name` looks a name up at run time.
     pub fn select_cluster(
@@ -211,14 +222,15 @@ impl CompiledRoute {
         self.selection.as_ref()?.select(view, by_name)
     }
 
-    /// The reply of a redirect or direct response; None for other actions. `view`: the request as it came.
-    pub fn reply(&self, view: &StreamView<'_>) -> Option<LocalReply> {
-        redirect::reply(&self.config, view)
+    /// The reply of a redirect or direct response; None for other actions. `view`: the request as it came; `cx`: the
+    /// same for formats.
+    pub fn reply(&self, view: &StreamView<'_>, cx: &FormatContext<'_>) -> Option<LocalReply> {
+        redirect::reply(&self.config, view, cx)
     }
 
     /// The URI that a redirect leads to (of a direct response: the request's own), whatever the status.
-    pub fn location(&self, head: &RequestHead<'_>) -> Option<String> {
-        redirect::location_of(&self.config, head)
+    pub fn location(&self, cx: &FormatContext<'_>) -> Option<String> {
+        redirect::location_of(&self.config, cx)
     }
 
     /// Rewrites the path as Envoy does before it answers with a redirect: response header operations see it, and

@@ -191,7 +191,7 @@ impl<'a> FormatContext<'a> {
     }
 
     /// The same over a request as it is now.
-    pub(super) fn of_request<'b>(&self, parts: &'b http::request::Parts) -> FormatContext<'b>
+    pub(crate) fn of_request<'b>(&self, parts: &'b http::request::Parts) -> FormatContext<'b>
     where
         'a: 'b,
     {

@@ -2,6 +2,7 @@
 //!
 //! * [`RouteTable`]: look-up (`domain`, `path_index`) and the order of header operations.
 //! * `select`: which cluster; `rewrite`: path and host; `redirect`: routes that answer by themselves.
+//! * [`Mirror`]: copies for other clusters; [`NextRequest`]: redirects that are followed here.
 //! * [`request_hash`]: what a route's hash policies make of a request.
 //! * [`HeaderFormat`], [`SubstitutionFormat`]: header values, bodies and log lines with substitution operators.
 
@@ -11,6 +12,8 @@ mod explain;
 mod format;
 mod hash_policy;
 mod headers;
+mod internal_redirect;
+mod mirror;
 mod path_index;
 mod redirect;
 mod rewrite;
@@ -28,6 +31,8 @@ pub use format::{
     FormatContext, HeaderFormat, InvalidFormat, ProcessValues, SubstitutionFormat, Timing,
 };
 pub use hash_policy::{HashContext, request_hash};
+pub use internal_redirect::{FollowedRedirects, NextRequest, NotFollowed};
+pub use mirror::{Mirror, mirror_cluster, mirrored_head};
 pub use redirect::https_redirect;
 pub use rewrite::{auto_host, rewrite_host};
 pub use select::SelectedCluster;

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode, header::LOCATION};
 
-use super::rewrite::rewritten_path;
+use super::{FormatContext, rewrite::rewritten_path};
 use crate::{
     head::{RequestHead, StreamView},
     local_reply::LocalReply,
@@ -10,28 +10,47 @@ use crate::{
 };
 
 /// The reply of a route that answers by itself.
-pub(super) fn reply(route: &Route, view: &StreamView<'_>) -> Option<LocalReply> {
+pub(super) fn reply(
+    route: &Route,
+    view: &StreamView<'_>,
+    cx: &FormatContext<'_>,
+) -> Option<LocalReply> {
+    let cx = FormatContext {
+        head: view.head,
+        ..*cx
+    };
     match &route.action {
         RouteAction::Redirect(redirect) => Some(with_location(
             redirect.response_code,
             bytes::Bytes::new(),
-            || location(redirect, &route.matcher.path, &view.head),
+            || location(redirect, &route.matcher.path, &cx),
         )),
         RouteAction::DirectResponse(direct) => {
-            Some(with_location(direct.status, direct.body.clone(), || {
-                location(&Redirect::default(), &route.matcher.path, &view.head)
-            }))
+            let mut reply = with_location(direct.status, direct.body.clone(), || {
+                location(&Redirect::default(), &route.matcher.path, &cx)
+            });
+            if let Some(format) = &direct.body_format {
+                let mut body = Vec::new();
+                let cx = FormatContext {
+                    local_reply_body: &direct.body,
+                    ..cx
+                };
+                format.write(&cx, &mut body);
+                reply.body = body.into();
+                reply.content_type = Some(format.content_type().clone());
+            }
+            Some(reply)
         }
         RouteAction::Forward(_) | RouteAction::NonForwarding => None,
     }
 }
 
 /// Where the route's own answer leads to; None: it has none.
-pub(super) fn location_of(route: &Route, head: &RequestHead<'_>) -> Option<String> {
+pub(super) fn location_of(route: &Route, cx: &FormatContext<'_>) -> Option<String> {
     match &route.action {
-        RouteAction::Redirect(redirect) => Some(location(redirect, &route.matcher.path, head)),
+        RouteAction::Redirect(redirect) => Some(location(redirect, &route.matcher.path, cx)),
         RouteAction::DirectResponse(_) => {
-            Some(location(&Redirect::default(), &route.matcher.path, head))
+            Some(location(&Redirect::default(), &route.matcher.path, cx))
         }
         RouteAction::Forward(_) | RouteAction::NonForwarding => None,
     }
@@ -51,7 +70,7 @@ pub(super) fn path_after(route: &Route, path: &str) -> Option<String> {
         return None;
     };
     match redirect.path.as_ref()? {
-        PathRewrite::Full(_) => None,
+        PathRewrite::Full(_) | PathRewrite::Format(_) => None,
         rewrite => rewritten_path(rewrite, &route.matcher.path, path, None),
     }
 }
@@ -97,14 +116,15 @@ fn with_location(
 }
 
 /// `{scheme}://{host}{:port}{path}`.
-fn location(redirect: &Redirect, matcher: &PathMatcher, head: &RequestHead<'_>) -> String {
+fn location(redirect: &Redirect, matcher: &PathMatcher, cx: &FormatContext<'_>) -> String {
+    let head = &cx.head;
     let scheme = redirect.scheme.as_deref().unwrap_or(head.scheme);
     let host = match &redirect.host {
         Some(host) => host,
         None => request_host(head, scheme, redirect.port.is_some()),
     };
     let port = redirect.port.map(|p| format!(":{p}")).unwrap_or_default();
-    let (path, own_query) = redirect_path(redirect, matcher, head.path);
+    let (path, own_query) = redirect_path(redirect, matcher, cx);
     let slash = if path.starts_with('/') { "" } else { "/" };
     let path = match path.split_once('?') {
         Some((path_only, _)) if redirect.strip_query && !own_query => path_only,
@@ -114,13 +134,25 @@ fn location(redirect: &Redirect, matcher: &PathMatcher, head: &RequestHead<'_>) 
 }
 
 /// The path with query, and whether the query is the configuration's own.
-fn redirect_path(redirect: &Redirect, matcher: &PathMatcher, path: &str) -> (String, bool) {
-    match &redirect.path {
-        Some(PathRewrite::Full(full)) if full.contains('?') => (full.to_string(), true),
-        Some(PathRewrite::Full(full)) => {
+fn redirect_path(
+    redirect: &Redirect,
+    matcher: &PathMatcher,
+    cx: &FormatContext<'_>,
+) -> (String, bool) {
+    let path = cx.head.path;
+    let whole = |full: &str| match full.contains('?') {
+        true => (full.to_owned(), true),
+        false => {
             let query = path.find('?').map_or("", |at| &path[at..]);
             ([full, query].concat(), false)
         }
+    };
+    match &redirect.path {
+        Some(PathRewrite::Full(full)) => whole(full),
+        Some(PathRewrite::Format(format)) => match format.evaluate(cx) {
+            Some(value) => whole(value.to_str().unwrap_or_default()),
+            None => (path.to_owned(), false),
+        },
         Some(rewrite) => (
             rewritten_path(rewrite, matcher, path, None).unwrap_or_else(|| path.to_owned()),
             false,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, request};
+use http::{HeaderMap, HeaderValue, request};
 
 use super::{
     CompiledRoute, FormatContext, SelectedCluster,
@@ -175,8 +175,17 @@ impl RouteTable {
             .response_reads_request()
             .then(|| redirect::path_after(route.config(), cx.head.path))
             .flatten();
+        // The request itself is rewritten, as by a route that forwards.
+        let mut with_original = None;
         if let Some(path) = &rewritten {
+            let headers = with_original.insert(cx.head.headers.clone());
+            if let Ok(original) = HeaderValue::from_str(cx.head.path) {
+                headers.insert(rewrite::ORIGINAL_PATH, original);
+            }
             cx.head.path = path;
+        }
+        if let Some(headers) = &with_original {
+            cx.head.headers = headers;
         }
         let mut target = ResponseTarget { headers, cx };
         if let Some(entry) = route.weighted_entry(selected) {
@@ -249,6 +258,18 @@ pub(crate) fn change_request_headers(
     cx: &FormatContext<'_>,
 ) {
     apply_request(mutations, parts, cx);
+}
+
+impl HeaderMutations {
+    /// Applies them to a request; operators see it as it is now. `cx.head` is not read.
+    pub fn apply_to_request(&self, parts: &mut request::Parts, cx: &FormatContext<'_>) {
+        apply_request(self, parts, cx);
+    }
+
+    /// Applies them to a response.
+    pub fn apply_to_response(&self, headers: &mut HeaderMap, cx: &FormatContext<'_>) {
+        headers::apply(self, &mut ResponseTarget { headers, cx: *cx });
+    }
 }
 
 fn apply_request(mutations: &HeaderMutations, parts: &mut request::Parts, cx: &FormatContext<'_>) {

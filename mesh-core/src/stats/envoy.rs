@@ -164,6 +164,8 @@ group! {
         update_failure "Names that could not be resolved.",
         update_empty "Names without an address.",
         retry_or_shadow_abandoned "Retries or mirrors given up because the body outgrew the buffer.",
+        upstream_internal_redirect_succeeded_total "Redirects that were followed here.",
+        upstream_internal_redirect_failed_total "Redirects that should have been followed here, and went to the client.",
     }
     gauges {
         upstream_cx_active "Open connections.",
@@ -280,6 +282,11 @@ group! {
         no_cluster "Requests whose cluster does not exist.",
         rq_direct_response "Requests answered by a direct response.",
         rq_redirect "Requests answered by a redirect.",
+        passthrough_internal_redirect_bad_location "Redirects not followed for want of an absolute URL.",
+        passthrough_internal_redirect_unsafe_scheme "Redirects not followed because the scheme would change.",
+        passthrough_internal_redirect_too_many_redirects "Redirects not followed because the request had followed enough.",
+        passthrough_internal_redirect_no_route "Redirects not followed for want of a route.",
+        passthrough_internal_redirect_predicate "Redirects not followed because a predicate said so.",
     }
     gauges {
         downstream_cx_active "Open connections.",

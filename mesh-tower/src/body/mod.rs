@@ -4,12 +4,14 @@ mod mesh;
 mod progress;
 mod replay;
 mod request;
+mod tee;
 
 pub(crate) use mesh::Tail;
 pub use mesh::{MeshBody, StreamGuard};
 pub(crate) use progress::Progress;
 pub(crate) use replay::{Filled, Replay};
 pub use request::{BodyError, RequestBody};
+pub(crate) use tee::{MirrorBody, Tee};
 
 use bytes::{Buf, Bytes};
 use http_body::Frame;

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::Waker,
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use futures_util::task::AtomicWaker;
 use http_body::Frame;
 use mesh_core::filter::RequestBodyFilters;
 
+use super::Tee;
 use crate::clock::Moment;
 
 /// Shared by a request's body (read by the transport) and its stream (the caller's future, then the response's body).
@@ -21,6 +22,8 @@ use crate::clock::Moment;
 pub(crate) struct Progress {
     /// What filters do to the body on its way, until its end.
     filters: Option<Mutex<Option<RequestBodyFilters>>>,
+    /// Its copies for mirrors.
+    tee: Option<Box<Tee>>,
     ended: AtomicU64,
     active: AtomicU64,
     failed: AtomicBool,
@@ -40,19 +43,35 @@ impl Progress {
         POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
     }
 
-    /// The same for a body that filters see.
-    pub(crate) fn filtered(filters: Option<RequestBodyFilters>) -> Arc<Self> {
+    /// The same for a body that filters see, or mirrors.
+    pub(crate) fn watched(filters: Option<RequestBodyFilters>, tee: Option<Box<Tee>>) -> Arc<Self> {
         let mut progress = Self::new();
-        if filters.is_some()
+        if (filters.is_some() || tee.is_some())
             && let Some(own) = Arc::get_mut(&mut progress)
         {
-            own.filters = Some(Mutex::new(filters));
+            own.filters = filters.map(|filters| Mutex::new(Some(filters)));
+            own.tee = tee;
         }
         progress
     }
 
+    /// Whether more may be read of the body: no mirror is too far behind.
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        match &self.tee {
+            None => Poll::Ready(()),
+            Some(tee) => tee.poll_room(cx),
+        }
+    }
+
     /// A frame leaves for the first attempt.
     pub(crate) fn pass(&self, frame: &mut Frame<Bytes>) {
+        self.filter(frame);
+        if let Some(tee) = &self.tee {
+            tee.push(frame);
+        }
+    }
+
+    fn filter(&self, frame: &mut Frame<Bytes>) {
         let Some(filters) = &self.filters else { return };
         let mut filters = filters.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(filters) = &mut *filters else { return };
@@ -87,6 +106,9 @@ impl Progress {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
             drop(ended);
+        }
+        if let Some(tee) = &self.tee {
+            tee.end();
         }
         self.ended.store(Moment::now().nanos(), Ordering::Release);
         self.stream.wake();

@@ -12,7 +12,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use mesh_core::filter::RequestBodyFilters;
 
-use super::{BodyError, Progress, to_bytes};
+use super::{BodyError, Progress, Tee, to_bytes};
 use crate::error::BoxError;
 
 /// Makes one [`Reader`] per attempt.
@@ -184,6 +184,20 @@ impl<B> Replay<B> {
     }
 }
 
+impl<B> Replay<B> {
+    /// Copies a body that was read to its end before it could be mirrored.
+    pub(crate) fn copy_to(&self, tee: &Tee) {
+        let shared = lock(&self.shared);
+        for frame in &shared.frames {
+            tee.push(&Frame::data(frame.clone()));
+        }
+        if let Some(trailers) = &shared.trailers {
+            tee.push(&Frame::trailers(trailers.clone()));
+        }
+        tee.end();
+    }
+}
+
 /// One attempt's view of the body.
 pub(crate) struct Reader<B> {
     shared: Arc<Mutex<Shared<B>>>,
@@ -255,6 +269,7 @@ where
         {
             self.waiting = Some(cx.waker().clone());
         }
+        ready!(self.progress.poll_room(cx));
         let frame = ready!(body.as_mut().poll_frame(cx));
         let ended = frame.is_none() || body.is_end_stream();
         let mut frame = frame.map(|f| f.map(to_bytes).map_err(|e| BodyError(e.into())));

@@ -76,6 +76,7 @@ where
                 progress,
                 ended,
             } => {
+                ready!(progress.poll_room(cx));
                 let mut frame = ready!(body.as_mut().poll_frame(cx))
                     .map(|f| f.map(to_bytes).map_err(|e| BodyError(e.into())));
                 match &mut frame {

@@ -68,6 +68,9 @@ impl Stream {
             Err(None) => return Err(no_route("route_not_found")),
         };
         self.attempts += 1;
+        if self.mirrored {
+            self.mirror(parts);
+        }
         let (priority, rewrites_host) = self.forward_action().map_or_else(Default::default, |f| {
             let is_auto = matches!(f.host_rewrite, Some(HostRewrite::Auto));
             (f.priority, is_auto)

@@ -38,6 +38,13 @@ impl Stream {
                 self.filter(parts, now, Resume::Buffered(at.into(), length.into()))
             }
             Position::Attempt => Step::Attempt,
+            Position::Redirected => match self.redirected(parts) {
+                Ok(()) => match self.find_route(parts) {
+                    Ok(()) => self.filter(parts, now, Resume::Start),
+                    Err(reply) => Step::Reply(reply),
+                },
+                Err(step) => step,
+            },
         }
     }
 

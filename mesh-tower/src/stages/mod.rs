@@ -8,14 +8,16 @@ mod attempt;
 mod entry;
 mod hash;
 mod head;
+mod mirror;
 mod outcome;
+mod redirect;
 mod reply;
 mod response;
 mod router;
 
 pub(crate) use attempt::{Attempt, dns_failed};
 pub use entry::ChainSource;
-pub(crate) use entry::{Application, Entry, Slow, SlowFuture, Target};
+pub(crate) use entry::{Application, Entered, Entry, Slow, SlowFuture, Target};
 pub(crate) use outcome::Decision;
 pub(crate) use response::WithoutBody;
 

@@ -27,6 +27,8 @@ pub(crate) enum Decision {
     Deliver,
     /// Another attempt when the stream's wait is over.
     Retry,
+    /// A redirect is followed: the stream begins anew ([`Stream::begin_again`]).
+    Redirect,
 }
 
 impl Stream {
@@ -52,6 +54,12 @@ impl Stream {
         }
         self.count_attempt(outcome);
         let decision = self.retry_or_deliver(outcome, headers, can_replay, now);
+        if let (Decision::Deliver, Outcome::Response { status, .. }, Some(headers)) =
+            (decision, outcome, headers)
+            && self.follows(status, headers, can_replay)
+        {
+            return Decision::Redirect;
+        }
         let answer = self.status_of(outcome);
         match (decision, &self.seen.cluster) {
             (Decision::Deliver, _) if outcome == Outcome::MaxDuration => {}

@@ -1,10 +1,16 @@
 //! Replies made here: through the same header operations and filters as an upstream's.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, Version, header::CONNECTION};
-use mesh_core::{local_reply::LocalReply, route::FormatContext};
+use http::{
+    HeaderMap, HeaderValue, StatusCode, Version,
+    header::{CONNECTION, CONTENT_TYPE},
+};
+use mesh_core::{
+    local_reply::{LocalReply, Made, Mapped},
+    route::FormatContext,
+};
 
-use super::router::ATTEMPT_COUNT;
+use super::{router::ATTEMPT_COUNT, with_scratch};
 use crate::{
     clock::Moment,
     error::BoxError,
@@ -29,7 +35,6 @@ impl Stream {
         }
         // Header operations see the status that HTTP clients get, not gRPC's 200.
         let (code, details) = (reply.status, reply.details.clone());
-        let by_codec = reply.by_codec;
         let kept = reply.is_failure.then(|| reply.clone());
         // The connection manager knows of no attempts.
         let by_manager = matches!(
@@ -39,11 +44,8 @@ impl Stream {
         let closes = (reply.closes_connection || self.limits.tunnel)
             && self.downstream_version < Version::HTTP_2;
         self.limits.update(self.progress.as_deref());
-        let (status, mut headers, mut body) = reply.into_response(self.seen.grpc && !by_codec);
-        if self.is_head {
-            body = Bytes::new();
-            headers.remove("grpc-message");
-        }
+        let mut headers = HeaderMap::with_capacity(reply.headers.len() + 8);
+        headers.extend(reply.headers.iter().cloned());
         if let (Some(at), Some(table)) = (self.route, self.table()) {
             let mut cx = self.format_context();
             cx.response_code_details = Some(&details);
@@ -55,6 +57,11 @@ impl Stream {
             if counts && self.attempts > 0 && !by_manager {
                 headers.insert(ATTEMPT_COUNT, number(u64::from(self.attempts)));
             }
+        }
+        let (status, mut body) = self.form_reply(&reply, &mut headers);
+        if self.is_head {
+            body = Bytes::new();
+            headers.remove("grpc-message");
         }
         self.pass_up(status, &mut headers, false, Moment::now());
         if closes && !self.connection.info().in_process {
@@ -79,6 +86,38 @@ impl Stream {
         }
     }
 
+    /// The reply's last form: what the connection manager's `local_reply_config` makes of it.
+    fn form_reply(&self, reply: &LocalReply, headers: &mut HeaderMap) -> (StatusCode, Bytes) {
+        if let Some(content_type) = &reply.content_type {
+            headers.insert(CONTENT_TYPE, content_type.clone());
+        }
+        let grpc = self.seen.grpc && !reply.by_codec;
+        let mut made = Made {
+            status: reply.status,
+            body: reply.body.clone(),
+            content_type: HeaderValue::from_static("text/plain"),
+            is_changed: false,
+        };
+        let manager = self.seen.chain.as_ref().map(|chain| chain.manager());
+        if let Some(config) = manager.and_then(|manager| manager.local_reply.as_ref()) {
+            let mut cx = self.format_context();
+            cx.response_code_details = Some(&reply.details);
+            cx.timing.now = Some(Moment::now().instant());
+            let was = headers.get(CONTENT_TYPE).cloned();
+            let mut mapped = Mapped {
+                status: reply.status,
+                headers: &mut *headers,
+                body: reply.body.clone(),
+            };
+            made.content_type =
+                with_scratch(|scratch| config.rewrite(&mut mapped, &cx, self.random, scratch));
+            (made.status, made.body) = (mapped.status, mapped.body);
+            let is_named = headers.get(CONTENT_TYPE) != was.as_ref();
+            made.is_changed = made.body != reply.body && !is_named;
+        }
+        reply.finish(grpc, made, headers)
+    }
+
     /// What response header formats read.
     pub(super) fn format_context(&self) -> FormatContext<'_> {
         let mut cx = FormatContext::new(self.kept_head(), self.connection.info());
@@ -88,6 +127,15 @@ impl Stream {
             .in_flight
             .as_ref()
             .map(|load| load.endpoint().address());
+        cx.upstream_hostname = self
+            .seen
+            .in_flight
+            .as_ref()
+            .map(|load| &**load.endpoint().hostname())
+            .filter(|name| !name.is_empty());
+        if self.sent || self.limits.ready.is_some() {
+            cx.upstream_remote = cx.upstream_host;
+        }
         cx.upstream_cluster = self.seen.cluster.as_ref().map(|c| &*c.config().name);
         cx.response_flags = self.seen.flags;
         cx.attempts = self.attempts;

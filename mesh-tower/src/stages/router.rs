@@ -113,7 +113,11 @@ impl Stream {
             }
         };
         counter.inc();
-        let reply = route.reply(&self.view(parts));
+        let reply = {
+            let mut cx = self.format_context();
+            cx.head = RequestHead::of(parts);
+            route.reply(&self.view(parts), &cx)
+        };
         self.keep(parts, route);
         Step::Reply(reply.map_or_else(|| no_route("route_not_found"), Box::new))
     }
@@ -181,6 +185,10 @@ impl Stream {
             for name in &CONSUMED[usize::from(asked.respects_expected)..] {
                 parts.headers.remove(name);
             }
+        }
+        self.mirrored = self.has_mirrors(route);
+        if forward.internal_redirects.is_some() && self.application.is_none() {
+            self.kept.get_or_insert_default().sent_head = Some(HeadCopy::of(parts));
         }
         self.retry = retry.map(|state| Retry {
             state,
@@ -258,7 +266,7 @@ impl Stream {
         match route {
             Some(route) => self.keep(parts, route),
             None => {
-                if chain.filters().response_reads_request(None) {
+                if chain.filters().response_reads_request(None) || self.maps_replies() {
                     self.kept.get_or_insert_default().head = Some(head_of(parts));
                 }
             }
@@ -267,12 +275,26 @@ impl Stream {
 
     /// Keeps what the response's stages will read of the request; nothing with most configurations.
     fn keep(&mut self, parts: &request::Parts, route: &CompiledRoute) {
-        if route.response_reads_request() {
+        if route.response_reads_request() || self.maps_replies() {
             self.kept.get_or_insert_default().head = Some(head_of(parts));
         }
         if self.always_answers_id() {
             self.keep_request_id(&parts.headers);
         }
+    }
+
+    /// Keeps what `local_reply_config` may read of a request that is answered here.
+    #[inline]
+    pub(crate) fn keep_for_mapper(&mut self, parts: &request::Parts) {
+        if self.maps_replies() {
+            self.kept.get_or_insert_default().head = Some(head_of(parts));
+        }
+    }
+
+    /// Whether the connection manager maps replies, by what it reads of the request.
+    pub(super) fn maps_replies(&self) -> bool {
+        let chain = self.seen.chain.as_ref();
+        chain.is_some_and(|chain| chain.manager().local_reply.is_some())
     }
 
     /// `always_set_request_id_in_response`.
@@ -317,7 +339,7 @@ impl Stream {
     }
 }
 
-fn head_of(parts: &request::Parts) -> (Method, Uri, HeaderMap) {
+pub(super) fn head_of(parts: &request::Parts) -> (Method, Uri, HeaderMap) {
     (
         parts.method.clone(),
         parts.uri.clone(),

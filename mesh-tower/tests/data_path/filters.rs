@@ -166,6 +166,7 @@ async fn a_cleared_route_is_found_again_by_the_changed_request() {
     let mut moved = Route::default();
     moved.matcher.path = PathMatcher::Path("/moved".into());
     moved.action = RouteAction::DirectResponse(mesh_core::model::DirectResponse {
+        body_format: None,
         status: StatusCode::IM_A_TEAPOT,
         body: "moved".into(),
     });

@@ -11,6 +11,7 @@ mod filters;
 mod grpc;
 mod misses;
 mod mock;
+mod redirects;
 mod replies;
 mod retries;
 mod server;

@@ -91,6 +91,7 @@ async fn grpc_requests_get_grpc_replies() {
 async fn a_direct_response_and_a_redirect_are_answers() {
     let mut world = World::new();
     world.route.action = RouteAction::DirectResponse(DirectResponse {
+        body_format: None,
         status: StatusCode::BAD_GATEWAY,
         body: "no".into(),
     });

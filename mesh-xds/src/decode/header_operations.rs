@@ -41,6 +41,17 @@ pub(super) fn request_mutations(
     mutations(p, names, lists)
 }
 
+/// A list of additions alone.
+pub(super) fn additions(
+    p: &mut Problems,
+    name: &'static str,
+    list: &[HeaderValueOption],
+) -> HeaderMutations {
+    let mut mutations = HeaderMutations::default();
+    mutations.add = p.each(name, list, addition);
+    mutations
+}
+
 fn mutations(
     p: &mut Problems,
     names: (&'static str, &'static str),

@@ -30,6 +30,7 @@ use mesh_proto::envoy::{
 use super::{
     any::{extension_name, unpack_checked},
     http_filter::http_filters,
+    local_reply::local_reply_config,
     route::route_configuration,
     scalar::{cidr_range, duration, duration_or, enumeration, header_name, header_value},
 };
@@ -79,6 +80,10 @@ pub(super) fn http_connection_manager(
     };
     config.strip_trailing_host_dot = value.strip_trailing_host_dot;
     config.scheme_to_overwrite = scheme_to_overwrite(p, value);
+    config.local_reply = value.local_reply_config.as_ref().map(|local_reply| {
+        let config = p.field("local_reply_config", |p| local_reply_config(p, local_reply));
+        Box::new(config)
+    });
     timeouts(p, value, &mut config);
     protocols(p, value, &mut config);
     Some(config)

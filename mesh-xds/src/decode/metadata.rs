@@ -23,6 +23,11 @@ pub(super) fn filter_metadata(metadata: Option<&Metadata>) -> mesh_core::metadat
     model
 }
 
+/// A struct by itself: the template of a JSON format.
+pub(super) fn struct_of(fields: &Struct) -> MetadataStruct {
+    struct_value(fields, 0)
+}
+
 /// Deeper values are dropped: no matcher reaches them, and the stack is finite.
 fn struct_value(fields: &Struct, depth: usize) -> MetadataStruct {
     let known = fields.fields.iter().filter_map(|(name, value)| {

@@ -3,6 +3,7 @@
 //! A resource is taken or refused as a whole. Fields that are not understood are found by reflection
 //! (`supported`): refused where ignoring them could change who is answered or allowed, a warning otherwise.
 
+mod access_log_filter;
 mod any;
 mod cluster;
 mod consistent_hashing;
@@ -17,9 +18,11 @@ mod http_connection_manager;
 mod http_filter;
 mod lb_policy;
 mod listener;
+mod local_reply;
 mod matcher;
 mod metadata;
 mod metadata_matcher;
+mod mirror;
 mod origin;
 mod outlier_detection;
 mod retry;
@@ -29,6 +32,7 @@ mod route_match;
 mod route_rewrite;
 mod scalar;
 mod subset;
+mod substitution_format;
 pub(crate) mod supported;
 mod supported_fields;
 mod transport_socket;

@@ -14,6 +14,7 @@ use super::{
     header_operations::header_operations,
     http_filter::filter_overrides,
     matcher, metadata,
+    mirror::mirror_policies,
     retry::retry_policy,
     route_action,
     route_match::route_match,
@@ -51,6 +52,7 @@ pub(super) fn route_configuration(
     config.ignore_port_in_host_matching = value.ignore_port_in_host_matching;
     config.ignore_path_parameters_in_path_matching = value.ignore_path_parameters_in_path_matching;
     config.filter_overrides = filter_overrides(p, &value.typed_per_filter_config);
+    config.mirrors = mirror_policies(p, &value.request_mirror_policies);
     let body_limit = value
         .max_direct_response_body_size_bytes
         .unwrap_or(DIRECT_RESPONSE_LIMIT);
@@ -102,6 +104,7 @@ fn virtual_host(
         value.per_request_buffer_limit_bytes,
     );
     host.filter_overrides = filter_overrides(p, &value.typed_per_filter_config);
+    host.mirrors = mirror_policies(p, &value.request_mirror_policies);
     host.provenance = metadata::provenance(value.metadata.as_ref());
     host.virtual_clusters = p.each("virtual_clusters", &value.virtual_clusters, virtual_cluster);
     host.routes = p.each("routes", &value.routes, |p, value| {
@@ -137,17 +140,17 @@ fn domain(p: &mut Problems, name: &str, seen: &mut HashSet<String>) -> Option<St
 fn route(p: &mut Problems, value: &proto::Route, body_limit: u32) -> Option<Route> {
     let matched = p.require("match", value.r#match.as_ref());
     let matcher = matched.and_then(|matched| p.field("match", |p| route_match(p, matched)));
+    let template = matcher.as_ref().and_then(|m| match &m.path {
+        PathMatcher::Template(template) => Some(template),
+        _ => None,
+    });
     let action = match &value.action {
         Some(Action::Route(forward)) => {
-            let template = matcher.as_ref().and_then(|m| match &m.path {
-                PathMatcher::Template(template) => Some(template),
-                _ => None,
-            });
             p.field("route", |p| route_action::forward(p, forward, template))
         }
-        Some(Action::Redirect(redirect)) => {
-            p.field("redirect", |p| route_action::redirect(p, redirect))
-        }
+        Some(Action::Redirect(redirect)) => p.field("redirect", |p| {
+            route_action::redirect(p, redirect, template)
+        }),
         Some(Action::DirectResponse(response)) => p.field("direct_response", |p| {
             route_action::direct_response(p, response, body_limit)
         }),

@@ -2,17 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use http::StatusCode;
 use mesh_core::{
     model::{
         ClusterSpecifier, DirectResponse, Forward, MaxStreamDuration, PathRewrite, Redirect,
         RouteAction, RoutingPriority, WeightedCluster, merged_criteria,
     },
-    route::PathTemplate,
+    route::{HeaderFormat, PathTemplate},
 };
 use mesh_proto::envoy::config::{
-    core::v3::{self as core, data_source::Specifier as Source},
+    core::v3 as core,
     route::v3::{
         self as proto,
         redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
@@ -27,10 +26,12 @@ use super::{
     http_connection_manager::must_be_unique,
     http_filter::filter_overrides,
     matcher,
+    mirror::{internal_redirect_policy, mirror_policies},
     retry::retry_policy,
     route_rewrite as rewrite,
     scalar::{duration, duration_or, enumeration, header_name, header_value},
     subset::metadata_match,
+    substitution_format::{data_source, substitution_format},
 };
 use crate::problems::Problems;
 
@@ -128,6 +129,12 @@ pub(super) fn forward(
         forward.metadata_match.weighted = merged.collect();
     }
     forward.hash_policies = hash_policies(p, "hash_policy", &value.hash_policy);
+    forward.mirrors = mirror_policies(p, &value.request_mirror_policies);
+    forward.internal_redirects = value.internal_redirect_policy.as_ref().map(|policy| {
+        p.field("internal_redirect_policy", |p| {
+            internal_redirect_policy(p, policy)
+        })
+    });
     Some(RouteAction::Forward(Box::new(forward)))
 }
 
@@ -213,7 +220,11 @@ fn weighted_cluster(
 }
 
 /// `RedirectAction`.
-pub(super) fn redirect(p: &mut Problems, value: &proto::RedirectAction) -> Option<RouteAction> {
+pub(super) fn redirect(
+    p: &mut Problems,
+    value: &proto::RedirectAction,
+    template: Option<&PathTemplate>,
+) -> Option<RouteAction> {
     let mut redirect = Redirect::default();
     redirect.scheme = match &value.scheme_rewrite_specifier {
         Some(SchemeRewriteSpecifier::HttpsRedirect(https)) => https.then(|| "https".into()),
@@ -234,10 +245,19 @@ pub(super) fn redirect(p: &mut Problems, value: &proto::RedirectAction) -> Optio
             Some(PathRewrite::Full(path.as_str().into()))
         }
         Some(PathRewriteSpecifier::PrefixRewrite(prefix)) => {
+            if template.is_some() {
+                p.error_at("prefix_rewrite", "cannot be used with path_match_policy");
+            }
             Some(PathRewrite::Prefix(prefix.as_str().into()))
         }
         Some(PathRewriteSpecifier::RegexRewrite(rewrite)) => {
             p.field("regex_rewrite", |p| rewrite::regex(p, rewrite))
+        }
+        Some(PathRewriteSpecifier::PathRewrite(format)) if !format.is_empty() => {
+            p.field("path_rewrite", |p| {
+                let format = p.check(HeaderFormat::parse(format.as_bytes()));
+                format.map(PathRewrite::Format)
+            })
         }
         Some(PathRewriteSpecifier::PathRedirect(_) | PathRewriteSpecifier::PathRewrite(_))
         | None => None,
@@ -272,12 +292,7 @@ pub(super) fn direct_response(
             None
         }
     };
-    let body = match value.body.as_ref().and_then(|body| body.specifier.as_ref()) {
-        Some(Source::InlineString(text)) => Bytes::from(text.clone().into_bytes()),
-        Some(Source::InlineBytes(bytes)) => Bytes::from(bytes.clone()),
-        // files and environment variables are found by the field table
-        Some(Source::Filename(_) | Source::EnvironmentVariable(_)) | None => Bytes::new(),
-    };
+    let body = value.body.as_ref().map(data_source).unwrap_or_default();
     if body.len() > limit as usize {
         p.error_at(
             "body",
@@ -287,8 +302,13 @@ pub(super) fn direct_response(
             ),
         );
     }
+    let body_format = value
+        .body_format
+        .as_ref()
+        .and_then(|format| p.field("body_format", |p| substitution_format(p, format)));
     Some(RouteAction::DirectResponse(DirectResponse {
         status: status?,
         body,
+        body_format: body_format.map(Box::new),
     }))
 }

@@ -81,6 +81,7 @@ macro_rules! fields {
 }
 
 mod filters;
+mod replies;
 
 const TABLES: &[&[Fields]] = &[
     BOOTSTRAP,
@@ -88,6 +89,7 @@ const TABLES: &[&[Fields]] = &[
     LISTENER,
     HTTP,
     filters::FIELDS,
+    replies::FIELDS,
     ROUTE,
     CLUSTER,
     ENDPOINTS,
@@ -216,7 +218,8 @@ const HTTP: &[Fields] = fields! {
          internal_address_config skip_xff_append via generate_request_id preserve_external_request_id
          always_set_request_id_in_response forward_client_cert_details upgrade_configs normalize_path merge_slashes
          path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port proxy_100_continue
-         strip_trailing_host_dot scheme_header_transformation original_ip_detection_extensions delayed_close_timeout",
+         strip_trailing_host_dot scheme_header_transformation original_ip_detection_extensions delayed_close_timeout
+         local_reply_config",
         silent: "request_id_extension set_current_client_cert_details append_local_overload
             add_proxy_protocol_connection_state http1_safe_max_connection_duration flush_access_log_on_new_request
             access_log_flush_interval",
@@ -256,17 +259,18 @@ const ROUTE: &[Fields] = fields! {
     "envoy.config.route.v3.RouteConfiguration" {
         "name virtual_hosts response_headers_to_add response_headers_to_remove request_headers_to_add
          request_headers_to_remove most_specific_header_mutations_wins max_direct_response_body_size_bytes
-         ignore_port_in_host_matching internal_only_headers ignore_path_parameters_in_path_matching",
+         ignore_port_in_host_matching internal_only_headers ignore_path_parameters_in_path_matching
+         request_mirror_policies",
         silent: "typed_per_filter_config validate_clusters metadata",
-        warn: "request_mirror_policies"
+        warn: ""
     }
     "envoy.config.route.v3.VirtualHost" {
         "name domains routes require_tls request_headers_to_add request_headers_to_remove response_headers_to_add
          response_headers_to_remove include_request_attempt_count include_attempt_count_in_response retry_policy
          per_request_buffer_limit_bytes request_body_buffer_limit virtual_clusters
-         include_is_timeout_retry_header",
+         include_is_timeout_retry_header request_mirror_policies",
         silent: "typed_per_filter_config metadata rate_limits",
-        warn: "hedge_policy request_mirror_policies"
+        warn: "hedge_policy"
     }
     "envoy.config.route.v3.VirtualCluster" { "headers name", silent: "", warn: "" }
     "envoy.config.route.v3.Route" {
@@ -301,9 +305,9 @@ const ROUTE: &[Fields] = fields! {
          host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex host_rewrite path_rewrite
          path_rewrite_policy append_x_forwarded_host timeout idle_timeout
          retry_policy priority max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration
-         hash_policy metadata_match",
+         hash_policy metadata_match request_mirror_policies internal_redirect_policy",
         silent: "rate_limits include_vh_rate_limits early_data_policy",
-        warn: "request_mirror_policies hedge_policy flush_timeout"
+        warn: "hedge_policy flush_timeout"
     }
     "envoy.config.route.v3.RouteAction.HashPolicy" {
         "header cookie connection_properties query_parameter filter_state terminal", silent: "", warn: ""
@@ -339,10 +343,10 @@ const ROUTE: &[Fields] = fields! {
     "envoy.config.route.v3.RetryPolicy.ResetHeader" { "name format", silent: "", warn: "" }
     "envoy.config.route.v3.RedirectAction" {
         "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite
-         response_code strip_query",
+         path_rewrite response_code strip_query",
         silent: "", warn: ""
     }
-    "envoy.config.route.v3.DirectResponseAction" { "status body", silent: "", warn: "" }
+    "envoy.config.route.v3.DirectResponseAction" { "status body body_format", silent: "", warn: "" }
     "envoy.config.route.v3.FilterConfig" { "disabled", silent: "config is_optional", warn: "" }
 };
 
@@ -482,8 +486,9 @@ const CLUSTER: &[Fields] = fields! {
         "", silent: "", warn: ""
     }
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions" {
-        "common_http_protocol_options explicit_http_config use_downstream_protocol_config outlier_detection",
-        silent: "upstream_http_protocol_options", warn: "request_mirror_policies"
+        "common_http_protocol_options explicit_http_config use_downstream_protocol_config outlier_detection
+         request_mirror_policies",
+        silent: "upstream_http_protocol_options", warn: ""
     }
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig" {
         "http_protocol_options http2_protocol_options", silent: "", warn: ""

@@ -18,6 +18,7 @@ use mesh_proto::envoy::{
 use super::{
     any::unpack_checked,
     http_connection_manager::must_allow_underscores,
+    mirror::mirror_policies,
     scalar::{duration, duration_or},
 };
 use crate::problems::Problems;
@@ -94,6 +95,7 @@ fn explicit_options(
         Some(UpstreamProtocolOptions::AutoConfig(_)) => {}
         None => p.error("must hold explicit_http_config or use_downstream_protocol_config"),
     }
+    options.mirrors = mirror_policies(p, &value.request_mirror_policies);
     let matcher = value
         .outlier_detection
         .as_ref()

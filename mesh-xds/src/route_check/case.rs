@@ -257,9 +257,10 @@ fn outcome<'t>(
                         .to_owned();
                 }
                 _ => {
-                    let reply = route.reply(&view);
+                    let cx = FormatContext::new(view.head, &connection);
+                    let reply = route.reply(&view, &cx);
                     outcome.answer = reply.map(|reply| {
-                        let to = route.location(&view.head).unwrap_or_default();
+                        let to = route.location(&cx).unwrap_or_default();
                         if !reply.body.is_empty() {
                             let length = HeaderValue::from(reply.body.len());
                             outcome.response.append(CONTENT_LENGTH, length);

@@ -21,6 +21,8 @@ pub(super) enum Operator {
     Trailer(HeaderReference),
     /// Known, and not there wherever formats are written here: what belongs to TLS or to other extensions.
     Nothing,
+    /// Why no connection was made: the last part of the details.
+    TransportFailure,
     /// Empty text, where Envoy says so.
     Empty,
     /// The client, behind trusted proxies.
@@ -164,6 +166,13 @@ impl Operator {
                 text(reference.find(|name| in_map(cx.trailers, name)), sink)
             }
             Self::Nothing => Written::Missing,
+            Self::TransportFailure => {
+                let failure = cx.response_code_details.and_then(|details| {
+                    let (_, failure) = details.split_once("{remote_connection_failure|")?;
+                    failure.strip_suffix('}')
+                });
+                text(failure.map(str::as_bytes), sink)
+            }
             Self::Empty => Written::Text,
             Self::Zero => number(0, sink),
             Self::Remote(part) => part.write(client(cx), sink),

@@ -22,7 +22,10 @@ fn answer(matcher: RouteMatch, action: RouteAction, parts: &request::Parts) -> O
         route: 0,
     };
     let connection = ConnectionInfo::default();
-    table.route(at).unwrap().reply(&view(parts, &connection, 0))
+    table.route(at).unwrap().reply(
+        &view(parts, &connection, 0),
+        &FormatContext::without_request(&connection),
+    )
 }
 
 fn location(reply: &LocalReply) -> Option<&str> {
@@ -209,6 +212,7 @@ fn answers_directly() {
         (302, Some("http://foo.com/dr/x?y")),
     ] {
         let direct = DirectResponse {
+            body_format: None,
             status: StatusCode::from_u16(status).unwrap(),
             body: "hi".into(),
         };

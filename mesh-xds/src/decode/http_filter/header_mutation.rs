@@ -51,7 +51,10 @@ pub(super) fn mutations(p: &mut Problems, value: Option<&proto::Mutations>) -> M
     mutations
 }
 
-fn mutation(p: &mut Problems, value: &rules::HeaderMutation) -> Option<HeaderMutation> {
+pub(in crate::decode) fn mutation(
+    p: &mut Problems,
+    value: &rules::HeaderMutation,
+) -> Option<HeaderMutation> {
     match &value.action {
         Some(Action::Remove(name)) => p
             .field("remove", |p| modifiable(p, name))

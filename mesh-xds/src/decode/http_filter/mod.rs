@@ -4,7 +4,7 @@ mod buffer;
 mod cors;
 mod csrf;
 mod fault;
-mod header_mutation;
+pub(super) mod header_mutation;
 mod jwt_authn;
 mod rbac;
 

@@ -85,7 +85,7 @@ filter_chains:
 #[test]
 fn routes() {
     let yaml = with_action(
-        "cluster: a, request_mirror_policies: [{cluster: b}], hedge_policy: {}, retry_policy: {retry_on: '5xx,nonsense'}, \
+        "cluster: a, hedge_policy: {}, retry_policy: {retry_on: '5xx,nonsense'}, \
          hash_policy: [{header: {header_name: x}}]",
     );
     let at = "virtual_hosts[0].routes[0].route";
@@ -93,7 +93,6 @@ fn routes() {
         warnings(ROUTES, &yaml),
         [
             format!("{at}.hedge_policy: not supported yet; ignored"),
-            format!("{at}.request_mirror_policies: not supported yet; ignored"),
             format!("{at}.retry_policy.retry_on: \"nonsense\" is not a retry condition; ignored"),
         ]
     );

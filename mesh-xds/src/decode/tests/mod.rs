@@ -6,6 +6,7 @@ mod documented;
 mod health_checks;
 mod ignored;
 mod refused;
+mod replies;
 mod values;
 
 use mesh_proto::descriptor_pool;

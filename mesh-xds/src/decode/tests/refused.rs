@@ -172,8 +172,20 @@ fn routes() {
          ^weighted_clusters.clusters: the sum of weights must be from 1 to 4294967295, it is 0",
     );
     action(
-        "cluster: a, internal_redirect_policy: {}",
-        "^internal_redirect_policy: not supported yet",
+        "cluster: a, internal_redirect_action: HANDLE_INTERNAL_REDIRECT",
+        "^internal_redirect_action: not supported yet",
+    );
+    action(
+        "cluster: a, internal_redirect_policy: {redirect_response_codes: [1, 2, 3, 4, 5, 6], response_headers_to_copy: [host], \
+         predicates: [{name: x, typed_config: {'@type': type.googleapis.com/envoy.config.route.v3.Route}}]}",
+        "^internal_redirect_policy.redirect_response_codes: must not hold more than 5 codes; \
+         ^internal_redirect_policy.predicates[0].typed_config: envoy.config.route.v3.Route is not supported; \
+         ^internal_redirect_policy.response_headers_to_copy[0]: \"host\": :-prefixed or host headers may not be modified",
+    );
+    action(
+        "cluster: a, request_mirror_policies: [{}, {cluster: a, cluster_header: b}]",
+        "^request_mirror_policies[0]: must hold cluster or cluster_header; \
+         ^request_mirror_policies[1]: must not hold both cluster and cluster_header",
     );
     action(
         "cluster: a, retry_policy: {retry_back_off: {base_interval: 1s, max_interval: 0.5s}, retry_host_predicate: [{name: x}]}",
@@ -301,9 +313,12 @@ fn listeners() {
         "^http_filters: must end with the router filter, and hold it once",
     );
     manager(
-        "local_reply_config: {mappers: []}\n      max_request_headers_kb: 9000\n      codec_type: HTTP3",
+        "local_reply_config: {mappers: [{status_code: 700}], body_format: {text_format: '%NONE%'}}\n      max_request_headers_kb: 9000\n      codec_type: HTTP3",
         "",
-        "^local_reply_config: not supported yet; ^codec_type: HTTP3 is not supported yet; \
+        "^codec_type: HTTP3 is not supported yet; \
+         ^local_reply_config.mappers[0].filter: must be set; \
+         ^local_reply_config.mappers[0].status_code: 700 is not a status from 200 to 599; \
+         ^local_reply_config.body_format.text_format: Not supported field in StreamInfo: NONE; \
          ^max_request_headers_kb: 9000 is not from 1 to 8192",
     );
     manager(

@@ -61,7 +61,6 @@ const ABSENT: &[&str] = &[
     "UPSTREAM_TLS_CIPHER",
     "UPSTREAM_TLS_SESSION_ID",
     "UPSTREAM_TLS_VERSION",
-    "UPSTREAM_TRANSPORT_FAILURE_REASON",
 ];
 
 /// What counts what nothing here counts.
@@ -167,6 +166,7 @@ impl Operator {
             "UPSTREAM_REQUEST_ATTEMPT_COUNT" => (Takes::Nothing, Self::Attempts),
             "HOSTNAME" => (Takes::Nothing, Self::Hostname),
             "REQUESTED_SERVER_NAME" => (Takes::Nothing, Self::ServerName),
+            "UPSTREAM_TRANSPORT_FAILURE_REASON" => (Takes::Nothing, Self::TransportFailure),
             "CUSTOM_FLAGS" => (Takes::Nothing, Self::Empty),
             "LOCAL_REPLY_BODY" => (Takes::Nothing, Self::LocalReplyBody),
             "ACCESS_LOG_TYPE" => (Takes::Nothing, Self::AccessLogType),
