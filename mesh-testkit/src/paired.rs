@@ -102,13 +102,10 @@ pub struct Transcript {
 
 impl Transcript {
     /// One fact a line.
-    fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let mut lines = match &self.answer {
             Ok(answer) => {
-                let mut lines = vec![
-                    format!("status {}", answer.status),
-                    format!("body {:?}", answer.body),
-                ];
+                let mut lines = vec![format!("status {}", answer.status), text_of(&answer.body)];
                 let named = |prefix: &str, list: &[(String, String)]| -> Vec<String> {
                     list.iter()
                         .map(|(name, value)| format!("{prefix}{name}: {value}"))
@@ -121,8 +118,9 @@ impl Transcript {
             Err(kind) => vec![format!("no answer: {kind}")],
         };
         for (n, seen) in self.seen.iter().enumerate() {
-            let (upstream, line, body) = (&seen.upstream, &seen.line, &seen.body);
-            lines.push(format!("attempt {n} at {upstream}: {line} {body:?}"));
+            let (upstream, line) = (&seen.upstream, &seen.line);
+            let body = text_of(&seen.body);
+            lines.push(format!("attempt {n} at {upstream}: {line} {body}"));
             lines.extend(
                 seen.headers
                     .iter()
@@ -134,15 +132,27 @@ impl Transcript {
 
     /// What only one of the two says.
     pub fn difference(&self, mine: &Self) -> String {
-        let (theirs, mine) = (self.lines(), mine.lines());
-        let only = |of: &[String], other: &[String], who: &str| -> String {
-            of.iter()
-                .filter(|line| !other.contains(line))
-                .map(|line| format!("  only {who}: {line}\n"))
-                .collect()
-        };
-        only(&theirs, &mine, "Envoy") + &only(&mine, &theirs, "mesh-proxy")
+        difference(&self.lines(), &mine.lines())
     }
+}
+
+/// A body, as far as one line shows it.
+fn text_of(body: &Bytes) -> String {
+    const SHOWN: usize = 200;
+    let start = &body[..body.len().min(SHOWN)];
+    let start = String::from_utf8_lossy(start);
+    format!("body of {} bytes {start:?}", body.len())
+}
+
+/// The lines that only one of the two has.
+pub fn difference(theirs: &[String], mine: &[String]) -> String {
+    let only = |of: &[String], other: &[String], who: &str| -> String {
+        of.iter()
+            .filter(|line| !other.contains(line))
+            .map(|line| format!("  only {who}: {line}\n"))
+            .collect()
+    };
+    only(theirs, mine, "Envoy") + &only(mine, theirs, "mesh-proxy")
 }
 
 /// Fails a run of which cases differed: with the first three whole, and what mesh-proxy logged.
@@ -161,7 +171,7 @@ pub fn assert_none_differ(different: &[String], cases: usize, seed: u64, log: &s
 
 /// Times differ; that a header is there does not. Envoy's HTTP/1 codec announces chunks on answers to HEAD that have
 /// neither length nor body; hyper's does not, and nobody may read one.
-fn normal_answer(mut answer: Answer, head: bool) -> Answer {
+pub fn normal_answer(mut answer: Answer, head: bool) -> Answer {
     if head {
         answer
             .headers

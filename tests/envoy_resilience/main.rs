@@ -12,8 +12,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use mesh_testkit::{
     address::OwnAddress,
-    exchange::{Answer, send},
-    process::{Program, Proxy},
+    exchange::send,
+    paired::{Side, Transcript as One, difference, normal_answer},
+    process::Program,
     random::Random,
     upstream::{Seen, Upstream},
 };
@@ -26,29 +27,31 @@ const DEFAULT_CASES: usize = 1_000;
 /// How often a case may differ before it counts.
 const TRIES: usize = 3;
 
-/// A program and where its listeners are.
-struct Side {
-    proxy: Proxy,
-    address: OwnAddress,
+/// So many cases follow each other before statistics are compared: reading them costs more than a case.
+const BLOCK: usize = 10;
+
+/// A program, and where its listeners are.
+struct Tested {
+    side: Side,
     name: &'static str,
 }
 
-impl Side {
+impl Tested {
     async fn start(program: Program, all: &[Configuration], upstreams: &OwnAddress) -> Self {
-        let address = OwnAddress::claim();
-        let bootstrap = config::bootstrap(all, address.ip(), upstreams.ip());
-        let proxy = Proxy::start(program, &bootstrap, address.with_port(config::ADMIN)).await;
+        let last = config::LISTENER + u16::try_from(all.len() - 1).unwrap_or(0);
+        let ports = (config::ADMIN, last);
+        let bootstrap = |ip| config::bootstrap(all, ip, upstreams.ip());
         let name = match program {
             Program::Envoy => "e",
             Program::MeshProxy => "m",
         };
         Self {
-            proxy,
-            address,
+            side: Side::start(program, ports, bootstrap).await,
             name,
         }
     }
 
+    /// A case with what it counts.
     async fn run(
         &self,
         n: usize,
@@ -57,9 +60,23 @@ impl Side {
         id: &str,
         world: &World,
     ) -> Transcript {
-        let listener = u16::try_from(n).unwrap_or(0) + config::LISTENER;
-        let to = self.address.with_port(listener);
         let before = self.statistics(n).await;
+        let each = self.exchange(n, case, layout, id, world).await;
+        let counted = self.counted(n, layout, case.burst > 1, &before).await;
+        Transcript { each, counted }
+    }
+
+    /// A case: one transcript of each copy sent.
+    async fn exchange(
+        &self,
+        n: usize,
+        case: &Case,
+        layout: Layout,
+        id: &str,
+        world: &World,
+    ) -> Vec<One> {
+        let listener = u16::try_from(n).unwrap_or(0) + config::LISTENER;
+        let to = self.side.address.with_port(listener);
         let mut sent = Vec::new();
         for copy in 0..case.burst {
             let id = format!("{}{id}.{copy}", self.name);
@@ -71,7 +88,7 @@ impl Side {
             let seen = Upstream::take_from(&world.upstreams, &id);
             let mut one = One {
                 answer: answer
-                    .map(|answer| normal_answer(answer, case))
+                    .map(|answer| normal_answer(answer, case.is_head()))
                     .map_err(|e| e.kind()),
                 seen,
             };
@@ -86,10 +103,7 @@ impl Side {
             transcripts.push(one);
         }
         transcripts.sort_by_key(One::lines);
-        Transcript {
-            each: transcripts,
-            counted: self.counted(n, layout, case.burst, &before).await,
-        }
+        transcripts
     }
 
     /// How the cluster's counters have grown. What is counted after the answer left is waited for: until nothing moves.
@@ -97,7 +111,7 @@ impl Side {
         &self,
         n: usize,
         layout: Layout,
-        burst: usize,
+        bursts: bool,
         before: &BTreeMap<String, i64>,
     ) -> BTreeMap<String, i64> {
         let mut last = self.statistics(n).await;
@@ -118,7 +132,7 @@ impl Side {
                 // Whether the first of several is asked first is chance; how many connections fail before the others
                 // of a burst come is a matter of time.
                 let is_chance = (layout == Layout::Canary && name.contains("canary."))
-                    || (burst > 1 && name == "upstream_cx_connect_fail");
+                    || (bursts && name == "upstream_cx_connect_fail");
                 *grown != 0 && !is_chance
             })
             .collect()
@@ -126,7 +140,7 @@ impl Side {
 
     async fn statistics(&self, n: usize) -> BTreeMap<String, i64> {
         let path = format!("/stats?filter=cluster%5C.c{n}%5C.");
-        let page = self.proxy.admin(&path).await.expect("statistics");
+        let page = self.side.proxy.admin(&path).await.expect("statistics");
         let prefix = format!("cluster.c{n}.");
         String::from_utf8_lossy(&page.body)
             .lines()
@@ -158,8 +172,8 @@ fn is_compared(name: &str) -> bool {
 
 struct World {
     upstreams: Vec<Upstream>,
-    envoy: Side,
-    ours: Side,
+    envoy: Tested,
+    ours: Tested,
 }
 
 /// What a case came to: one of each copy sent, in the order of their lines.
@@ -167,52 +181,6 @@ struct World {
 struct Transcript {
     each: Vec<One>,
     counted: BTreeMap<String, i64>,
-}
-
-#[derive(Debug, PartialEq)]
-struct One {
-    answer: Result<Answer, std::io::ErrorKind>,
-    seen: Vec<Seen>,
-}
-
-impl One {
-    /// One fact a line.
-    fn lines(&self) -> Vec<String> {
-        let mut lines = match &self.answer {
-            Ok(answer) => {
-                let body = String::from_utf8_lossy(&answer.body);
-                let start: String = body.chars().take(200).collect();
-                let mut lines = vec![
-                    format!("status {}", answer.status),
-                    format!("body of {} bytes {start:?}", body.len()),
-                ];
-                let pair = |(name, value): &(String, String)| format!("{name}: {value}");
-                lines.extend(answer.headers.iter().map(pair));
-                lines.extend(
-                    answer
-                        .trailers
-                        .iter()
-                        .map(|t| format!("trailer {}", pair(t))),
-                );
-                lines
-            }
-            Err(kind) => vec![format!("no answer: {kind}")],
-        };
-        for (n, seen) in self.seen.iter().enumerate() {
-            lines.push(format!(
-                "attempt {n} at {}: {} with {} bytes",
-                seen.upstream,
-                seen.line,
-                seen.body.len()
-            ));
-            lines.extend(
-                seen.headers
-                    .iter()
-                    .map(|(name, value)| format!("attempt {n} {name}: {value}")),
-            );
-        }
-        lines
-    }
 }
 
 impl Transcript {
@@ -224,34 +192,6 @@ impl Transcript {
             .map(|(name, grown)| format!("counted {name} +{grown}"));
         each.chain(counted).collect()
     }
-}
-
-/// What only one of the two says.
-fn difference(theirs: &Transcript, mine: &Transcript) -> String {
-    let (theirs, mine) = (theirs.lines(), mine.lines());
-    let only = |of: &[String], other: &[String], who: &str| -> String {
-        of.iter()
-            .filter(|line| !other.contains(line))
-            .map(|line| format!("  only {who}: {line}\n"))
-            .collect()
-    };
-    only(&theirs, &mine, "Envoy") + &only(&mine, &theirs, "mesh-proxy")
-}
-
-/// Times differ; that a header is there does not. Envoy's HTTP/1 codec announces chunks on answers to HEAD that have
-/// neither length nor body; hyper's does not, and nobody may read one.
-fn normal_answer(mut answer: Answer, case: &Case) -> Answer {
-    if case.is_head() {
-        answer
-            .headers
-            .retain(|(name, _)| name != "transfer-encoding");
-    }
-    for (name, value) in &mut answer.headers {
-        if ["date", "x-envoy-upstream-service-time"].contains(&name.as_str()) {
-            value.clear();
-        }
-    }
-    answer
 }
 
 /// Which endpoint a round robin begins with is chance: endpoints are named by the order in which they were asked, or,
@@ -304,7 +244,8 @@ fn normal_seen(seen: &mut [Seen], layout: Layout) {
     }
 }
 
-/// Runs a configuration's cases one after the other, on both sides at once.
+/// Runs a configuration's cases one after the other, on both sides at once. A block that differs is repeated case by
+/// case.
 async fn run(
     world: Arc<World>,
     configuration: Arc<Vec<Configuration>>,
@@ -314,30 +255,69 @@ async fn run(
     let one = &configuration[n];
     let mut different = Vec::new();
     let mut repeated = 0;
-    for (c, case) in cases.iter().enumerate() {
-        for attempt in 1..=TRIES {
-            let id = format!("{n}.{c}.{attempt}");
-            let (theirs, mine) = tokio::join!(
-                world.envoy.run(n, case, one.layout, &id, &world),
-                world.ours.run(n, case, one.layout, &id, &world),
-            );
-            if theirs == mine {
-                break;
+    for (b, block) in cases.chunks(BLOCK).enumerate() {
+        if block_is_equal(&world, one, n, b, block).await {
+            continue;
+        }
+        for (c, case) in block.iter().enumerate() {
+            repeated += 1;
+            if let Some(text) = repeat(&world, one, n, b * BLOCK + c, case).await {
+                different.push(text);
             }
-            if attempt < TRIES {
-                repeated += 1;
-                continue;
-            }
-            different.push(format!(
-                "configuration {n} case {c}: {case:?}\n{}\n{}\nEnvoy: {:#?}\nmesh-proxy: {:#?}\n",
-                difference(&theirs, &mine),
-                one.text(),
-                theirs.lines(),
-                mine.lines(),
-            ));
         }
     }
     (different, repeated)
+}
+
+async fn block_is_equal(
+    world: &World,
+    one: &Configuration,
+    n: usize,
+    b: usize,
+    block: &[Case],
+) -> bool {
+    let bursts = block.iter().any(|case| case.burst > 1);
+    let side = async |tested: &Tested| {
+        let before = tested.statistics(n).await;
+        let mut each = Vec::new();
+        for (c, case) in block.iter().enumerate() {
+            let id = format!("{n}.{b}.{c}");
+            each.push(tested.exchange(n, case, one.layout, &id, world).await);
+        }
+        let counted = tested.counted(n, one.layout, bursts, &before).await;
+        (each, counted)
+    };
+    let (theirs, mine) = tokio::join!(side(&world.envoy), side(&world.ours));
+    theirs == mine
+}
+
+/// A case by itself, until it is equal; what differs if it never is.
+async fn repeat(
+    world: &World,
+    one: &Configuration,
+    n: usize,
+    c: usize,
+    case: &Case,
+) -> Option<String> {
+    let mut text = None;
+    for attempt in 1..=TRIES {
+        let id = format!("{n}.{c}.again.{attempt}");
+        let (theirs, mine) = tokio::join!(
+            world.envoy.run(n, case, one.layout, &id, world),
+            world.ours.run(n, case, one.layout, &id, world),
+        );
+        if theirs == mine {
+            return None;
+        }
+        text = Some(format!(
+            "configuration {n} case {c}: {case:?}\n{}\n{}\nEnvoy: {:#?}\nmesh-proxy: {:#?}\n",
+            difference(&theirs.lines(), &mine.lines()),
+            one.text(),
+            theirs.lines(),
+            mine.lines(),
+        ));
+    }
+    text
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -360,8 +340,8 @@ async fn retries_timeouts_hedging_and_breakers_are_envoys() {
             .push(Upstream::start(&format!("u{n}"), own.with_port(config::UPSTREAM + n)).await);
     }
     let world = Arc::new(World {
-        envoy: Side::start(Program::Envoy, &all, &own).await,
-        ours: Side::start(Program::MeshProxy, &all, &own).await,
+        envoy: Tested::start(Program::Envoy, &all, &own).await,
+        ours: Tested::start(Program::MeshProxy, &all, &own).await,
         upstreams,
     });
 
@@ -398,6 +378,6 @@ async fn retries_timeouts_hedging_and_breakers_are_envoys() {
             .map(String::as_str)
             .collect::<Vec<_>>()
             .join("\n"),
-        world.ours.proxy.log(),
+        world.ours.side.proxy.log(),
     );
 }

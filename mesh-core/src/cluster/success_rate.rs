@@ -151,9 +151,11 @@ mod tests {
 
     #[test]
     fn who_has_too_little_volume_neither_counts_nor_is_found() {
-        let mut config = OutlierDetection::default();
-        config.success_rate_minimum_hosts = 3;
-        config.success_rate_request_volume = 10;
+        let mut config = OutlierDetection {
+            success_rate_minimum_hosts: 3,
+            success_rate_request_volume: 10,
+            ..OutlierDetection::default()
+        };
         let found = |config: &OutlierDetection, of: &[(f64, u64)]| {
             outliers(config, Origin::External, &rates(of))
         };
@@ -169,10 +171,12 @@ mod tests {
 
     #[test]
     fn a_failure_percentage_counts_from_the_threshold_on() {
-        let mut config = OutlierDetection::default();
-        config.failure_percentage_minimum_hosts = 2;
-        config.failure_percentage_request_volume = 4;
-        config.failure_percentage_threshold = 75;
+        let config = OutlierDetection {
+            failure_percentage_minimum_hosts: 2,
+            failure_percentage_request_volume: 4,
+            failure_percentage_threshold: 75,
+            ..OutlierDetection::default()
+        };
         let rates = rates(&[(25.0, 4), (26.0, 4), (0.0, 3), (0.0, 400)]);
         for (origin, cause) in [
             (Origin::External, Cause::FailurePercentage),
