@@ -52,13 +52,13 @@ fn findings_have_istioctls_keys_and_exit_code() {
 
 #[test]
 fn only_findings_at_the_threshold_fail() {
-    let output = analyze(&[], "9080", "reviews");
+    let output = analyze(&[], "web", "reviews");
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
-        text.starts_with("Info [IST0118] (Service default/reviews a.yaml:4) Port name 9080"),
+        text.starts_with("Info [IST0118] (Service default/reviews a.yaml:4) Port name web"),
         "{text}"
     );
-    let output = analyze(&["--failure-threshold", "info"], "9080", "reviews");
+    let output = analyze(&["--failure-threshold", "info"], "web", "reviews");
     assert_eq!(output.status.code(), Some(79));
 }
