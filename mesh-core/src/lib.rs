@@ -37,6 +37,7 @@ pub mod local_reply;
 pub mod matcher;
 pub mod metadata;
 pub mod model;
+pub mod one_line;
 pub mod outcome;
 pub mod rbac;
 pub mod regex;

@@ -9,7 +9,11 @@ use std::{
 
 use http::{Request, Response, Version, request, response};
 use http_body::Body;
-use mesh_core::{local_reply::LocalReply, outcome::Outcome};
+use mesh_core::{
+    local_reply::LocalReply,
+    one_line::{self, HeadKind},
+    outcome::Outcome,
+};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -101,6 +105,9 @@ where
                         Some(reply) => Leave::Reply(reply, None),
                         None => ready!(stream.poll_head(head, cx, &mut is_ready)),
                     };
+                    if stream.seen.log.is_some() {
+                        stream.log_head(head);
+                    }
                     match leave {
                         Leave::Reply(reply, source) => {
                             stream.keep_for_mapper(head);
@@ -163,8 +170,8 @@ where
                     match future.poll(cx) {
                         Poll::Ready(Ok(response)) => {
                             let now = Moment::now();
-                            let (parts, body) = response.into_parts();
-                            match stream.answered(&parts, can_replay(), now) {
+                            let (mut parts, body) = response.into_parts();
+                            match stream.answered(&mut parts, can_replay(), now) {
                                 Decision::Retry => {
                                     this.state.set(State::BackOff);
                                     continue;
@@ -354,8 +361,9 @@ impl Stream {
         self.poll_expired(now, cx)
     }
 
-    fn answered(&mut self, parts: &response::Parts, can_replay: bool, now: Moment) -> Decision {
+    fn answered(&mut self, parts: &mut response::Parts, can_replay: bool, now: Moment) -> Decision {
         self.sent = true;
+        one_line::join(HeadKind::Response, &mut parts.headers);
         let outcome = self.outcome_of(parts);
         self.attempt_ended(outcome, Some(&parts.headers), can_replay, now)
     }

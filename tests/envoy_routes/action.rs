@@ -45,6 +45,16 @@ const VALUES: &[&str] = &[
     "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
 ];
 
+/// Of these Envoy keeps one line, in requests, responses or both.
+const ONE_LINE: &[&str] = &[
+    "user-agent",
+    "content-type",
+    "via",
+    "server",
+    "vary",
+    "x-request-id",
+];
+
 impl Generator<'_> {
     pub(crate) fn redirect(&mut self, template: bool) -> Value {
         let mut redirect = json!({});
@@ -221,7 +231,12 @@ impl Generator<'_> {
 
     fn header_addition(&mut self) -> Value {
         let value = *self.random.one(VALUES);
-        let mut addition = json!({"header": {"key": self.random.one(HEADERS), "value": value}});
+        let names = if self.random.chance(20) {
+            ONE_LINE
+        } else {
+            HEADERS
+        };
+        let mut addition = json!({"header": {"key": self.random.one(names), "value": value}});
         if self.random.chance(70) {
             addition["append_action"] = json!(self.random.one(&[
                 "APPEND_IF_EXISTS_OR_ADD",

@@ -7,7 +7,6 @@
 mod codec;
 mod forwarded;
 mod internal_peer;
-mod joined_lines;
 mod limits;
 mod path;
 mod redirected;

@@ -13,7 +13,6 @@ use http::{
 use super::{
     CodecError, forwarded,
     internal_peer::forward,
-    joined_lines::join_lines,
     limits, path, request_id,
     sanitise::{nominates_host, remove_nominated, sanitise},
     upgrade,
@@ -23,6 +22,7 @@ use crate::{
     head::{ConnectionInfo, Names},
     local_reply::LocalReply,
     model::{ConnectionManagerConfig, Forward, StripHostPort, TrafficDirection},
+    one_line::{self, HeadKind},
 };
 
 /// What the stage found out about a request.
@@ -160,8 +160,9 @@ fn codec(
         return Err(refused(error.status, error.body, error.details));
     }
     limits::check(manager, parts)?;
-    if parts.headers.len() != parts.headers.keys_len() {
-        join_lines(&mut parts.headers, http1);
+    one_line::join(HeadKind::Request, &mut parts.headers);
+    if !http1 {
+        one_line::join_cookies(&mut parts.headers);
     }
     Ok(())
 }

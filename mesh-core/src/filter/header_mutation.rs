@@ -10,6 +10,7 @@ use crate::{
     head::RequestHead,
     matcher::StringMatcher,
     model::AppendAction,
+    one_line::{self, HeadKind},
     regex::Scratch,
     route::{FormatContext, HeaderFormat},
 };
@@ -170,7 +171,7 @@ impl HeaderMutation {
             } => {
                 let value = computed(value, *keep_empty_value, &cx.of_request(parts));
                 if let Some(value) = value {
-                    append(&mut parts.headers, name, value, *action);
+                    append(HeadKind::Request, &mut parts.headers, name, value, *action);
                 }
             }
         }
@@ -199,7 +200,13 @@ pub(super) fn on_request_head(
                 } => {
                     let value = computed(value, *keep_empty_value, &cx.format());
                     if let Some(value) = value {
-                        append(&mut cx.parts.headers, name, value, *action);
+                        append(
+                            HeadKind::Request,
+                            &mut cx.parts.headers,
+                            name,
+                            value,
+                            *action,
+                        );
                     }
                 }
             }
@@ -231,7 +238,7 @@ pub(super) fn on_response_head(
                     keep_empty_value,
                 } => {
                     if let Some(value) = of_response(value, *keep_empty_value, cx) {
-                        append(cx.headers, name, value, *action);
+                        append(HeadKind::Response, cx.headers, name, value, *action);
                     }
                 }
             }
@@ -290,7 +297,7 @@ pub(super) fn apply(mutations: &[ReadyMutation], trailers: &mut HeaderMap) {
                 remove_matching(trailers, matcher, &mut Scratch::default());
             }
             ReadyMutation::Append(name, value, action) => {
-                append(trailers, name, value.clone(), *action);
+                append(HeadKind::Response, trailers, name, value.clone(), *action);
             }
         }
     }
@@ -311,11 +318,17 @@ fn of_response(
     computed(value, keep_empty, &format)
 }
 
-fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, action: AppendAction) {
+fn append(
+    kind: HeadKind,
+    headers: &mut HeaderMap,
+    name: &HeaderName,
+    value: HeaderValue,
+    action: AppendAction,
+) {
     let there = headers.contains_key(name);
     match action {
         AppendAction::AppendIfExistsOrAdd => {
-            headers.append(name, value);
+            one_line::append(kind, headers, name, value);
         }
         AppendAction::AddIfAbsent if there => {}
         AppendAction::OverwriteIfExists if !there => {}
@@ -385,10 +398,10 @@ fn mutate_query(mutations: &[QueryMutation], cx: &mut FilterContext<'_>) {
 }
 
 /// A query, percent-decoded, by name (Envoy `QueryParamsMulti`).
-pub(super) struct Query(pub(super) BTreeMap<Vec<u8>, Vec<Vec<u8>>>);
+pub(crate) struct Query(pub(crate) BTreeMap<Vec<u8>, Vec<Vec<u8>>>);
 
 impl Query {
-    pub(super) fn parse(path: &str) -> Self {
+    pub(crate) fn parse(path: &str) -> Self {
         let mut parameters = BTreeMap::<_, Vec<_>>::new();
         let Some((_, mut rest)) = path.split_once('?') else {
             return Self(parameters);

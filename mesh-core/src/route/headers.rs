@@ -3,13 +3,18 @@
 use http::{HeaderMap, HeaderValue};
 
 use super::FormatContext;
-use crate::model::{AppendAction, HeaderAddition, HeaderMutations};
+use crate::{
+    model::{AppendAction, HeaderAddition, HeaderMutations},
+    one_line::{self, HeadKind},
+};
 
 /// So many additions of one level are computed without allocating.
 const INLINE: usize = 8;
 
 /// A map of headers and what the operators of values read beside it.
 pub(super) trait Target {
+    /// Whose headers they are.
+    fn kind(&self) -> HeadKind;
     /// The headers to change.
     fn headers(&mut self) -> &mut HeaderMap;
     /// The context in which values are computed now.
@@ -41,6 +46,7 @@ pub(super) fn apply(mutations: &HeaderMutations, target: &mut impl Target) {
             *value = compute(addition, &cx);
         }
     }
+    let kind = target.kind();
     let headers = target.headers();
     // A value whose condition does not hold is dropped before anything is written.
     for (value, addition) in values.iter_mut().zip(&mutations.add) {
@@ -62,7 +68,7 @@ pub(super) fn apply(mutations: &HeaderMutations, target: &mut impl Target) {
     }
     for (value, addition) in values.iter_mut().zip(&mutations.add) {
         if let Some(value) = value.take() {
-            headers.append(addition.name.clone(), value);
+            one_line::append(kind, headers, &addition.name, value);
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     head::StreamView,
     local_reply::LocalReply,
     model::{HeaderMutations, HeaderOperations, RequireTls, RouteConfiguration, VirtualHost},
+    one_line::HeadKind,
     regex::Scratch,
     snapshot::ClusterIndex,
 };
@@ -282,6 +283,10 @@ struct RequestTarget<'p, 'c> {
 }
 
 impl Target for RequestTarget<'_, '_> {
+    fn kind(&self) -> HeadKind {
+        HeadKind::Request
+    }
+
     fn headers(&mut self) -> &mut HeaderMap {
         &mut self.parts.headers
     }
@@ -297,6 +302,10 @@ struct ResponseTarget<'h, 'c> {
 }
 
 impl Target for ResponseTarget<'_, '_> {
+    fn kind(&self) -> HeadKind {
+        HeadKind::Response
+    }
+
     fn headers(&mut self) -> &mut HeaderMap {
         self.headers
     }

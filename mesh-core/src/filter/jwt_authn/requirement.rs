@@ -16,6 +16,7 @@ use crate::{
     head::RequestHead,
     jwt::{Audiences, Status, Token, base64},
     metadata::{MetadataStruct, MetadataValue},
+    one_line::{self, HeadKind},
 };
 
 /// `JwtRequirement`, as configured.
@@ -284,7 +285,7 @@ impl Run<'_, '_> {
 fn append(headers: &mut HeaderMap, name: &HeaderName, value: &str) -> bool {
     let value = HeaderValue::from_str(value);
     value.is_ok_and(|value| {
-        headers.append(name, value);
+        one_line::append(HeadKind::Request, headers, name, value);
         true
     })
 }
