@@ -365,6 +365,4 @@ impl Subscriber {
 #[cfg(test)]
 mod random_orders;
 #[cfg(test)]
-mod scene;
-#[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mesh_core::model::{ClusterDiscovery, NetworkFilter, RouteSource};
 use proptest::prelude::*;
 
-use super::scene::{Test, cluster, endpoints, listener, routes};
+use super::tests::scene::{Test, cluster, endpoints, listener, routes};
 use crate::ResourceKind::{self, Cluster, Endpoints, Listener, Route};
 
 /// One edit of a control plane's configuration.

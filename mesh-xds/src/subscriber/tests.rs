@@ -1,5 +1,7 @@
 //! The subscriber as its owner sees it: responses in, complete configurations out.
 
+pub(super) mod scene;
+
 use std::{
     collections::BTreeSet,
     sync::Arc,
@@ -9,10 +11,8 @@ use std::{
 use mesh_proto::envoy::config::core::v3::Node;
 use prost_types::Any;
 
-use super::{
-    Action, Severity, Subscriber,
-    scene::{Test, Zero, any, bad_cluster, cluster, endpoints, listener, routes},
-};
+use self::scene::{Test, Zero, any, bad_cluster, cluster, endpoints, listener, routes};
+use super::{Action, Severity, Subscriber};
 use crate::{
     ResourceKind::{Cluster, Endpoints, Listener, Route},
     bootstrap::Bootstrap,

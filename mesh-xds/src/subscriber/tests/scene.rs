@@ -14,13 +14,13 @@ use prost::Message;
 use prost_reflect::DynamicMessage;
 use prost_types::Any;
 
-use super::{Action, Finding, Subscriber, UpdateInfo};
+use super::super::{Action, Finding, Subscriber, UpdateInfo};
 use crate::{
     ResourceKind::{self, Cluster, Endpoints, Listener, Route},
     bootstrap::Bootstrap,
 };
 
-pub(super) struct Zero;
+pub(in crate::subscriber) struct Zero;
 
 impl Entropy for Zero {
     fn next_u64(&mut self) -> u64 {
@@ -28,22 +28,22 @@ impl Entropy for Zero {
     }
 }
 
-pub(super) struct Test {
-    pub(super) subscriber: Subscriber,
-    pub(super) now: Instant,
-    pub(super) nonce: u32,
-    pub(super) findings: Vec<Finding>,
+pub(in crate::subscriber) struct Test {
+    pub(in crate::subscriber) subscriber: Subscriber,
+    pub(in crate::subscriber) now: Instant,
+    pub(in crate::subscriber) nonce: u32,
+    pub(in crate::subscriber) findings: Vec<Finding>,
 }
 
 impl Test {
-    pub(super) fn open() -> Self {
+    pub(in crate::subscriber) fn open() -> Self {
         Self::with(Node {
             id: "n".into(),
             ..Default::default()
         })
     }
 
-    pub(super) fn with(node: Node) -> Self {
+    pub(in crate::subscriber) fn with(node: Node) -> Self {
         let now = Instant::now();
         let mut subscriber = Subscriber::new(&Bootstrap::in_process(node), now);
         assert!(matches!(subscriber.poll_action(), Some(Action::Connect)));
@@ -58,12 +58,17 @@ impl Test {
         test
     }
 
-    pub(super) fn after(&mut self, time: Duration) {
+    pub(in crate::subscriber) fn after(&mut self, time: Duration) {
         self.now += time;
         self.subscriber.handle_timeout(self.now);
     }
 
-    pub(super) fn respond(&mut self, kind: ResourceKind, version: &str, resources: &[Any]) {
+    pub(in crate::subscriber) fn respond(
+        &mut self,
+        kind: ResourceKind,
+        version: &str,
+        resources: &[Any],
+    ) {
         self.nonce += 1;
         let response = DiscoveryResponse {
             version_info: version.to_owned(),
@@ -77,7 +82,7 @@ impl Test {
     }
 
     /// All configurations since the last call; the last one.
-    pub(super) fn published(&mut self) -> Option<(ConfigSet, UpdateInfo)> {
+    pub(in crate::subscriber) fn published(&mut self) -> Option<(ConfigSet, UpdateInfo)> {
         let mut last = None;
         while let Some(action) = self.subscriber.poll_action() {
             match action {
@@ -89,12 +94,12 @@ impl Test {
         last
     }
 
-    pub(super) fn sent(&mut self) -> Vec<DiscoveryRequest> {
+    pub(in crate::subscriber) fn sent(&mut self) -> Vec<DiscoveryRequest> {
         std::iter::from_fn(|| self.subscriber.poll_transmit()).collect()
     }
 
     /// The names of the last request for a type.
-    pub(super) fn names(&mut self, kind: ResourceKind) -> Vec<String> {
+    pub(in crate::subscriber) fn names(&mut self, kind: ResourceKind) -> Vec<String> {
         let sent = self.sent();
         let last = sent
             .into_iter()
@@ -105,7 +110,7 @@ impl Test {
     }
 
     /// Serves listener, routes, cluster and endpoints `a`.
-    pub(super) fn complete(&mut self) -> ConfigSet {
+    pub(in crate::subscriber) fn complete(&mut self) -> ConfigSet {
         self.sent();
         self.respond(Cluster, "1", &[cluster("a")]);
         self.respond(Listener, "1", &[listener("l", "r")]);
@@ -119,7 +124,7 @@ impl Test {
     }
 }
 
-pub(super) fn any(type_name: &str, yaml: &str) -> Any {
+pub(in crate::subscriber) fn any(type_name: &str, yaml: &str) -> Any {
     let descriptor = descriptor_pool().get_message_by_name(type_name).unwrap();
     let message = serde_saphyr::with_deserializer_from_str(yaml, |yaml| {
         DynamicMessage::deserialize(descriptor, yaml)
@@ -133,21 +138,21 @@ pub(super) fn any(type_name: &str, yaml: &str) -> Any {
     }
 }
 
-pub(super) fn cluster(name: &str) -> Any {
+pub(in crate::subscriber) fn cluster(name: &str) -> Any {
     any(
         "envoy.config.cluster.v3.Cluster",
         &format!("{{name: {name}, type: EDS, eds_cluster_config: {{eds_config: {{ads: {{}}}}}}}}"),
     )
 }
 
-pub(super) fn bad_cluster(name: &str) -> Any {
+pub(in crate::subscriber) fn bad_cluster(name: &str) -> Any {
     any(
         "envoy.config.cluster.v3.Cluster",
         &format!("{{name: {name}, type: EDS, lb_policy: LOAD_BALANCING_POLICY_CONFIG}}"),
     )
 }
 
-pub(super) fn endpoints(name: &str, host: u8) -> Any {
+pub(in crate::subscriber) fn endpoints(name: &str, host: u8) -> Any {
     any(
         "envoy.config.endpoint.v3.ClusterLoadAssignment",
         &format!(
@@ -157,7 +162,7 @@ pub(super) fn endpoints(name: &str, host: u8) -> Any {
     )
 }
 
-pub(super) fn routes(name: &str, cluster: &str) -> Any {
+pub(in crate::subscriber) fn routes(name: &str, cluster: &str) -> Any {
     any(
         "envoy.config.route.v3.RouteConfiguration",
         &format!(
@@ -167,7 +172,7 @@ pub(super) fn routes(name: &str, cluster: &str) -> Any {
     )
 }
 
-pub(super) fn listener(name: &str, routes: &str) -> Any {
+pub(in crate::subscriber) fn listener(name: &str, routes: &str) -> Any {
     any(
         "envoy.config.listener.v3.Listener",
         &format!(
