@@ -58,6 +58,9 @@ flags! {
     DnsResolutionFailed "DF" "DNS did not resolve.",
     DropOverload "DO" "Dropped by the endpoint policy.",
     DownstreamRemoteReset "DR" "The caller reset the stream.",
+    RateLimitServiceError "RLSE" "The rate limit service failed; nothing here asks one.",
+    ResponseFromCacheFilter "RFCF" "Answered from a cache; nothing here has one.",
+    NoFilterConfigFound "NFCF" "A filter's configuration has not come; filters here come with their listener.",
     UnconditionalDropOverload "UDO" "Dropped by the endpoint policy, which drops everything.",
 }
 

@@ -1,10 +1,13 @@
 //! The borrowed view of a stream that all matching reads.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use http::{HeaderMap, Method, request};
 
-use crate::{matcher::MatchedHeader, metadata::DynamicMetadata};
+use crate::{matcher::MatchedHeader, metadata::DynamicMetadata, rate_limit::Limiter};
 
 /// The head of a request, pseudo headers as fields (an `http::HeaderMap` cannot hold them).
 #[derive(Clone, Copy, Debug)]
@@ -168,6 +171,8 @@ pub struct ConnectionInfo {
     pub in_process: bool,
     /// SNI, if the TLS inspector or the handshake saw one.
     pub server_name: Option<Box<str>>,
+    /// The buckets of a local rate limit that counts by connection; the first that does decides.
+    pub rate_limiter: OnceLock<Arc<Limiter>>,
     /// Our own address, which `x-forwarded-for` gets instead of a loopback peer's (Envoy's local address).
     pub node_address: Option<std::net::IpAddr>,
 }

@@ -39,6 +39,7 @@ pub mod metadata;
 pub mod model;
 pub mod one_line;
 pub mod outcome;
+pub mod rate_limit;
 pub mod rbac;
 pub mod regex;
 pub mod retry;

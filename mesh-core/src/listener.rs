@@ -9,13 +9,15 @@ use ipnet::IpNet;
 
 use crate::{
     filter::FilterChain,
+    head::ConnectionInfo,
     model::{
-        ConnectionManagerConfig, FilterChainConfig, FilterChainMatch, IstioService, ListenerConfig,
-        TcpProxyConfig, TrafficDirection,
+        ConnectionFilter, ConnectionManagerConfig, FilterChainConfig, FilterChainMatch,
+        IstioService, ListenerConfig, TcpProxyConfig, TrafficDirection,
     },
+    regex::Scratch,
     route::RouteTable,
     snapshot::{ChainIndex, ClusterIndex},
-    stats::{ListenerStats, ManagerStats, RequestMetrics},
+    stats::{ListenerStats, ManagerStats, RequestMetrics, TcpProxyStats},
 };
 
 /// A listener of one snapshot.
@@ -34,12 +36,14 @@ pub struct Listener {
 pub enum Terminal {
     /// HTTP: the chain's place in the snapshot.
     Http(ChainIndex),
-    /// TCP to one cluster.
+    /// TCP to one cluster, or one of several.
     Tcp {
         /// The configuration.
         config: Arc<TcpProxyConfig>,
-        /// The cluster's slot.
-        cluster: ClusterIndex,
+        /// The slots of [`TcpProxyConfig::clusters`].
+        clusters: Arc<[ClusterIndex]>,
+        /// Envoy's counters of the proxy.
+        stats: Arc<TcpProxyStats>,
     },
 }
 
@@ -195,6 +199,7 @@ pub struct HttpChain {
     pub(crate) listener: Arc<str>,
     pub(crate) direction: TrafficDirection,
     pub(crate) manager: Arc<ConnectionManagerConfig>,
+    pub(crate) connection_filters: Arc<[ConnectionFilter]>,
     pub(crate) filters: FilterChain,
     pub(crate) routes: Option<Arc<RouteTable>>,
     pub(crate) stats: Arc<ManagerStats>,
@@ -219,6 +224,19 @@ impl HttpChain {
     /// The connection manager's configuration.
     pub fn manager(&self) -> &Arc<ConnectionManagerConfig> {
         &self.manager
+    }
+
+    /// Whether the network filters before the connection manager let a connection pass.
+    pub fn admits(&self, connection: &ConnectionInfo, scratch: &mut Scratch) -> bool {
+        self.connection_filters.iter().all(|filter| match filter {
+            ConnectionFilter::Rbac(rbac) => rbac.allows(connection, scratch),
+            ConnectionFilter::SniCluster => true,
+        })
+    }
+
+    /// Whether there are network filters before the connection manager.
+    pub fn has_connection_filters(&self) -> bool {
+        !self.connection_filters.is_empty()
     }
 
     /// The HTTP filters.
@@ -267,7 +285,8 @@ mod tests {
             .chain(&config.default_filter_chain)
             .map(|chain| Terminal::Tcp {
                 config: Arc::new(TcpProxyConfig::new("", Arc::clone(&chain.name))),
-                cluster: ClusterIndex(0),
+                clusters: [ClusterIndex(0)].into(),
+                stats: Arc::default(),
             })
             .collect();
         Listener {

@@ -12,7 +12,7 @@ use http::{
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 
-use crate::{flags::ResponseFlag, grpc::status_of_http};
+use crate::{flags::ResponseFlag, grpc::status_of_http, model::HeaderMutations};
 
 /// A reply made here: what a client sees, and why.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct LocalReply {
     pub never_grpc: bool,
     /// Headers besides content-type and content-length (`location`, `x-envoy-overloaded`, …).
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Header operations that come after the route's.
+    pub additions: Vec<HeaderMutations>,
     /// The flag to set; None for replies that configuration asked for.
     pub flag: Option<ResponseFlag>,
     /// Response-code details.
@@ -59,6 +61,7 @@ impl LocalReply {
             grpc_status: None,
             never_grpc: false,
             headers: Vec::new(),
+            additions: Vec::new(),
             flag,
             details: details.into(),
             is_failure: true,

@@ -328,11 +328,16 @@ impl QueryParameterMatcher {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             (name == &*self.name && !parameter.is_empty()).then_some(value)
         });
+        self.matches_value(value.map(str::as_bytes), scratch)
+    }
+
+    /// Whether the first value of the parameter matches; None: there is none.
+    pub fn matches_value(&self, value: Option<&[u8]>, scratch: &mut Scratch) -> bool {
         match &self.condition {
             None => value.is_some(),
             Some(QueryCondition::Present(present)) => value.is_some() == *present,
             Some(QueryCondition::String(matcher)) => {
-                value.is_some_and(|v| matcher.matches(v.as_bytes(), scratch))
+                value.is_some_and(|v| matcher.matches(v, scratch))
             }
         }
     }

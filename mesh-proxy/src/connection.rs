@@ -1,11 +1,17 @@
 //! One accepted connection: listener filters, filter chain, then HTTP or TCP.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mesh_core::{
     head::ConnectionInfo,
     listener::{Detected, Listener, Terminal},
-    model::{ListenerConfig, ListenerFilter},
+    model::{ConnectionFilter, FilterChainConfig, ListenerConfig, ListenerFilter},
+    regex::Scratch,
     snapshot::{ChainIndex, Snapshot},
 };
 use mesh_tower::{
@@ -74,22 +80,17 @@ pub(crate) async fn serve(
         inspected,
     };
     let snapshot = state.plane.snapshot();
-    let terminal = arrived.find(&snapshot, |_, terminal| terminal.cloned());
-    let Some(terminal) = terminal.flatten() else {
+    let found = arrived.find(&snapshot, |_, found| {
+        found.map(|(chain, terminal)| (Arc::clone(&chain.filters), terminal.clone()))
+    });
+    let Some((filters, terminal)) = found.flatten() else {
         stats.no_filter_chain_match.inc();
         tracing::debug!(listener = %state.name, %peer, "no filter chain matches");
         return Ok(());
     };
-    let io = PrefixedIo::new(read, stream);
+    let info = arrived.info();
     match terminal {
         Terminal::Http(chain) => {
-            let mut info = ConnectionInfo::default();
-            info.peer = Some(peer);
-            info.local = Some(arrived.destination);
-            info.restored = arrived.redirected;
-            info.node_address = node_address();
-            info.tls = arrived.inspected.tls;
-            info.server_name.clone_from(&arrived.inspected.server_name);
             let Some((manager, stats)) = snapshot
                 .chain(chain)
                 .map(|chain| (Arc::clone(chain.manager()), Arc::clone(chain.stats())))
@@ -97,6 +98,10 @@ pub(crate) async fn serve(
                 return Ok(());
             };
             drop(snapshot);
+            if !admitted(&filters, &info, &read, &stream, manager.idle_timeout).await? {
+                return Ok(());
+            }
+            let io = PrefixedIo::new(read, stream);
             stats.downstream_cx_total.inc();
             let _open = stats.downstream_cx_active.guard();
             let began = Instant::now();
@@ -105,19 +110,75 @@ pub(crate) async fn serve(
             stats.downstream_cx_length_ms.record(began.elapsed());
             served
         }
-        Terminal::Tcp { config, cluster } => {
-            let Some(cluster) = snapshot.cluster(cluster).cloned() else {
-                tracing::debug!(listener = %state.name, cluster = %config.cluster, "no such cluster");
-                return Ok(());
+        Terminal::Tcp {
+            config,
+            clusters,
+            stats,
+        } => {
+            let session = tcp::Session {
+                routes: tcp::Routes::new(&snapshot, &config, &clusters, &filters, &info),
+                config: &config,
+                stats: &stats,
+                filters: &filters,
+                info: &info,
+                original_destination: arrived.restored(),
+                seen: tcp::Seen::default(),
             };
             drop(snapshot);
-            tcp::proxy(io, &config, cluster, arrived.restored(), &state).await
+            tcp::proxy(PrefixedIo::new(read, stream), session, &state).await
         }
         _ => Ok(()),
     }
 }
 
+/// Asks the network filters before a connection manager, once the client has sent something or has ended.
+async fn admitted(
+    filters: &[ConnectionFilter],
+    info: &ConnectionInfo,
+    read: &[u8],
+    stream: &TcpStream,
+    idle_timeout: Duration,
+) -> io::Result<bool> {
+    let mut rbac = filters.iter().filter_map(|filter| match filter {
+        ConnectionFilter::Rbac(rbac) => Some(rbac),
+        _ => None,
+    });
+    let Some(first) = rbac.next() else {
+        return Ok(true);
+    };
+    if read.is_empty() {
+        let mut byte = [0];
+        let peek = stream.peek(&mut byte);
+        match idle_timeout.is_zero() {
+            true => peek.await?,
+            false => match tokio::time::timeout(idle_timeout, peek).await {
+                Ok(peeked) => peeked?,
+                Err(_) => return Ok(false),
+            },
+        };
+    }
+    for rbac in std::iter::once(first).chain(rbac) {
+        if !rbac.allows(info, &mut Scratch::default()) {
+            tokio::time::sleep(rbac.delay_deny).await;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl Arrived {
+    /// What is known of the connection.
+    fn info(&self) -> ConnectionInfo {
+        let mut info = ConnectionInfo::default();
+        info.peer = Some(self.source);
+        info.local = Some(self.destination);
+        info.restored = self.redirected;
+        info.node_address = node_address();
+        info.tls = self.inspected.tls;
+        info.server_name.clone_from(&self.inspected.server_name);
+        info
+    }
+
     /// The original destination, if the connection was redirected here.
     fn restored(&self) -> Option<SocketAddr> {
         self.redirected.then_some(self.destination)
@@ -128,7 +189,7 @@ impl Arrived {
     fn find<T>(
         &self,
         snapshot: &Snapshot,
-        found: impl FnOnce(&ListenerConfig, Option<&Terminal>) -> T,
+        found: impl FnOnce(&ListenerConfig, Option<(&FilterChainConfig, &Terminal)>) -> T,
     ) -> Option<T> {
         let bound = snapshot.listener(&self.bound)?;
         let listener = if bound.config().use_original_dst && self.redirected {
@@ -148,8 +209,7 @@ impl Arrived {
         }
         detected.application_protocols = &protocols;
         detected.server_name = self.inspected.server_name.as_deref().unwrap_or_default();
-        let terminal = listener.find_chain(&detected).map(|(_, terminal)| terminal);
-        Some(found(listener.config(), terminal))
+        Some(found(listener.config(), listener.find_chain(&detected)))
     }
 
     fn handed_to<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Arc<Listener>> {
@@ -174,8 +234,8 @@ impl Arrived {
 
 impl ChainSource for Arrived {
     fn chain(&self, snapshot: &Snapshot) -> Option<ChainIndex> {
-        self.find(snapshot, |_, terminal| match terminal {
-            Some(Terminal::Http(chain)) => Some(*chain),
+        self.find(snapshot, |_, found| match found {
+            Some((_, Terminal::Http(chain))) => Some(*chain),
             _ => None,
         })
         .flatten()

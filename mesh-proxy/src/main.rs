@@ -102,10 +102,18 @@ async fn until_stopped(
 ) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut reopen = signal(SignalKind::user_defined1())?;
+    let rotations = async {
+        while reopen.recv().await.is_some() {
+            mesh_tower::reopen_access_logs();
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         _ = asked_to_quit.wait_for(|quit| *quit) => {}
+        () = rotations => {}
     }
     tracing::info!("draining");
     let drained = workers.drain();

@@ -9,6 +9,7 @@
 //! * `server`: accepting, sniffing, and the inbound side in front of an application.
 #![deny(missing_docs)]
 
+mod access_log;
 mod body;
 mod by_uri;
 mod clock;
@@ -35,6 +36,7 @@ mod stages;
 mod stream;
 pub mod transport;
 
+pub use access_log::{open as open_access_log, reopen_access_logs};
 pub use body::{BodyError, MeshBody, RequestBody, StreamGuard};
 pub use by_uri::{ByUri, ByUriFuture};
 pub use context::{Context, Deadline};
@@ -48,5 +50,6 @@ pub use grpc::{GrpcChannel, GrpcFuture};
 pub use layer::MeshLayer;
 pub use local_reply_layer::{LocalReplyFuture, LocalReplyLayer, LocalReplyService};
 pub use mesh_error::{ErrorKind, MeshError, StreamReset};
+pub use process::process_values;
 pub use service::MeshService;
 pub use stages::ChainSource;

@@ -12,7 +12,7 @@ use mesh_core::{
     stats::Sample,
 };
 
-use crate::{clock::Moment, limits::Expired};
+use crate::{access_log::LogEntry, clock::Moment, limits::Expired};
 
 /// Everything that the end of a stream needs: its load, its filters' states, and what metrics are labelled with.
 ///
@@ -35,6 +35,8 @@ pub(crate) struct Observed {
     pub(crate) tunnel: bool,
     /// The request is a copy, which no one's metrics count.
     pub(crate) is_mirror: bool,
+    /// What an access log wants to know; None: there is none.
+    pub(crate) log: Option<Box<LogEntry>>,
     is_over: bool,
 }
 
@@ -52,6 +54,7 @@ impl Observed {
             grpc_status: None,
             tunnel: false,
             is_mirror: false,
+            log: None,
             is_over: false,
         }
     }
@@ -105,6 +108,9 @@ impl Observed {
         }
         self.is_over = true;
         self.record(now);
+        if let (Some(entry), Some(chain)) = (self.log.take(), &self.chain) {
+            entry.write(chain, self, now);
+        }
         if let Some(chain) = &self.chain
             && !chain.filters().is_empty()
         {

@@ -7,6 +7,11 @@ use std::{
 
 use mesh_core::route::ProcessValues;
 
+/// Host name, clock and environment, for formats.
+pub fn process_values() -> ProcessValues {
+    PROCESS
+}
+
 /// Host name, clock and environment.
 pub(crate) const PROCESS: ProcessValues = {
     let mut values = ProcessValues::NONE;

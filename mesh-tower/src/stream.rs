@@ -294,6 +294,51 @@ impl Stream {
         }
     }
 
+    /// Keeps the head, as it goes on, for the access log.
+    #[cold]
+    pub(crate) fn log_head(&mut self, parts: &request::Parts) {
+        let client = self.client();
+        let route = self.route.and_then(|at| self.table()?.route(at));
+        let route_name = route.map(|route| Arc::clone(&route.config().name));
+        let attempts = self.attempts;
+        let cluster = self
+            .selected
+            .and_then(|selected| self.snapshot.cluster(selected.cluster).cloned());
+        if let Some(log) = &mut self.seen.log {
+            log.cluster = cluster;
+            let head = (
+                parts.method.clone(),
+                parts.uri.clone(),
+                parts.headers.clone(),
+            );
+            log.head = Some(head);
+            log.client = client;
+            log.attempts = attempts;
+            if let Some(name) = route_name {
+                log.route_name = name;
+            }
+        }
+    }
+
+    /// Keeps the answer's head for the access log.
+    #[cold]
+    pub(crate) fn log_answer(
+        &mut self,
+        headers: &HeaderMap,
+        details: std::borrow::Cow<'static, str>,
+        now: Moment,
+    ) {
+        let (attempts, complete) = (self.attempts, self.limits.complete);
+        if let Some(log) = &mut self.seen.log {
+            log.response = headers.clone();
+            log.details = details;
+            log.attempts = attempts;
+            log.complete = complete;
+            log.answered = Some(now);
+            log.request = self.progress.clone();
+        }
+    }
+
     /// The request's head for formats of response headers.
     pub(crate) fn kept_head(&self) -> RequestHead<'_> {
         static EMPTY: LazyLock<request::Parts> =

@@ -63,7 +63,7 @@ impl References {
             match &chain.terminal {
                 NetworkFilter::Http(manager) => self.add_manager(manager),
                 NetworkFilter::Tcp(proxy) => {
-                    self.clusters.insert(Arc::clone(&proxy.cluster));
+                    self.clusters.extend(proxy.clusters().cloned());
                 }
                 _ => {}
             }

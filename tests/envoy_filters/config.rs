@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use mesh_testkit::random::Random;
 use serde_json::{Map, Value, json};
 
-use crate::{filter::Filter, rbac};
+use crate::{filter::Filter, rate_limit, rbac};
 
 pub(crate) const ADMIN: u16 = 9901;
 pub(crate) const LISTENER: u16 = 10_000;
@@ -21,6 +21,8 @@ pub(crate) enum Kinds {
     Rbac,
     /// A JWT filter, and an RBAC filter that reads what it found.
     Jwt,
+    /// One or two local rate limits, and routes with `rate_limits`.
+    RateLimit,
 }
 
 pub(crate) struct Configuration {
@@ -72,6 +74,7 @@ impl Configuration {
             })
             .collect();
         json!({
+            "node": {"id": "n", "cluster": "test"},
             "admin": {"address": address(own, ADMIN)},
             "static_resources": {"listeners": listeners, "clusters": clusters},
         })
@@ -108,6 +111,9 @@ impl Manager<'_> {
                 .map(|n| (format!("f{n}"), Filter::random(random)))
                 .collect(),
             Kinds::Rbac => vec![("rbac".to_owned(), Filter::Rbac)],
+            Kinds::RateLimit => (0..1 + random.below(2))
+                .map(|n| (format!("limit{n}"), Filter::RateLimit))
+                .collect(),
             Kinds::Jwt => vec![
                 ("jwt".to_owned(), Filter::Jwt),
                 ("rbac".to_owned(), Filter::Rbac),
@@ -183,6 +189,9 @@ impl Manager<'_> {
             routes.push(self.route("/"));
         }
         let mut host = json!({"name": name, "domains": domains, "routes": routes});
+        if self.limits() {
+            host["rate_limits"] = rate_limit::rate_limits(self.random);
+        }
         self.overrides(&mut host, 40);
         host
     }
@@ -214,12 +223,24 @@ impl Manager<'_> {
                 "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
             });
         }
+        if route.get("route").is_some() && self.limits() {
+            route["route"]["rate_limits"] = rate_limit::rate_limits(self.random);
+            if self.random.chance(30) {
+                route["route"]["include_vh_rate_limits"] = json!(self.random.chance(50));
+            }
+        }
         if self.random.chance(40) {
             route["metadata"] =
                 json!({"filter_metadata": {"m": {"k": "v", "list": ["x", "y"], "n": 2}}});
         }
         self.overrides(&mut route, 60);
         route
+    }
+
+    /// Whether to give a level `rate_limits`.
+    fn limits(&mut self) -> bool {
+        let read = self.filters.iter().any(|(_, f)| *f == Filter::RateLimit);
+        read && self.random.chance(75)
     }
 
     /// `typed_per_filter_config` for some of the filters.
@@ -259,7 +280,7 @@ impl Manager<'_> {
         match self.kinds {
             Kinds::Rbac => Some(rbac::per_route(self.random)),
             Kinds::Jwt if filter == Filter::Rbac => None,
-            Kinds::All | Kinds::Jwt => filter.per_route(self.random),
+            Kinds::All | Kinds::Jwt | Kinds::RateLimit => filter.per_route(self.random),
         }
     }
 }

@@ -3,7 +3,7 @@
 use mesh_testkit::random::Random;
 use serde_json::{Value, json};
 
-use crate::{config::type_url, jwt, rbac};
+use crate::{config::type_url, jwt, rate_limit, rbac};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Filter {
@@ -13,6 +13,7 @@ pub(crate) enum Filter {
     Fault,
     HeaderMutation,
     Jwt,
+    RateLimit,
     Rbac,
 }
 
@@ -24,6 +25,7 @@ const ALL: &[Filter] = &[
     Filter::HeaderMutation,
     Filter::HeaderMutation,
     Filter::Jwt,
+    Filter::RateLimit,
     Filter::Rbac,
 ];
 
@@ -53,6 +55,7 @@ impl Filter {
                 config
             }
             Self::Jwt => jwt::filter(random),
+            Self::RateLimit => rate_limit::filter(random),
             Self::Rbac => rbac::filter(random),
         }
     }
@@ -75,6 +78,7 @@ impl Filter {
                 "filters.http.header_mutation.v3.HeaderMutationPerRoute",
             ),
             Self::Jwt => jwt::per_route(random),
+            Self::RateLimit => rate_limit::per_route(random),
             Self::Rbac => rbac::per_route(random),
         })
     }
@@ -90,7 +94,7 @@ fn buffer(random: &mut Random) -> Value {
 }
 
 /// Never left to chance: all or none.
-fn fraction(random: &mut Random, percent: usize) -> Value {
+pub(crate) fn fraction(random: &mut Random, percent: usize) -> Value {
     let numerator = if random.chance(percent) { 100 } else { 0 };
     json!({"numerator": numerator, "denominator": "HUNDRED"})
 }
@@ -108,7 +112,7 @@ fn origin(random: &mut Random) -> Value {
     }
 }
 
-fn some<T>(random: &mut Random, most: usize, one: impl Fn(&mut Random) -> T) -> Vec<T> {
+pub(crate) fn some<T>(random: &mut Random, most: usize, one: impl Fn(&mut Random) -> T) -> Vec<T> {
     (0..=random.below(most)).map(|_| one(random)).collect()
 }
 

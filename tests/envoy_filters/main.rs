@@ -6,6 +6,7 @@
 mod config;
 mod filter;
 mod jwt;
+mod rate_limit;
 mod rbac;
 mod request;
 
@@ -60,6 +61,7 @@ async fn run(
     let ports = (config::ADMIN, last);
     let envoy = Side::start(Program::Envoy, ports, bootstrap).await;
     let ours = Side::start(Program::MeshProxy, ports, bootstrap).await;
+    let mut statistics = Vec::new();
     for n in cases {
         let case = request::Case::random(random, kinds, CONFIGURATIONS);
         let port = config::LISTENER + case.table;
@@ -83,6 +85,15 @@ async fn run(
             ));
         }
     }
+    for side in [&envoy, &ours] {
+        let page = side.proxy.admin("/stats").await.expect("statistics");
+        let page = String::from_utf8_lossy(&page.body).into_owned();
+        let of_limits = page.lines().filter(|l| l.contains(rate_limit::STATISTICS));
+        statistics.push(of_limits.map(str::to_owned).collect::<Vec<_>>());
+    }
+    if statistics[0] != statistics[1] {
+        different.push(format!("statistics: {statistics:#?}"));
+    }
     if different.is_empty() {
         return String::new();
     }
@@ -99,6 +110,12 @@ async fn chains_and_their_per_route_configuration_are_envoys() {
 #[ignore = "needs Envoy: cargo verify"]
 async fn rbac_is_envoys() {
     compare(Kinds::Rbac, 1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Envoy: cargo verify"]
+async fn local_rate_limits_are_envoys() {
+    compare(Kinds::RateLimit, 1_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

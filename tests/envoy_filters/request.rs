@@ -95,7 +95,7 @@ impl Case {
         let mut query = (*random.one(QUERIES)).to_owned();
         let tokens = match kinds {
             Kinds::Jwt => *random.one(&[0, 1, 1, 1, 2]),
-            Kinds::All | Kinds::Rbac => usize::from(random.chance(20)),
+            Kinds::All | Kinds::Rbac | Kinds::RateLimit => usize::from(random.chance(20)),
         };
         for _ in 0..tokens {
             let token = jwt::token(random);

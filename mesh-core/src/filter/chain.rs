@@ -7,26 +7,56 @@ use http::HeaderMap;
 use super::{
     BufferConfig, CsrfPolicy, FaultConfig, FilterContext, FilterKind, FilterOverride, FilterStates,
     FilterVerdict, HeaderMutationConfig, HttpFilter, HttpFilterConfig, JwtAuthnConfig,
-    RequestBodyFilters, ResponseContext, RouteFilters,
+    LocalRateLimit, RequestBodyFilters, ResponseContext, RouteFilters,
     body::BodyFilter,
     buffer, cors, csrf, fault,
     header_mutation::{self, HeaderMutationOverride},
-    jwt_authn,
+    jwt_authn, local_rate_limit,
     rbac::{self, RbacFilter},
 };
 use crate::{
-    local_reply::LocalReply, model::FilterOverrides, route::FormatContext, stats::ManagerStats,
+    local_reply::LocalReply,
+    model::FilterOverrides,
+    route::FormatContext,
+    stats::{ManagerStats, UnscopedStats},
 };
 
 /// The chain of one connection manager, compiled: only filters that can do something are in it.
 #[derive(Clone, Debug, Default)]
 pub struct FilterChain {
     filters: Arc<[Filter]>,
-    stats: Arc<ManagerStats>,
+    surroundings: FilterSurroundings,
     formats: bool,
     wants_response_data: bool,
     /// Somebody may read what RBAC filters write down.
     metadata_is_read: bool,
+}
+
+/// What a chain's filters take from outside of their configuration.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct FilterSurroundings {
+    /// The connection manager's statistics.
+    pub stats: Arc<ManagerStats>,
+    /// Statistics whose whole names configuration chooses.
+    pub unscoped: Arc<UnscopedStats>,
+    /// Our own service cluster (`node.cluster`).
+    pub service_cluster: Arc<str>,
+}
+
+impl FilterSurroundings {
+    /// Statistics of a connection manager and of the process.
+    pub fn new(
+        stats: Arc<ManagerStats>,
+        unscoped: Arc<UnscopedStats>,
+        service_cluster: Arc<str>,
+    ) -> Self {
+        Self {
+            stats,
+            unscoped,
+            service_cluster,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -45,13 +75,14 @@ pub(super) enum Kind {
     Fault(Arc<FaultConfig>),
     HeaderMutation(Arc<HeaderMutationConfig>),
     JwtAuthn(Arc<JwtAuthnConfig>),
+    LocalRateLimit(Arc<LocalRateLimit>, FilterSurroundings),
     Rbac(RbacFilter),
     Custom(Arc<dyn HttpFilter>),
 }
 
 impl Kind {
     /// None: nothing to do for any request.
-    fn of(kind: &FilterKind, stats: &ManagerStats) -> Option<Self> {
+    fn of(kind: &FilterKind, surroundings: &FilterSurroundings) -> Option<Self> {
         Some(match kind {
             // The decoder has said that gRPC statistics are not written yet.
             FilterKind::Router | FilterKind::GrpcStats | FilterKind::Ignored(_) => return None,
@@ -61,7 +92,11 @@ impl Kind {
             FilterKind::Fault(fault) => Self::Fault(Arc::clone(fault)),
             FilterKind::HeaderMutation(config) => Self::HeaderMutation(Arc::clone(config)),
             FilterKind::JwtAuthn(config) => Self::JwtAuthn(Arc::clone(config)),
-            FilterKind::Rbac(config) => Self::Rbac(RbacFilter::new(config, stats)),
+            FilterKind::LocalRateLimit(limit) => {
+                limit.resolve(&surroundings.unscoped);
+                Self::LocalRateLimit(Arc::clone(limit), surroundings.clone())
+            }
+            FilterKind::Rbac(config) => Self::Rbac(RbacFilter::new(config, &surroundings.stats)),
             FilterKind::Custom(filter) => Self::Custom(Arc::clone(filter)),
         })
     }
@@ -114,15 +149,15 @@ pub enum Resume {
 impl FilterChain {
     /// Compiles the chain of a connection manager, with statistics of its own.
     pub fn compile(filters: &[HttpFilterConfig]) -> Self {
-        Self::with_stats(filters, Arc::default())
+        Self::within(filters, FilterSurroundings::default())
     }
 
-    /// Compiles the chain of a connection manager; its filters count in `stats`.
-    pub fn with_stats(filters: &[HttpFilterConfig], stats: Arc<ManagerStats>) -> Self {
+    /// Compiles the chain of a connection manager; its filters count in the statistics of `surroundings`.
+    pub fn within(filters: &[HttpFilterConfig], surroundings: FilterSurroundings) -> Self {
         let compile = |config: &HttpFilterConfig| {
             Some(Filter {
                 name: Arc::clone(&config.name),
-                kind: Kind::of(&config.kind, &stats)?,
+                kind: Kind::of(&config.kind, &surroundings)?,
                 disabled: config.disabled,
             })
         };
@@ -142,7 +177,7 @@ impl FilterChain {
                 _ => false,
             }),
             filters,
-            stats,
+            surroundings,
         }
     }
 
@@ -264,12 +299,12 @@ impl FilterChain {
     ) -> FilterVerdict {
         match (&filter.kind, config) {
             (Kind::Fault(_), Some(FilterOverride::Fault(fault))) | (Kind::Fault(fault), _) => {
-                fault::on_request_head(fault, &self.stats.fault, cx, states.slot(at))
+                fault::on_request_head(fault, &self.surroundings.stats.fault, cx, states.slot(at))
             }
             (Kind::Cors, Some(FilterOverride::Cors(policy))) => {
                 let mut origin = None;
                 let slot = states.slot(at);
-                let stats = &self.stats.cors;
+                let stats = &self.surroundings.stats.cors;
                 let verdict = cors::on_request_head(policy, stats, cx, &mut origin, slot);
                 if origin.is_some() {
                     states.more().origin = origin;
@@ -278,7 +313,7 @@ impl FilterChain {
             }
             (Kind::Cors, _) => FilterVerdict::Continue,
             (Kind::Csrf(_), Some(FilterOverride::Csrf(policy))) | (Kind::Csrf(policy), _) => {
-                csrf::on_request_head(policy, &self.stats.csrf, cx)
+                csrf::on_request_head(policy, &self.surroundings.stats.csrf, cx)
             }
             (Kind::HeaderMutation(mutations), config) => {
                 header_mutation::on_request_head(mutations, header_mutations(config), cx);
@@ -289,7 +324,14 @@ impl FilterChain {
                     Some(FilterOverride::JwtAuthn(route)) => Some(route),
                     _ => None,
                 };
-                jwt_authn::on_request_head(jwt, route, &self.stats.jwt_authn, cx)
+                jwt_authn::on_request_head(jwt, route, &self.surroundings.stats.jwt_authn, cx)
+            }
+            (
+                Kind::LocalRateLimit(_, surroundings),
+                Some(FilterOverride::LocalRateLimit(limit)),
+            )
+            | (Kind::LocalRateLimit(limit, surroundings), _) => {
+                local_rate_limit::on_request_head(limit, surroundings, at, states, cx)
             }
             (Kind::Rbac(filter), config) => {
                 let route = match config {
@@ -317,7 +359,7 @@ impl FilterChain {
         match (self.filters.get(at).map(|filter| &filter.kind), config) {
             (Some(Kind::Fault(_)), Some(FilterOverride::Fault(fault)))
             | (Some(Kind::Fault(fault)), _) => {
-                fault::on_delay_over(fault, &self.stats.fault, cx, states.slot(at))
+                fault::on_delay_over(fault, &self.surroundings.stats.fault, cx, states.slot(at))
             }
             (Some(Kind::Custom(filter)), _) => filter.on_delay_over(cx, config, states.slot(at)),
             _ => FilterVerdict::Continue,
@@ -369,6 +411,10 @@ impl FilterChain {
                 Kind::HeaderMutation(mutations) => {
                     mutations.response_reads_request(header_mutations(config))
                 }
+                Kind::LocalRateLimit(limit, _) => match config {
+                    Some(FilterOverride::LocalRateLimit(limit)) => limit.response_reads_request(),
+                    _ => limit.response_reads_request(),
+                },
                 _ => false,
             })
     }
@@ -394,6 +440,13 @@ impl FilterChain {
                     let trailers = header_mutation::response_trailers(mutations, route, cx);
                     if !trailers.is_empty() {
                         states.more().trailers.extend(trailers);
+                    }
+                }
+                (Kind::LocalRateLimit(..), _) => {
+                    let buckets = states.rare().map(|more| &more.buckets);
+                    let mut buckets = buckets.into_iter().flatten();
+                    if let Some((_, bucket)) = buckets.find(|(of, _)| *of == at) {
+                        local_rate_limit::on_response_head(bucket, cx.headers, cx.now);
                     }
                 }
                 (Kind::Custom(filter), _) => {
@@ -443,7 +496,9 @@ impl FilterChain {
     pub fn on_complete(&self, states: &mut FilterStates) {
         for (at, filter) in self.filters.iter().enumerate() {
             match &filter.kind {
-                Kind::Fault(_) => fault::on_complete(&self.stats.fault, states.slot(at)),
+                Kind::Fault(_) => {
+                    fault::on_complete(&self.surroundings.stats.fault, states.slot(at))
+                }
                 Kind::Custom(filter) => filter.on_complete(states.slot(at)),
                 _ => {}
             }

@@ -12,7 +12,8 @@ use crate::{
     flags::ResponseFlags,
     head::{ConnectionInfo, RequestHead},
     metadata::{DynamicMetadata, MetadataStruct},
-    model::Route,
+    model::{HeaderMutations, Route},
+    rate_limit::RateLimit,
     regex::Scratch,
     route::FormatContext,
 };
@@ -39,6 +40,8 @@ pub struct FilterContext<'a> {
     pub client: Option<IpAddr>,
     /// The matched route.
     pub route: Option<&'a Route>,
+    /// `rate_limits` of the matched route's virtual host.
+    pub host_rate_limits: &'a [RateLimit],
     /// The matched route's cluster name, if it forwards.
     pub cluster: Option<&'a str>,
     /// The request has no body.
@@ -67,6 +70,7 @@ impl<'a> FilterContext<'a> {
             scratch,
             client: None,
             route: None,
+            host_rate_limits: &[],
             cluster: None,
             end_stream: false,
             metadata: None,
@@ -96,6 +100,18 @@ impl<'a> FilterContext<'a> {
     /// `x-forwarded-for` since the request came changes nothing of it.
     pub fn remote_address(&self) -> Option<IpAddr> {
         self.client.or(self.connection.peer.map(|peer| peer.ip()))
+    }
+
+    /// Header operations on the request.
+    pub(super) fn add_headers(&mut self, mutations: &HeaderMutations) {
+        if mutations.is_empty() {
+            return;
+        }
+        let mut cx = FormatContext::without_request(self.connection);
+        cx.client = self.client;
+        cx.upstream_cluster = self.cluster;
+        cx.route_name = self.route.map_or("", |route| &route.name);
+        mutations.apply_to_request(self.parts, &cx);
     }
 
     /// What header formats read.

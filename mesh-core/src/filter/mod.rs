@@ -13,6 +13,7 @@ mod fault;
 mod header_mutation;
 mod http_filter;
 mod jwt_authn;
+mod local_rate_limit;
 mod rbac;
 mod route;
 mod states;
@@ -21,11 +22,12 @@ mod tests;
 
 pub use body::RequestBodyFilters;
 pub use buffer::{BufferConfig, BufferOverride};
-pub use chain::{ChainVerdict, FilterChain, Resume};
+pub use chain::{ChainVerdict, FilterChain, FilterSurroundings, Resume};
 pub use context::{FilterContext, ResponseContext};
 pub use cors::CorsPolicy;
 pub use csrf::CsrfPolicy;
 pub use fault::{FaultAbort, FaultConfig};
+pub(crate) use header_mutation::Query;
 pub use header_mutation::{
     HeaderMutation, HeaderMutationConfig, HeaderMutationOverride, Mutations, QueryMutation,
 };
@@ -34,6 +36,7 @@ pub use jwt_authn::{
     JwtAuthnConfig, JwtAuthnOverride, Provider as JwtProvider, Requirement as JwtRequirement,
     Rule as JwtRule, RuleRequirement as JwtRuleRequirement, UnknownName,
 };
+pub use local_rate_limit::{LocalRateLimit, VirtualHostRateLimits};
 pub use rbac::RbacConfig;
 pub use route::RouteFilters;
 pub use states::FilterStates;
@@ -85,6 +88,8 @@ pub enum FilterKind {
     HeaderMutation(Arc<HeaderMutationConfig>),
     /// `envoy.filters.http.jwt_authn`.
     JwtAuthn(Arc<JwtAuthnConfig>),
+    /// `envoy.filters.http.local_ratelimit`.
+    LocalRateLimit(Arc<LocalRateLimit>),
     /// `envoy.filters.http.rbac`.
     Rbac(Arc<RbacConfig>),
     /// Known, without effect on answers, headers or standard metrics; the type URL.
@@ -110,6 +115,8 @@ pub enum FilterOverride {
     HeaderMutation(HeaderMutationOverride),
     /// Which requirement of the JWT filter applies.
     JwtAuthn(JwtAuthnOverride),
+    /// Replaces the local rate limit, with buckets of its own.
+    LocalRateLimit(Arc<LocalRateLimit>),
     /// `RBACPerRoute`: replaces the RBAC filter's configuration; without any, nothing is enforced.
     Rbac(Arc<RbacConfig>),
     /// `FilterConfig.disabled`.

@@ -9,7 +9,7 @@ use crate::{
     head::RequestHead,
     local_reply::LocalReply,
     metadata::{MetadataStruct, MetadataValue},
-    rbac::{Action, Request, Rules, Verdict},
+    rbac::{Action, Request, Rules, Verdict, stat_prefix},
     stats::{Counter, ManagerStats},
 };
 
@@ -42,7 +42,10 @@ pub(super) struct RbacFilter {
 
 impl RbacFilter {
     pub(super) fn new(config: &Arc<RbacConfig>, stats: &ManagerStats) -> Self {
-        let counter = |prefix: &str, name| stats.named.counter(&format!("rbac.{prefix}{name}"));
+        let counter = |prefix: &str, name| {
+            let prefix = stat_prefix(prefix);
+            stats.named.counter(&format!("rbac.{prefix}{name}"))
+        };
         let (enforced, shadow) = (&config.rules_stat_prefix, &config.shadow_rules_stat_prefix);
         Self {
             allowed: counter(enforced, "allowed"),

@@ -78,6 +78,10 @@ fn merge(filter: &Filter, levels: &[&FilterOverrides]) -> Merged {
         (Kind::JwtAuthn(jwt), Some(FilterOverride::JwtAuthn(route))) => {
             Some(FilterOverride::JwtAuthn(jwt.resolve(route)))
         }
+        (Kind::LocalRateLimit(_, surroundings), Some(FilterOverride::LocalRateLimit(limit))) => {
+            limit.resolve(&surroundings.unscoped);
+            Some(FilterOverride::LocalRateLimit(limit.clone()))
+        }
         (_, Some(FilterOverride::Cors(policy))) => {
             let general = configs.filter_map(|config| match config {
                 FilterOverride::Cors(policy) => Some(&**policy),

@@ -1,9 +1,11 @@
 //! What filters remember of a stream.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 
 use super::header_mutation::ReadyMutation;
-use crate::metadata::DynamicMetadata;
+use crate::{metadata::DynamicMetadata, rate_limit::TokenBucket};
 
 /// How many filters have their word without an allocation.
 const INLINE: usize = 4;
@@ -24,6 +26,8 @@ pub(super) struct More {
     pub(super) metadata: Option<Box<DynamicMetadata>>,
     /// Which filters run, once a filter has cleared the route that says so.
     pub(super) enabled: Option<Box<[bool]>>,
+    /// The bucket that a filter took from, and that its response tells of.
+    pub(super) buckets: Vec<(usize, Arc<TokenBucket>)>,
     /// What becomes of the response's trailers.
     pub(super) trailers: Vec<ReadyMutation>,
 }

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode, uri::Scheme};
 use ipnet::IpNet;
 
 use super::RouteConfiguration;
-use crate::{filter::HttpFilterConfig, local_reply::LocalReplyConfig};
+use crate::{access_log::AccessLog, filter::HttpFilterConfig, local_reply::LocalReplyConfig};
 
 /// `HttpConnectionManager`.
 #[derive(Clone, Debug)]
@@ -96,6 +96,8 @@ pub struct ConnectionManagerConfig {
     pub proxy_100_continue: bool,
     /// `local_reply_config`; None: replies made here stay as they are.
     pub local_reply: Option<Box<LocalReplyConfig>>,
+    /// `access_log`.
+    pub access_logs: Arc<Vec<AccessLog>>,
 }
 
 impl ConnectionManagerConfig {
@@ -143,6 +145,7 @@ impl ConnectionManagerConfig {
             respect_expected_rq_timeout: false,
             proxy_100_continue: false,
             local_reply: None,
+            access_logs: Arc::default(),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{ConnectionManagerConfig, Provenance};
+use super::{ConnectionManagerConfig, Criteria, Provenance};
+use crate::{access_log::AccessLog, rbac::ConnectionRbac};
 
 /// `Listener`.
 #[derive(Clone, Debug)]
@@ -91,7 +92,9 @@ pub struct FilterChainConfig {
     pub name: Arc<str>,
     /// `filter_chain_match`.
     pub matcher: FilterChainMatch,
-    /// What the chain's network filters do; the terminal one decides.
+    /// The network filters before the terminal one, in order.
+    pub filters: Arc<[ConnectionFilter]>,
+    /// What the chain ends in.
     pub terminal: NetworkFilter,
 }
 
@@ -101,6 +104,7 @@ impl FilterChainConfig {
         Self {
             name: "".into(),
             matcher: FilterChainMatch::default(),
+            filters: Arc::default(),
             terminal,
         }
     }
@@ -130,6 +134,16 @@ pub struct FilterChainMatch {
     pub source_ports: Vec<u16>,
 }
 
+/// A network filter before the terminal one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ConnectionFilter {
+    /// `envoy.filters.network.rbac`.
+    Rbac(Arc<ConnectionRbac>),
+    /// `envoy.filters.network.sni_cluster`: the server name that the client asks for names the cluster.
+    SniCluster,
+}
+
 /// The terminal network filter of a chain.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -146,19 +160,70 @@ pub enum NetworkFilter {
 pub struct TcpProxyConfig {
     /// `stat_prefix`.
     pub stat_prefix: Arc<str>,
-    /// `cluster`.
+    /// `cluster`; of `weighted_clusters` the first.
     pub cluster: Arc<str>,
+    /// `weighted_clusters`; empty: only `cluster`.
+    pub weighted: Vec<WeightedTcpCluster>,
+    /// `metadata_match`, `filter_metadata["envoy.lb"]`: which subset of `cluster`.
+    pub criteria: Criteria,
     /// `idle_timeout`; default 1 h; zero: none.
     pub idle_timeout: Duration,
+    /// `max_downstream_connection_duration`.
+    pub max_duration: Option<Duration>,
+    /// `max_downstream_connection_duration_jitter_percentage`: how much longer a connection may live by chance.
+    pub max_duration_jitter_percent: f64,
+    /// `max_connect_attempts`; default 1.
+    pub max_connect_attempts: u32,
+    /// `access_log`.
+    pub access_logs: Arc<Vec<AccessLog>>,
+    /// `hash_policy` with `source_ip`: what ring hash and maglev choose by.
+    pub hashes_source_ip: bool,
+}
+
+/// `TcpProxy.WeightedCluster.ClusterWeight`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightedTcpCluster {
+    /// `name`.
+    pub name: Arc<str>,
+    /// `weight`; at least 1.
+    pub weight: u32,
+    /// `metadata_match`, merged over the proxy's.
+    pub criteria: Criteria,
 }
 
 impl TcpProxyConfig {
+    /// The clusters by name: one, or those with weights.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        let only = self.weighted.is_empty().then_some(&self.cluster);
+        only.into_iter()
+            .chain(self.weighted.iter().map(|c| &c.name))
+    }
+
+    /// The weighted cluster for a random number; None: there are no weights.
+    pub fn draw(&self, random: u64) -> Option<usize> {
+        let total: u64 = self.weighted.iter().map(|c| u64::from(c.weight)).sum();
+        let mut left = random.checked_rem(total)?;
+        self.weighted.iter().position(|cluster| {
+            let weight = u64::from(cluster.weight);
+            let is_it = left < weight;
+            left = left.saturating_sub(weight);
+            is_it
+        })
+    }
+
     /// Proxies to the cluster with Envoy's defaults.
     pub fn new(stat_prefix: impl Into<Arc<str>>, cluster: impl Into<Arc<str>>) -> Self {
         Self {
             stat_prefix: stat_prefix.into(),
             cluster: cluster.into(),
+            weighted: Vec::new(),
+            criteria: Criteria::new(),
             idle_timeout: Duration::from_secs(3600),
+            max_duration: None,
+            max_duration_jitter_percent: 0.0,
+            max_connect_attempts: 1,
+            access_logs: Arc::default(),
+            hashes_source_ip: false,
         }
     }
 }

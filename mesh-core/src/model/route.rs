@@ -11,6 +11,7 @@ use crate::{
     head::RequestHead,
     matcher::{CookieMatcher, HeaderMatcher, MatchedHeader, QueryParameterMatcher},
     metadata::{DynamicMetadata, MetadataMatcher},
+    rate_limit::RateLimit,
     regex::{Regex, Scratch},
     route::{HeaderFormat, PathTemplate, SubstitutionFormat},
 };
@@ -51,6 +52,8 @@ pub struct VirtualHost {
     pub routes: Vec<Arc<Route>>,
     /// `virtual_clusters`, in order.
     pub virtual_clusters: Vec<VirtualCluster>,
+    /// `rate_limits`: what a local rate limit makes of requests.
+    pub rate_limits: Vec<RateLimit>,
     /// `require_tls`.
     pub require_tls: RequireTls,
     /// Header operations of this level.
@@ -251,6 +254,10 @@ pub struct Forward {
     pub priority: RoutingPriority,
     /// `upgrade_configs`: upgrade type (lower case) to enabled; None: the connection manager's.
     pub upgrades: Vec<(Box<str>, bool)>,
+    /// `rate_limits`: what a local rate limit makes of requests.
+    pub rate_limits: Vec<RateLimit>,
+    /// `include_vh_rate_limits`: the virtual host's too.
+    pub include_vh_rate_limits: bool,
     /// `metadata_match` of the route, and of each entry of its weighted clusters over it.
     pub metadata_match: MetadataMatch,
     /// `hash_policy`, in order: what ring hash and maglev choose by.
@@ -280,6 +287,8 @@ impl Forward {
             retry_policy: None,
             priority: RoutingPriority::Default,
             upgrades: Vec::new(),
+            rate_limits: Vec::new(),
+            include_vh_rate_limits: false,
             metadata_match: MetadataMatch::default(),
             hash_policies: Box::default(),
             mirrors: Vec::new(),

@@ -1,8 +1,10 @@
 //! Role-based access control (Envoy `source/extensions/filters/common/rbac`): policies are compiled when configuration
 //! arrives; a decision allocates nothing.
 
+mod connection;
 mod rule;
 
+pub use connection::ConnectionRbac;
 pub use rule::{MetadataSource, Rule};
 
 use std::net::IpAddr;
@@ -94,6 +96,14 @@ impl Rules {
             let mut rules = policy.permissions.iter().chain(&policy.principals);
             rules.any(|rule| rule.reads_metadata(namespace))
         })
+    }
+}
+
+/// A prefix before a statistic's name: with a dot between them (Envoy `statPrefixJoin`).
+pub(crate) fn stat_prefix(prefix: &str) -> String {
+    match prefix.is_empty() || prefix.ends_with('.') {
+        true => prefix.to_owned(),
+        false => format!("{prefix}."),
     }
 }
 

@@ -60,11 +60,7 @@ fn hash_of(
             Some(value) => Some(xx_hash(value, 0)),
             None => make_up(cookie, cx, set_cookie),
         },
-        HashSource::SourceIp => {
-            let mut text = Text::<64>::default();
-            std::fmt::write(&mut text, format_args!("{}", cx.client?)).ok()?;
-            Some(xx_hash(text.bytes(), 0))
-        }
+        HashSource::SourceIp => source_ip_hash(cx.client?),
         HashSource::QueryParameter(name) => {
             let (_, query) = cx.head.path.split_once('?')?;
             let value = query.split('&').find_map(|parameter| {
@@ -75,6 +71,13 @@ fn hash_of(
         }
         HashSource::FilterState(_) => None,
     }
+}
+
+/// The hash of a client's address (`source_ip`), for HTTP and for TCP alike.
+pub fn source_ip_hash(client: IpAddr) -> Option<u64> {
+    let mut text = Text::<64>::default();
+    std::fmt::write(&mut text, format_args!("{client}")).ok()?;
+    Some(xx_hash(text.bytes(), 0))
 }
 
 fn header(

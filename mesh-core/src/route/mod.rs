@@ -30,7 +30,7 @@ pub use explain::{PassedOver, RouteSearch};
 pub use format::{
     FormatContext, HeaderFormat, InvalidFormat, ProcessValues, SubstitutionFormat, Timing,
 };
-pub use hash_policy::{HashContext, request_hash};
+pub use hash_policy::{HashContext, request_hash, source_ip_hash};
 pub use internal_redirect::{FollowedRedirects, NextRequest, NotFollowed};
 pub use mirror::{Mirror, mirror_cluster, mirrored_head};
 pub use redirect::https_redirect;

@@ -15,10 +15,10 @@ use super::{
 use crate::{
     Entropy,
     cluster::Cluster,
-    filter::FilterChain,
+    filter::{FilterChain, FilterSurroundings},
     listener::{HttpChain, Listener, Terminal},
     model::{
-        ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, ClusterSpecifier,
+        ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, ClusterSpecifier, ConnectionFilter,
         ConnectionManagerConfig, IstioService, ListenerConfig, NetworkFilter, RouteAction,
         RouteConfiguration, RouteSource, TrafficDirection,
     },
@@ -180,22 +180,34 @@ impl<'a> Chains<'a> {
     }
 
     fn listener(&mut self, config: &Arc<ListenerConfig>) -> Arc<Listener> {
+        let chains = config
+            .filter_chains
+            .iter()
+            .chain(&config.default_filter_chain);
+        for filter in chains.flat_map(|chain| &*chain.filters) {
+            if let ConnectionFilter::Rbac(rbac) = filter {
+                rbac.resolve(self.stats.unscoped());
+            }
+        }
         let terminals: Vec<_> = config
             .filter_chains
             .iter()
             .chain(&config.default_filter_chain)
             .map(|chain| match &chain.terminal {
-                NetworkFilter::Http(manager) => Terminal::Http(self.chain(config, manager)),
+                NetworkFilter::Http(manager) => {
+                    Terminal::Http(self.chain(config, manager, &chain.filters))
+                }
                 NetworkFilter::Tcp(proxy) => Terminal::Tcp {
                     config: Arc::clone(proxy),
-                    cluster: self.slots.slot(&proxy.cluster),
+                    clusters: proxy.clusters().map(|name| self.slots.slot(name)).collect(),
+                    stats: self.stats.tcp_proxy(&proxy.stat_prefix),
                 },
             })
             .collect();
         let api = config
             .api_listener
             .as_ref()
-            .map(|manager| self.chain(config, manager));
+            .map(|manager| self.chain(config, manager, &Arc::default()));
         if let Some(before) = self.listeners_before.listener(&config.name)
             && Arc::ptr_eq(&before.config, config)
             && before.api == api
@@ -219,6 +231,7 @@ impl<'a> Chains<'a> {
         &mut self,
         listener: &ListenerConfig,
         manager: &Arc<ConnectionManagerConfig>,
+        connection_filters: &Arc<[ConnectionFilter]>,
     ) -> ChainIndex {
         let at = ChainIndex(u32::try_from(self.compiled.len()).unwrap_or(u32::MAX));
         let routes = match &manager.routes {
@@ -247,7 +260,13 @@ impl<'a> Chains<'a> {
         let stats = self.stats.manager(&manager.stat_prefix);
         let filters = match before {
             Some(before) => before.filters.clone(),
-            None => FilterChain::with_stats(&manager.http_filters, Arc::clone(&stats)),
+            None => {
+                let service_cluster = Arc::clone(&self.config.node.service_cluster);
+                let unscoped = Arc::clone(self.stats.unscoped());
+                let surroundings =
+                    FilterSurroundings::new(Arc::clone(&stats), unscoped, service_cluster);
+                FilterChain::within(&manager.http_filters, surroundings)
+            }
         };
         let (table, clusters) = match before.filter(same_table) {
             Some(before) => (before.routes.clone(), Arc::clone(&before.clusters)),
@@ -263,6 +282,7 @@ impl<'a> Chains<'a> {
             listener: Arc::clone(&listener.name),
             direction: listener.direction,
             manager: Arc::clone(manager),
+            connection_filters: Arc::clone(connection_filters),
             filters,
             routes: table,
             unrouted: unrouted(
@@ -295,10 +315,10 @@ impl<'a> Chains<'a> {
 }
 
 /// Where the chains of a listener end.
-fn places(terminals: &[Terminal]) -> impl Iterator<Item = Result<ChainIndex, ClusterIndex>> {
+fn places(terminals: &[Terminal]) -> impl Iterator<Item = Result<ChainIndex, &[ClusterIndex]>> {
     terminals.iter().map(|terminal| match terminal {
         Terminal::Http(chain) => Ok(*chain),
-        Terminal::Tcp { cluster, .. } => Err(*cluster),
+        Terminal::Tcp { clusters, .. } => Err(&**clusters),
     })
 }
 

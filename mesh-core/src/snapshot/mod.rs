@@ -52,6 +52,8 @@ pub struct ChainIndex(pub(crate) u32);
 pub struct NodeIdentity {
     /// `node.id`.
     pub id: Arc<str>,
+    /// `node.cluster`: our own service cluster.
+    pub service_cluster: Arc<str>,
     /// The DNS domain of a sidecar's id (`default.svc.cluster.local`); empty: names are not expanded.
     pub dns_domain: Arc<str>,
     /// The workload's name; `unknown` where not known.

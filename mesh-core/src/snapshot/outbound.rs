@@ -312,7 +312,10 @@ fn plaintext(ip: IpAddr, port: u16) -> Detected<'static> {
 fn outcome_of(terminal: &Terminal) -> Outbound {
     match terminal {
         Terminal::Http(chain) => Outbound::Http(*chain),
-        Terminal::Tcp { cluster, .. } => Outbound::Tcp(*cluster),
+        Terminal::Tcp { clusters, .. } => clusters
+            .first()
+            .copied()
+            .map_or(Outbound::None, Outbound::Tcp),
     }
 }
 

@@ -123,6 +123,7 @@ group! {
         upstream_cx_http2_total "HTTP/2 connections made.",
         upstream_cx_connect_fail "Connections that failed to be made, timeouts included.",
         upstream_cx_connect_timeout "Connections not made within `connect_timeout`.",
+        upstream_cx_connect_attempts_exceeded "TCP connections given up after `max_connect_attempts`.",
         upstream_cx_overflow "Times the breaker for connections was full.",
         upstream_cx_none_healthy "Times no endpoint was eligible.",
         upstream_cx_protocol_error "Connections whose upstream broke the protocol.",
@@ -368,6 +369,22 @@ group! {
     gauges {
         downstream_cx_active "Open connections.",
     }
+    histograms {}
+    groups {}
+}
+
+group! {
+    /// Envoy's statistics of a TCP proxy (`tcp.PREFIX.…`).
+    TcpProxyStats
+    counters {
+        downstream_cx_total "Connections.",
+        downstream_cx_no_route "Connections whose cluster does not exist.",
+        downstream_cx_rx_bytes_total "Bytes from clients.",
+        downstream_cx_tx_bytes_total "Bytes to clients.",
+        idle_timeout "Connections that ran into `idle_timeout`.",
+        max_downstream_connection_duration "Connections that ran into their maximum duration.",
+    }
+    gauges {}
     histograms {}
     groups {}
 }

@@ -13,7 +13,7 @@ pub mod text;
 
 pub use envoy::{
     BreakerStats, ClusterStats, CorsStats, CsrfStats, FaultStats, HealthCheckStats, JwtAuthnStats,
-    ListenerStats, ManagerStats, NamedCounters, OutlierStats, ServerStats,
+    ListenerStats, ManagerStats, NamedCounters, OutlierStats, ServerStats, TcpProxyStats,
 };
 pub use metric::{Counter, Gauge, GaugeGuard, Histogram, HistogramValues, Sample};
 pub use request::{RequestLabels, RequestMetrics};
@@ -39,8 +39,31 @@ pub struct Stats {
     clusters: Named<ClusterStats>,
     managers: Named<ManagerStats>,
     listeners: Named<ListenerStats>,
+    tcp_proxies: Named<TcpProxyStats>,
     requests: Mutex<HashMap<RequestLabels, Arc<RequestMetrics>>>,
     server: ServerStats,
+    unscoped: Arc<UnscopedStats>,
+}
+
+/// Statistics whose whole names configuration chooses: those of filters that belong to no group
+/// (`PREFIX.http_local_rate_limit.ok`, `tcp.PREFIX.downstream_cx_total`).
+#[derive(Debug, Default)]
+pub struct UnscopedStats {
+    counters: Named<Counter>,
+    gauges: Named<Gauge>,
+}
+
+impl UnscopedStats {
+    /// The counter of a name, the same handle while anybody holds one; takes a lock, so only for when configuration
+    /// arrives.
+    pub fn counter(&self, name: &str) -> Arc<Counter> {
+        self.counters.handle(name)
+    }
+
+    /// The gauge of a name, in the same way.
+    pub fn gauge(&self, name: &str) -> Arc<Gauge> {
+        self.gauges.handle(name)
+    }
 }
 
 impl Stats {
@@ -78,6 +101,16 @@ impl Stats {
         self.listeners.handle(address)
     }
 
+    /// The counters of a TCP proxy by its stat prefix.
+    pub fn tcp_proxy(&self, stat_prefix: &str) -> Arc<TcpProxyStats> {
+        self.tcp_proxies.handle(stat_prefix)
+    }
+
+    /// Statistics whose whole names configuration chooses.
+    pub fn unscoped(&self) -> &Arc<UnscopedStats> {
+        &self.unscoped
+    }
+
     /// The server's own statistics.
     pub fn server(&self) -> &ServerStats {
         &self.server
@@ -113,6 +146,21 @@ impl Stats {
         each(&self.clusters, Scope::Cluster, visit);
         each(&self.managers, Scope::Http, visit);
         each(&self.listeners, Scope::Listener, visit);
+        each(&self.tcp_proxies, Scope::Tcp, visit);
+        let mut unscoped = |name: &str, metric: Metric<'_>| {
+            visit(Series {
+                scope: Scope::None,
+                tag: "",
+                name,
+                metric,
+            });
+        };
+        for (name, counter) in self.unscoped.counters.all() {
+            unscoped(&name, Metric::Counter(counter.value()));
+        }
+        for (name, gauge) in self.unscoped.gauges.all() {
+            unscoped(&name, Metric::Gauge(gauge.value()));
+        }
         self.server.visit(&mut |name, metric| {
             visit(Series {
                 scope: Scope::Server,
@@ -139,7 +187,10 @@ enum Scope {
     Cluster,
     Http,
     Listener,
+    Tcp,
     Server,
+    /// The name is the whole name.
+    None,
 }
 
 impl Scope {
@@ -148,7 +199,9 @@ impl Scope {
             Self::Cluster => "cluster",
             Self::Http => "http",
             Self::Listener => "listener",
+            Self::Tcp => "tcp",
             Self::Server => "server",
+            Self::None => "",
         }
     }
 }

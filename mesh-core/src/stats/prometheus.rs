@@ -39,6 +39,16 @@ fn text_of(stats: &Stats, node: &NodeIdentity, used_only: bool) -> String {
     families.into_text()
 }
 
+/// What Envoy makes of a name that holds a prefix of the configuration's (`source/common/config/well_known_names.cc`):
+/// the name without it, and its label.
+fn untagged(name: &str) -> (Cow<'_, str>, Option<(&'static str, &str)>) {
+    if let Some((prefix, rest)) = name.split_once(".http_local_rate_limit.") {
+        let name = format!("http_local_rate_limit.{rest}").into();
+        return (name, Some(("envoy_local_http_ratelimit_prefix", prefix)));
+    }
+    (name.into(), None)
+}
+
 /// Lines by family, since all series of a family must stand together.
 #[derive(Default)]
 struct Families(BTreeMap<Cow<'static, str>, Family>);
@@ -93,8 +103,17 @@ impl Families {
 
     fn envoy(&mut self, series: &Series<'_>) {
         let scope = series.scope.as_str();
-        let mut name = format!("envoy_{scope}_{}", sanitised(series.name));
         let mut labels = String::new();
+        let mut name = match series.scope {
+            Scope::None => {
+                let (name, tag) = untagged(series.name);
+                if let Some((tag, value)) = tag {
+                    label(&mut labels, tag, value);
+                }
+                format!("envoy_{}", sanitised(&name))
+            }
+            _ => format!("envoy_{scope}_{}", sanitised(series.name)),
+        };
         if let Metric::Code(_, code) = series.metric {
             label(&mut labels, "envoy_response_code", &code.to_string());
         }
@@ -106,7 +125,8 @@ impl Families {
             Scope::Cluster => Some("envoy_cluster_name"),
             Scope::Http => Some("envoy_http_conn_manager_prefix"),
             Scope::Listener => Some("envoy_listener_address"),
-            Scope::Server => None,
+            Scope::Tcp => Some("envoy_tcp_prefix"),
+            Scope::Server | Scope::None => None,
         };
         if let Some(tag) = tag {
             // Istio ends a cluster's stat name with `;`, which its tag rule cuts off again.

@@ -67,7 +67,9 @@ pub fn lines(stats: &Stats) -> Vec<Line> {
         let mut name = String::from(series.scope.as_str());
         for part in [series.tag, series.name] {
             if !part.is_empty() {
-                name.push('.');
+                if !name.is_empty() {
+                    name.push('.');
+                }
                 name.push_str(part);
             }
         }

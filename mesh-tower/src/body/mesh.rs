@@ -193,6 +193,12 @@ impl Tail {
     fn on_frame(&mut self, frame: &mut Frame<Bytes>) {
         self.limits.touch();
         let seen = &mut self.seen;
+        if let Some(log) = &mut seen.log {
+            match (frame.data_ref(), frame.trailers_ref()) {
+                (Some(data), _) => log.bytes_sent += data.len() as u64,
+                (_, trailers) => log.trailers = trailers.cloned(),
+            }
+        }
         if let Some(trailers) = frame.trailers_mut() {
             if seen.grpc {
                 seen.grpc_status = mesh_core::grpc::status_in(trailers).or(seen.grpc_status);
@@ -292,6 +298,9 @@ impl Tail {
         details: &'static str,
         source: Option<BoxError>,
     ) -> MeshError {
+        if let Some(log) = &mut self.seen.log {
+            log.details = details.into();
+        }
         self.seen.finish();
         MeshError::body(kind, self.seen.flags, details, source)
     }

@@ -27,6 +27,8 @@ pub(crate) struct Progress {
     ended: AtomicU64,
     active: AtomicU64,
     failed: AtomicBool,
+    /// Bytes that left for the first attempt.
+    bytes: AtomicU64,
     stream: AtomicWaker,
 }
 
@@ -65,6 +67,9 @@ impl Progress {
 
     /// A frame leaves for the first attempt.
     pub(crate) fn pass(&self, frame: &mut Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
         self.filter(frame);
         if let Some(tee) = &self.tee {
             tee.push(frame);
@@ -138,6 +143,11 @@ impl Progress {
             0 => None,
             nanos => Some(Moment::from_nanos(nanos)),
         }
+    }
+
+    /// Bytes that left for the first attempt.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Whether the body failed.

@@ -17,6 +17,7 @@ use mesh_core::{
 
 use super::{Step, Target, response::DECORATOR_OPERATION, with_scratch};
 use crate::{
+    access_log::LogEntry,
     body::Filled,
     clock::Moment,
     entropy::ThreadEntropy,
@@ -58,6 +59,17 @@ impl Stream {
                 let Some(chain) = self.snapshot.chain(at).cloned() else {
                     return Err(no_route("route_configuration_not_found"));
                 };
+                // Those of a proxy's connections were asked before the first request.
+                if self.application.is_some()
+                    && chain.has_connection_filters()
+                    && !with_scratch(|scratch| chain.admits(self.connection.info(), scratch))
+                {
+                    return Err(Box::new(LocalReply::answer(
+                        StatusCode::FORBIDDEN,
+                        "RBAC: access denied",
+                        "rbac_deny_close",
+                    )));
+                }
                 let manager = chain.manager();
                 self.limits
                     .of_manager(manager.max_stream_duration, manager.stream_idle_timeout);
@@ -68,7 +80,11 @@ impl Stream {
                     self.connection.info(),
                     &mut ThreadEntropy,
                 );
+                let logs = !chain.manager().access_logs.is_empty();
                 self.seen.enter(chain, parts.version);
+                if logs {
+                    self.seen.log = Some(LogEntry::new(self.connection.clone(), parts.version));
+                }
                 let names = accepted.as_ref().map_or(Names::CONTENT_TYPE, |a| a.names);
                 self.seen.grpc =
                     names.has(Names::CONTENT_TYPE) && is_grpc_content_type(&parts.headers);
@@ -259,6 +275,8 @@ impl Stream {
             .and_then(|selected| self.snapshot.cluster(selected.cluster))
             .map(|cluster| &*cluster.config().name);
         let client = self.client();
+        let host = self.route.and_then(|at| chain.routes()?.virtual_host(at));
+        let host_rate_limits = host.map_or(&[][..], |host| &host.rate_limits);
         with_scratch(|scratch| {
             let connection = self.connection.info();
             let flags = &mut self.seen.flags;
@@ -268,6 +286,7 @@ impl Stream {
             cx.wall_clock = SystemTime::now;
             cx.client = client;
             cx.route = compiled.map(|compiled| &**compiled.config());
+            cx.host_rate_limits = host_rate_limits;
             cx.cluster = cluster;
             cx.end_stream = self.is_empty;
             chain

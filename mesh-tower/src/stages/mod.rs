@@ -37,7 +37,7 @@ pub(crate) enum Step {
 }
 
 /// The thread's memory for matching.
-fn with_scratch<T>(f: impl FnOnce(&mut Scratch) -> T) -> T {
+pub(crate) fn with_scratch<T>(f: impl FnOnce(&mut Scratch) -> T) -> T {
     thread_local! {
         static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
     }

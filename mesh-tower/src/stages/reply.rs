@@ -24,7 +24,7 @@ impl Stream {
     /// Finishes a reply and the stream with it. Err: no answer came; Ok: configuration answered.
     pub(crate) fn reply(
         &mut self,
-        reply: LocalReply,
+        mut reply: LocalReply,
         source: Option<BoxError>,
     ) -> Result<(StatusCode, HeaderMap, Bytes), MeshError> {
         if let Some(flag) = reply.flag {
@@ -35,6 +35,7 @@ impl Stream {
         }
         // Header operations see the status that HTTP clients get, not gRPC's 200.
         let (code, details) = (reply.status, reply.details.clone());
+        let additions = std::mem::take(&mut reply.additions);
         let kept = reply.is_failure.then(|| reply.clone());
         // The connection manager knows of no attempts.
         let by_manager = matches!(
@@ -58,6 +59,12 @@ impl Stream {
                 headers.insert(ATTEMPT_COUNT, number(u64::from(self.attempts)));
             }
         }
+        for addition in &additions {
+            let mut cx = self.format_context();
+            cx.response_code_details = Some(&details);
+            cx.status = Some(&code);
+            addition.apply_to_response(&mut headers, &cx);
+        }
         let (status, mut body) = self.form_reply(&reply, &mut headers);
         if self.is_head {
             body = Bytes::new();
@@ -66,6 +73,13 @@ impl Stream {
         self.pass_up(status, &mut headers, false, Moment::now());
         if closes && !self.connection.info().in_process {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if self.seen.log.is_some() {
+            self.log_answer(&headers, details, Moment::now());
+            if let Some(log) = &mut self.seen.log {
+                log.bytes_sent = body.len() as u64;
+                log.local_body = body.clone();
+            }
         }
         self.seen.status = Some(status);
         if self.seen.grpc {

@@ -77,6 +77,9 @@ impl Stream {
                 parts.extensions.insert(WithoutBody);
             }
         }
+        if self.seen.log.is_some() {
+            self.log_answer(&parts.headers, "via_upstream".into(), now);
+        }
         self.seen.status = Some(parts.status);
         if self.seen.grpc {
             self.seen.grpc_status = mesh_core::grpc::status_in(&parts.headers);

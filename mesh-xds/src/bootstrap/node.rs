@@ -33,6 +33,7 @@ pub(super) fn identity(node: &Node, server_listener_template: &str) -> NodeIdent
 
     let mut identity = NodeIdentity::default();
     identity.id = node.id.as_str().into();
+    identity.service_cluster = node.cluster.as_str().into();
     identity.dns_domain = dns_domain.into();
     identity.workload = workload.into();
     identity.namespace = namespace.into();

@@ -28,6 +28,7 @@ use mesh_proto::envoy::{
 };
 
 use super::{
+    access_log::access_logs,
     any::{extension_name, unpack_checked},
     http_filter::http_filters,
     local_reply::local_reply_config,
@@ -441,4 +442,5 @@ fn protocols(
         config.http2_allow_connect = http2.allow_connect;
     }
     config.proxy_100_continue = value.proxy_100_continue;
+    config.access_logs = access_logs(p, &value.access_log);
 }

@@ -5,7 +5,7 @@ use mesh_core::local_reply::{LocalReplyConfig, ResponseMapper};
 use mesh_proto::envoy::extensions::filters::network::http_connection_manager::v3 as proto;
 
 use super::{
-    access_log_filter::access_log_filter,
+    access_log_filter::{access_log_filter, holds_extension},
     header_operations::additions,
     substitution_format::{data_source, substitution_format},
 };
@@ -27,6 +27,9 @@ pub(super) fn local_reply_config(
 
 fn mapper(p: &mut Problems, value: &proto::ResponseMapper) -> Option<ResponseMapper> {
     let filter = p.require("filter", value.filter.as_ref());
+    if filter.is_some_and(holds_extension) {
+        p.error_at("filter", "extension_filter is not supported yet");
+    }
     let filter = filter.and_then(|filter| p.field("filter", |p| access_log_filter(p, filter)));
     let status_code = value.status_code.and_then(|code| {
         let status = u16::try_from(code).ok().filter(|c| (200..600).contains(c));

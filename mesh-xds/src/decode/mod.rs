@@ -3,6 +3,7 @@
 //! A resource is taken or refused as a whole. Fields that are not understood are found by reflection
 //! (`supported`): refused where ignoring them could change who is answered or allowed, a warning otherwise.
 
+mod access_log;
 mod access_log_filter;
 mod any;
 mod cluster;
@@ -25,6 +26,7 @@ mod metadata_matcher;
 mod mirror;
 mod origin;
 mod outlier_detection;
+mod rate_limit;
 mod retry;
 mod route;
 mod route_action;

@@ -15,6 +15,7 @@ use super::{
     http_filter::filter_overrides,
     matcher, metadata,
     mirror::mirror_policies,
+    rate_limit,
     retry::retry_policy,
     route_action,
     route_match::route_match,
@@ -106,6 +107,7 @@ fn virtual_host(
     host.filter_overrides = filter_overrides(p, &value.typed_per_filter_config);
     host.mirrors = mirror_policies(p, &value.request_mirror_policies);
     host.provenance = metadata::provenance(value.metadata.as_ref());
+    host.rate_limits = p.each("rate_limits", &value.rate_limits, rate_limit::of_route);
     host.virtual_clusters = p.each("virtual_clusters", &value.virtual_clusters, virtual_cluster);
     host.routes = p.each("routes", &value.routes, |p, value| {
         route(p, value, body_limit).map(Arc::new)

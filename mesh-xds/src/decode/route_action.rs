@@ -27,6 +27,7 @@ use super::{
     http_filter::filter_overrides,
     matcher,
     mirror::{internal_redirect_policy, mirror_policies},
+    rate_limit,
     retry::retry_policy,
     route_rewrite as rewrite,
     scalar::{duration, duration_or, enumeration, header_name, header_value},
@@ -128,6 +129,8 @@ pub(super) fn forward(
             .map(|entry| merged_criteria(route, &metadata_match(entry.metadata_match.as_ref())));
         forward.metadata_match.weighted = merged.collect();
     }
+    forward.rate_limits = p.each("rate_limits", &value.rate_limits, rate_limit::of_route);
+    forward.include_vh_rate_limits = value.include_vh_rate_limits.unwrap_or(false);
     forward.hash_policies = hash_policies(p, "hash_policy", &value.hash_policy);
     forward.mirrors = mirror_policies(p, &value.request_mirror_policies);
     forward.internal_redirects = value.internal_redirect_policy.as_ref().map(|policy| {

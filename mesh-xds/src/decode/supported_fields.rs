@@ -203,11 +203,22 @@ const LISTENER: &[Fields] = fields! {
     }
     "envoy.config.listener.v3.Filter" { "name", silent: "typed_config", warn: "" }
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy" {
-        "stat_prefix cluster idle_timeout",
-        silent: "max_connect_attempts check_drain_close",
-        warn: "access_log access_log_options access_log_flush_interval flush_access_log_on_connected hash_policy
-            max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage backoff_options"
+        "stat_prefix cluster weighted_clusters idle_timeout max_connect_attempts hash_policy metadata_match
+         max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage access_log",
+        silent: "check_drain_close",
+        warn: "access_log_options access_log_flush_interval flush_access_log_on_connected backoff_options"
     }
+    "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster" { "clusters", silent: "", warn: "" }
+    "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight" {
+        "name weight metadata_match", silent: "", warn: ""
+    }
+    "envoy.type.v3.HashPolicy" { "source_ip filter_state", silent: "", warn: "" }
+    "envoy.type.v3.HashPolicy.SourceIp" { "", silent: "", warn: "" }
+    "envoy.type.v3.HashPolicy.FilterState" { "key", silent: "", warn: "" }
+    "envoy.extensions.filters.network.rbac.v3.RBAC" {
+        "rules shadow_rules stat_prefix shadow_rules_stat_prefix delay_deny", silent: "enforcement_type", warn: ""
+    }
+    "envoy.extensions.filters.network.sni_cluster.v3.SniCluster" { "", silent: "", warn: "" }
 };
 
 const HTTP: &[Fields] = fields! {
@@ -219,11 +230,11 @@ const HTTP: &[Fields] = fields! {
          always_set_request_id_in_response forward_client_cert_details upgrade_configs normalize_path merge_slashes
          path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port proxy_100_continue
          strip_trailing_host_dot scheme_header_transformation original_ip_detection_extensions delayed_close_timeout
-         local_reply_config",
+         local_reply_config access_log",
         silent: "request_id_extension set_current_client_cert_details append_local_overload
             add_proxy_protocol_connection_state http1_safe_max_connection_duration flush_access_log_on_new_request
             access_log_flush_interval",
-        warn: "tracing access_log access_log_options drain_timeout drain_timeout_jitter stream_flush_timeout
+        warn: "tracing access_log_options drain_timeout drain_timeout_jitter stream_flush_timeout
             stream_error_on_invalid_http_message represent_ipv4_remote_address_as_ipv4_mapped_ipv6"
     }
     "envoy.config.core.v3.TypedExtensionConfig" { "name typed_config", silent: "", warn: "" }
@@ -268,8 +279,8 @@ const ROUTE: &[Fields] = fields! {
         "name domains routes require_tls request_headers_to_add request_headers_to_remove response_headers_to_add
          response_headers_to_remove include_request_attempt_count include_attempt_count_in_response retry_policy
          per_request_buffer_limit_bytes request_body_buffer_limit virtual_clusters
-         include_is_timeout_retry_header request_mirror_policies",
-        silent: "typed_per_filter_config metadata rate_limits",
+         include_is_timeout_retry_header request_mirror_policies rate_limits",
+        silent: "typed_per_filter_config metadata",
         warn: "hedge_policy"
     }
     "envoy.config.route.v3.VirtualCluster" { "headers name", silent: "", warn: "" }
@@ -305,8 +316,8 @@ const ROUTE: &[Fields] = fields! {
          host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex host_rewrite path_rewrite
          path_rewrite_policy append_x_forwarded_host timeout idle_timeout
          retry_policy priority max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration
-         hash_policy metadata_match request_mirror_policies internal_redirect_policy",
-        silent: "rate_limits include_vh_rate_limits early_data_policy",
+         hash_policy metadata_match request_mirror_policies internal_redirect_policy rate_limits include_vh_rate_limits",
+        silent: "early_data_policy",
         warn: "hedge_policy flush_timeout"
     }
     "envoy.config.route.v3.RouteAction.HashPolicy" {

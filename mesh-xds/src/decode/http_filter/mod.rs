@@ -6,7 +6,10 @@ mod csrf;
 mod fault;
 pub(super) mod header_mutation;
 mod jwt_authn;
+mod local_rate_limit;
 mod rbac;
+
+pub(super) use rbac::rules as rbac_rules;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -27,6 +30,7 @@ use mesh_proto::envoy::{
             grpc_stats::v3 as grpc_stats,
             header_mutation::v3::{HeaderMutation, HeaderMutationPerRoute},
             jwt_authn::v3::{JwtAuthentication, PerRouteConfig},
+            local_ratelimit::v3::LocalRateLimit,
             rbac::v3::{Rbac, RbacPerRoute},
             router::v3::Router,
         },
@@ -54,6 +58,7 @@ const HEADER_MUTATION_PER_ROUTE: &str =
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute";
 const JWT_AUTHN: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
 const JWT_AUTHN_PER_ROUTE: &str = "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig";
+const LOCAL_RATE_LIMIT: &str = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const RBAC_PER_ROUTE: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
@@ -149,6 +154,11 @@ fn filter_kind(
             let config: JwtAuthentication = unpack_checked(p, config)?;
             jwt_authn::jwt_authn(p, &config).map(FilterKind::JwtAuthn)
         }
+        LOCAL_RATE_LIMIT => {
+            let config: LocalRateLimit = unpack_checked(p, config)?;
+            let limit = local_rate_limit::local_rate_limit(p, &config, false)?;
+            Some(FilterKind::LocalRateLimit(Arc::new(limit)))
+        }
         RBAC => {
             let config: Rbac = unpack_checked(p, config)?;
             Some(FilterKind::Rbac(rbac::rbac_config(p, &config)))
@@ -222,6 +232,11 @@ fn filter_override(
         JWT_AUTHN_PER_ROUTE => {
             let config: PerRouteConfig = unpack_checked(p, config)?;
             jwt_authn::jwt_authn_override(p, &config).map(FilterOverride::JwtAuthn)
+        }
+        LOCAL_RATE_LIMIT => {
+            let config: LocalRateLimit = unpack_checked(p, config)?;
+            let limit = local_rate_limit::local_rate_limit(p, &config, true)?;
+            Some(FilterOverride::LocalRateLimit(Arc::new(limit)))
         }
         RBAC_PER_ROUTE => {
             let config: RbacPerRoute = unpack_checked(p, config)?;

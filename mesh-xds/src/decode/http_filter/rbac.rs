@@ -36,7 +36,8 @@ pub(super) fn rbac_config(p: &mut Problems, value: &Rbac) -> Arc<RbacConfig> {
     Arc::new(config)
 }
 
-fn rules(p: &mut Problems, value: &proto::Rbac) -> Option<Rules> {
+/// `envoy.config.rbac.v3.RBAC`.
+pub(in crate::decode) fn rules(p: &mut Problems, value: &proto::Rbac) -> Option<Rules> {
     let action = match enumeration::<ProtoAction>(p, "action", value.action)? {
         ProtoAction::Allow => Action::Allow,
         ProtoAction::Deny => Action::Deny,

@@ -94,5 +94,61 @@ pub(super) const FIELDS: &[Fields] = fields! {
     "envoy.extensions.filters.http.jwt_authn.v3.JwtRequirementOrList" { "requirements", silent: "", warn: "" }
     "envoy.extensions.filters.http.jwt_authn.v3.JwtRequirementAndList" { "requirements", silent: "", warn: "" }
     "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig" { "disabled requirement_name", silent: "", warn: "" }
+    "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" {
+        "stat_prefix status token_bucket filter_enabled filter_enforced request_headers_to_add_when_not_enforced
+         response_headers_to_add descriptors stage local_rate_limit_per_downstream_connection
+         enable_x_ratelimit_headers vh_rate_limits always_consume_default_token_bucket
+         rate_limited_as_resource_exhausted rate_limits max_dynamic_descriptors enable_retry_after_header",
+        silent: "", warn: ""
+    }
+    "envoy.type.v3.TokenBucket" { "max_tokens tokens_per_fill fill_interval", silent: "", warn: "" }
+    "envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor" {
+        "entries token_bucket shadow_mode", silent: "", warn: ""
+    }
+    "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry" { "key value", silent: "", warn: "" }
+    "envoy.config.route.v3.RateLimit" {
+        "stage disable_key actions hits_addend x_ratelimit_option", silent: "", warn: "limit apply_on_stream_done"
+    }
+    "envoy.config.route.v3.RateLimit.HitsAddend" { "number is_negative_hits", silent: "", warn: "format" }
+    "envoy.config.route.v3.RateLimit.Action" {
+        "source_cluster destination_cluster request_headers query_parameters remote_address generic_key
+         header_value_match dynamic_metadata metadata masked_remote_address query_parameter_value_match",
+        silent: "", warn: "extension remote_address_match"
+    }
+    "envoy.config.route.v3.RateLimit.Action.SourceCluster" { "", silent: "", warn: "" }
+    "envoy.config.route.v3.RateLimit.Action.DestinationCluster" { "", silent: "", warn: "" }
+    "envoy.config.route.v3.RateLimit.Action.RemoteAddress" { "", silent: "", warn: "" }
+    "envoy.config.route.v3.RateLimit.Action.MaskedRemoteAddress" {
+        "v4_prefix_mask_len v6_prefix_mask_len", silent: "", warn: ""
+    }
+    "envoy.config.route.v3.RateLimit.Action.RequestHeaders" {
+        "header_name descriptor_key skip_if_absent", silent: "", warn: ""
+    }
+    "envoy.config.route.v3.RateLimit.Action.QueryParameters" {
+        "query_parameter_name descriptor_key skip_if_absent", silent: "", warn: ""
+    }
+    "envoy.config.route.v3.RateLimit.Action.GenericKey" {
+        "descriptor_value descriptor_key", silent: "default_value", warn: ""
+    }
+    "envoy.config.route.v3.RateLimit.Action.HeaderValueMatch" {
+        "descriptor_value descriptor_key expect_match headers", silent: "default_value", warn: ""
+    }
+    "envoy.config.route.v3.RateLimit.Action.QueryParameterValueMatch" {
+        "descriptor_value descriptor_key expect_match query_parameters", silent: "default_value", warn: ""
+    }
+    "envoy.config.route.v3.RateLimit.Action.DynamicMetaData" {
+        "descriptor_key metadata_key default_value", silent: "", warn: ""
+    }
+    "envoy.config.route.v3.RateLimit.Action.MetaData" {
+        "descriptor_key metadata_key default_value source skip_if_absent", silent: "", warn: ""
+    }
+    "envoy.type.metadata.v3.MetadataKey" { "key path", silent: "", warn: "" }
+    "envoy.type.metadata.v3.MetadataKey.PathSegment" { "key", silent: "", warn: "" }
+    "envoy.config.accesslog.v3.AccessLog" { "filter", silent: "name typed_config", warn: "" }
+    "envoy.extensions.access_loggers.file.v3.FileAccessLog" {
+        "path format json_format typed_json_format log_format", silent: "", warn: ""
+    }
+    "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog" { "log_format", silent: "", warn: "" }
+    "envoy.extensions.access_loggers.stream.v3.StderrAccessLog" { "log_format", silent: "", warn: "" }
     "envoy.config.core.v3.KeyValuePair" { "key value", silent: "", warn: "" }
 };

@@ -31,7 +31,7 @@ pub(super) const FIELDS: &[Fields] = fields! {
     "envoy.config.accesslog.v3.AccessLogFilter" {
         "status_code_filter duration_filter not_health_check_filter traceable_filter runtime_filter and_filter
          or_filter header_filter response_flag_filter grpc_status_filter metadata_filter log_type_filter",
-        silent: "", warn: ""
+        silent: "", warn: "extension_filter"
     }
     "envoy.config.accesslog.v3.StatusCodeFilter" { "comparison", silent: "", warn: "" }
     "envoy.config.accesslog.v3.DurationFilter" { "comparison", silent: "", warn: "" }

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn listeners() {
     let yaml = with_manager(
-        "access_log: [{name: envoy.access_loggers.file}]\n      tracing: {client_sampling: {value: 100}}",
+        "access_log_options: {flush_access_log_on_new_request: true}\n      tracing: {client_sampling: {value: 100}}",
         &[
             filter("istio.metadata_exchange", "udpa.type.v1.TypedStruct", "type_url: type.googleapis.com/io.istio.http.peer_metadata.Config, value: {}"),
             filter("istio.alpn", "udpa.type.v1.TypedStruct", "type_url: type.googleapis.com/istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"),
@@ -20,7 +20,7 @@ fn listeners() {
         warnings(LISTENER, &yaml),
         [
             format!("{at}.tracing: not supported yet; ignored"),
-            format!("{at}.access_log: not supported yet; ignored"),
+            format!("{at}.access_log_options: not supported yet; ignored"),
             format!(
                 "{at}.http_filters[0].typed_config: peer metadata exchange (io.istio.http.peer_metadata.Config) is not supported yet; ignored"
             ),

@@ -1,10 +1,12 @@
 //! Decoding, from YAML as authors write it.
 
 mod accepted;
+mod access_logs;
 mod balancing;
 mod documented;
 mod health_checks;
 mod ignored;
+mod limits;
 mod refused;
 mod replies;
 mod values;

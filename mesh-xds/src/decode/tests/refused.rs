@@ -286,10 +286,6 @@ fn listeners() {
     for (type_name, extension) in [
         ("filters.http.ext_authz.v3.ExtAuthz", "ext_authz"),
         ("filters.http.ext_authz.v3.ExtAuthz", "ext_authz"),
-        (
-            "filters.http.local_ratelimit.v3.LocalRateLimit",
-            "ratelimit",
-        ),
     ] {
         let type_name = format!("envoy.extensions.{type_name}");
         let yaml = with_manager("", &filter(extension, &type_name, ""));
@@ -344,7 +340,7 @@ filter_chains:
   - name: rbac
     typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC}
   - name: tcp
-    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: x, weighted_clusters: {}}
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: x, weighted_clusters: {}, tunneling_config: {hostname: h}}
 - filters:
   - name: tcp
     typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: x, cluster: a}
@@ -352,8 +348,9 @@ filter_chains:
     assert_eq!(
         errors(LISTENER, yaml),
         "filter_chains[0].transport_socket: envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext is not supported yet; only raw_buffer is; \
-         filter_chains[0].filters[0].typed_config: network filter envoy.extensions.filters.network.rbac.v3.RBAC is not supported yet; \
-         filter_chains[0].filters[1].typed_config.weighted_clusters: not supported yet"
+         filter_chains[0].filters[0].typed_config.stat_prefix: must not be empty; \
+         filter_chains[0].filters[1].typed_config.tunneling_config: not supported yet; \
+         filter_chains[0].filters[1].typed_config.weighted_clusters.clusters: must not be empty"
     );
 }
 

@@ -1,0 +1,92 @@
+//! Access logs: filters, formats and targets.
+
+use super::*;
+
+const FILE: &str = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
+
+fn file(fields: &str) -> String {
+    format!("typed_config: {{'@type': type.googleapis.com/{FILE}, path: /tmp/x{fields}}}")
+}
+
+fn with_log(log: &str) -> String {
+    with_manager(&format!("access_log: [{{name: log, {log}}}]"), "")
+}
+
+const AT: &str = "filter_chains[0].filters[0].typed_config.access_log[0].";
+
+#[test]
+fn known_logs_need_no_warning() {
+    let stream = |name: &str| {
+        format!(
+            "typed_config: {{'@type': type.googleapis.com/envoy.extensions.access_loggers.stream.v3.{name}, \
+             log_format: {{text_format: '%PROTOCOL%', content_type: text/html}}}}"
+        )
+    };
+    for log in [
+        file(""),
+        file(", typed_json_format: {a: '%PROTOCOL%'}"),
+        file(", json_format: {a: '%PROTOCOL%'}"),
+        file(
+            ", log_format: {json_format: {a: '%PROTOCOL%'}, json_format_options: {sort_properties: true}}",
+        ),
+        stream("StdoutAccessLog"),
+        stream("StderrAccessLog"),
+    ] {
+        assert_eq!(warnings(LISTENER, &with_log(&log)), [""; 0], "{log}");
+    }
+}
+
+#[test]
+fn what_is_not_known_is_said() {
+    for (log, expected) in [
+        (
+            format!("{}, filter: {{traceable_filter: {{}}}}", file("")),
+            "filter.traceable_filter: not supported yet; ignored".to_owned(),
+        ),
+        (
+            format!("{}, filter: {{extension_filter: {{name: cel}}}}", file("")),
+            "filter.extension_filter: not supported yet; ignored".to_owned(),
+        ),
+        (
+            file(", log_format: {text_format: a, formatters: [{name: x}]}"),
+            "typed_config.log_format.formatters: not supported yet; ignored".to_owned(),
+        ),
+        (
+            "typed_config: {'@type': type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig}".to_owned(),
+            "typed_config: access logger envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig is not \
+             supported yet; ignored".to_owned(),
+        ),
+    ] {
+        assert_eq!(warnings(LISTENER, &with_log(&log)), [format!("{AT}{expected}")]);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_refused() {
+    for (log, expected) in [
+        (
+            file(", log_format: {text_format: '%NOTHING%'}"),
+            "typed_config.log_format.text_format: Not supported field in StreamInfo: NOTHING",
+        ),
+        (
+            format!(
+                "{}, filter: {{response_flag_filter: {{flags: [XX, RLSE]}}}}",
+                file("")
+            ),
+            "filter.response_flag_filter.flags[0]: \"XX\" is not a response flag",
+        ),
+        (
+            format!("{}, filter: {{and_filter: {{filters: []}}}}", file("")),
+            "filter.and_filter.filters: must hold at least 2",
+        ),
+        (
+            format!(
+                "{}, filter: {{status_code_filter: {{comparison: {{value: {{default_value: 3}}}}}}}}",
+                file("")
+            ),
+            "filter.status_code_filter.comparison.value.runtime_key: must not be empty",
+        ),
+    ] {
+        assert_eq!(errors(LISTENER, &with_log(&log)), format!("{AT}{expected}"));
+    }
+}
