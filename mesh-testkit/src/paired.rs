@@ -1,6 +1,10 @@
 //! The same case through the real Envoy and through mesh-proxy, and what only one of them says.
 
-use std::{io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::Request;
@@ -205,4 +209,31 @@ fn normal_seen(mut seen: Vec<Seen>) -> Vec<Seen> {
         }
     }
     seen
+}
+
+/// How often each of several things came.
+pub type Counts = BTreeMap<String, usize>;
+
+/// What speaks against both being samples of one distribution: chi square at six standard deviations, so that about one
+/// true equality in a thousand million is denied.
+pub fn unlike(theirs: &Counts, mine: &Counts) -> Option<String> {
+    // Wilson and Hilferty's approximation, at six standard deviations.
+    let limit = |freedom: f64| {
+        let ninth = 2.0 / (9.0 * freedom);
+        freedom * (1.0 - ninth + 6.0 * ninth.sqrt()).powi(3)
+    };
+    let names: Vec<_> = theirs.keys().chain(mine.keys()).collect();
+    let cells: Vec<(f64, f64)> = names
+        .iter()
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .map(|name| {
+            let of = |counts: &Counts| counts.get(*name).copied().unwrap_or_default() as f64;
+            (of(theirs), of(mine))
+        })
+        .collect();
+    let square: f64 = cells.iter().map(|(a, b)| (a - b).powi(2) / (a + b)).sum();
+    let freedom = (cells.len().max(2) - 1) as f64;
+    let limit = limit(freedom);
+    (square > limit).then(|| format!("chi square {square:.1} > {limit:.1}"))
 }

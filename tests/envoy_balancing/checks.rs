@@ -18,9 +18,8 @@ use mesh_testkit::{
 };
 use serde_json::{Value, json};
 
-const ADMIN: u16 = 9901;
-const LISTENER: u16 = 10_000;
-const UPSTREAM: u16 = 20_000;
+use crate::{ADMIN, LISTENER, UPSTREAM, address, bootstrap, type_url};
+
 /// Ports of a cluster: endpoints, then ports where only checks go.
 const PORTS: u16 = 8;
 const CLUSTERS: u16 = 125;
@@ -69,7 +68,7 @@ async fn compare(clusters: &[Generated], upstreams: &OwnAddress, run: &str) {
     let [first, second] = addresses;
     let mut reports = Vec::new();
     for (program, address) in [(Program::Envoy, first), (Program::MeshProxy, second)] {
-        let bootstrap = bootstrap(clusters, address.ip());
+        let bootstrap = bootstrap_of(clusters, address.ip());
         let last = LISTENER + clusters.len() as u16 - 1;
         let side = Side::start_at(program, (ADMIN, last), address, &bootstrap).await;
         finish(&servers, clusters, side.address.ip().into()).await;
@@ -259,31 +258,9 @@ fn number(cluster: &str) -> Option<usize> {
     cluster.strip_prefix('c')?.parse().ok()
 }
 
-fn bootstrap(clusters: &[Generated], own: Ipv4Addr) -> String {
-    let listeners: Vec<Value> = (0..clusters.len() as u16)
-        .map(|n| {
-            json!({
-                "name": format!("l{n}"),
-                "address": address(own, LISTENER + n),
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": {
-                        "@type": type_url("filters.network.http_connection_manager.v3.HttpConnectionManager"),
-                        "stat_prefix": "h",
-                        "route_config": {"name": "r", "virtual_hosts": [{
-                            "name": "all", "domains": ["*"],
-                            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": format!("c{n}")}}],
-                        }]},
-                        "http_filters": [{
-                            "name": "envoy.filters.http.router",
-                            "typed_config": {"@type": type_url("filters.http.router.v3.Router")},
-                        }],
-                    },
-                }]}],
-            })
-        })
-        .collect();
-    let clusters: Vec<Value> = clusters
+fn bootstrap_of(clusters: &[Generated], own: Ipv4Addr) -> String {
+    let routes = clusters.iter().map(|_| json!({})).collect();
+    let clusters = clusters
         .iter()
         .map(|cluster| {
             let mut config = cluster.config.clone();
@@ -293,19 +270,7 @@ fn bootstrap(clusters: &[Generated], own: Ipv4Addr) -> String {
             config
         })
         .collect();
-    json!({
-        "admin": {"address": address(own, ADMIN)},
-        "static_resources": {"listeners": listeners, "clusters": clusters},
-    })
-    .to_string()
-}
-
-fn address(ip: Ipv4Addr, port: u16) -> Value {
-    json!({"socket_address": {"address": ip.to_string(), "port_value": port}})
-}
-
-fn type_url(name: &str) -> Value {
-    json!(format!("type.googleapis.com/envoy.extensions.{name}"))
+    bootstrap(own, routes, clusters).to_string()
 }
 
 /// A cluster, and how its endpoints answer.

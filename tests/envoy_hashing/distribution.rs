@@ -5,9 +5,13 @@
 //! as two samples of one distribution are (chi square at six standard deviations: about one true equality in a thousand
 //! million fails).
 
-use std::collections::BTreeMap;
-
-use mesh_testkit::{address::OwnAddress, process::Program, random::Random, upstream::Upstream};
+use mesh_testkit::{
+    address::OwnAddress,
+    paired::{Counts, unlike},
+    process::Program,
+    random::Random,
+    upstream::Upstream,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -54,7 +58,7 @@ async fn requests_are_spread_alike() {
             for (who, side) in [("e", &world.envoy), ("m", &world.ours)] {
                 counts.push(count(&world, side, listener, &format!("{round}{who}")).await);
             }
-            let wrong = difference(&counts[0], &counts[1]);
+            let wrong = unlike(&counts[0], &counts[1]);
             assert!(
                 wrong.is_none(),
                 "MESH_SEED={seed} round {round}: {}\nEnvoy {:?}\nmesh-proxy {:?}\n{}",
@@ -67,8 +71,6 @@ async fn requests_are_spread_alike() {
         upstreams = Some(world.upstreams);
     }
 }
-
-type Counts = BTreeMap<String, usize>;
 
 /// How many requests each upstream gets; those that none gets count under their status.
 async fn count(world: &World, side: &Side, listener: usize, who: &str) -> Counts {
@@ -89,29 +91,6 @@ async fn count(world: &World, side: &Side, listener: usize, who: &str) -> Counts
         *counts.entry(who).or_default() += 1;
     }
     counts
-}
-
-/// What speaks against both being samples of one distribution.
-fn difference(theirs: &Counts, mine: &Counts) -> Option<String> {
-    // Wilson and Hilferty's approximation, at six standard deviations.
-    let limit = |freedom: f64| {
-        let ninth = 2.0 / (9.0 * freedom);
-        freedom * (1.0 - ninth + 6.0 * ninth.sqrt()).powi(3)
-    };
-    let names: Vec<_> = theirs.keys().chain(mine.keys()).collect();
-    let cells: Vec<(f64, f64)> = names
-        .iter()
-        .collect::<std::collections::BTreeSet<_>>()
-        .into_iter()
-        .map(|name| {
-            let of = |counts: &Counts| counts.get(*name).copied().unwrap_or_default() as f64;
-            (of(theirs), of(mine))
-        })
-        .collect();
-    let square: f64 = cells.iter().map(|(a, b)| (a - b).powi(2) / (a + b)).sum();
-    let freedom = (cells.len().max(2) - 1) as f64;
-    let limit = limit(freedom);
-    (square > limit).then(|| format!("chi square {square:.1} > {limit:.1}"))
 }
 
 impl Generator<'_> {

@@ -37,20 +37,10 @@ impl Side {
         if program == Program::Envoy {
             all_resolved(&proxy).await;
         }
-        let side = Self {
+        Self {
             _proxy: proxy,
             address,
-        };
-        // Workers bind after the proxy says that it is ready.
-        for n in 0..CONFIGURATIONS {
-            while tokio::net::TcpStream::connect(side.listener(n))
-                .await
-                .is_err()
-            {
-                tokio::task::yield_now().await;
-            }
         }
-        side
     }
 
     fn listener(&self, n: usize) -> SocketAddr {

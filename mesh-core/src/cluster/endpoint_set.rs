@@ -10,6 +10,7 @@ use super::{
     active_health::HealthFlags,
     endpoint::{Endpoint, Live},
     labels::Labels,
+    zone::LocalCluster,
 };
 use crate::model::{
     ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, EndpointConfig, EndpointHealth,
@@ -59,6 +60,8 @@ pub(super) struct EndpointSet {
     priorities: Vec<Priority>,
     overprovisioning: u32,
     pub(super) drop_overload: Option<Fraction>,
+    /// The callers, for zone-aware routing.
+    pub(super) local: Option<Arc<LocalCluster>>,
 }
 
 /// The endpoints of one priority.
@@ -86,6 +89,7 @@ impl EndpointSet {
             priorities: Vec::new(),
             overprovisioning: DEFAULT_OVERPROVISIONING,
             drop_overload: None,
+            local: None,
         }
     }
 
@@ -149,6 +153,7 @@ impl EndpointSet {
                 .overprovisioning_factor
                 .unwrap_or(DEFAULT_OVERPROVISIONING),
             drop_overload: assignment.drop_overload,
+            local: None,
         }
     }
 
@@ -182,6 +187,7 @@ impl EndpointSet {
             priorities: self.priorities.iter().map(priority).collect(),
             overprovisioning: self.overprovisioning,
             drop_overload: self.drop_overload,
+            local: self.local.clone(),
         }
     }
 

@@ -180,6 +180,8 @@ impl ClusterLive {
                 // Subsets, and all endpoints as one of them, have localities' weights only if they ask for them.
                 locality_weighted: config.locality_weighted
                     && (config.subset.as_ref()).is_none_or(|subset| subset.locality_weight_aware),
+                zone_aware: config.zone_aware,
+                stats: Arc::clone(&stats),
                 slow_start: config.slow_start,
                 subset: config.subset.clone(),
                 seeds,

@@ -10,10 +10,12 @@ use super::{
     lb::{Cursors, Edf, Hosts, Seeds, Sharded},
     priority::{Availability, Share, is_degraded, is_excluded, is_healthy},
     subset::Subsets,
+    zone::{LocalCluster, Zones},
 };
 use crate::{
     Entropy,
-    model::{LbPolicy, SlowStart, SubsetConfig},
+    model::{LbPolicy, SlowStart, SubsetConfig, ZoneAware},
+    stats::ClusterStats,
 };
 
 /// What of a cluster's configuration load balancing reads.
@@ -23,6 +25,8 @@ pub(super) struct Balancing {
     /// In percent, rounded.
     pub(super) panic_threshold: u32,
     pub(super) locality_weighted: bool,
+    pub(super) zone_aware: ZoneAware,
+    pub(super) stats: Arc<ClusterStats>,
     pub(super) slow_start: Option<SlowStart>,
     pub(super) subset: Option<Arc<SubsetConfig>>,
     pub(super) seeds: Seeds,
@@ -67,6 +71,9 @@ struct Source {
 enum Candidates {
     All(Hosts),
     ByLocality(Localities),
+    ByZone(Box<Zones>),
+    /// `fail_traffic_on_panic`.
+    Failing(Arc<ClusterStats>),
 }
 
 /// A locality by its weight, then an endpoint in it.
@@ -154,7 +161,14 @@ impl LoadState {
                     state.sole = Some(state.sources.len());
                 }
                 let kind = if share.panic { Kind::All } else { kind };
-                let hosts = state.candidates(priority, kind, set.overprovisioning(), rules, now);
+                let local = set.local.as_deref().filter(|_| priority.number == 0);
+                let hosts = match share.panic && rules.zone_aware.fail_traffic_on_panic {
+                    true => Candidates::Failing(Arc::clone(&rules.stats)),
+                    false => {
+                        let overprovisioning = set.overprovisioning();
+                        state.candidates(priority, kind, (overprovisioning, local), rules, now)
+                    }
+                };
                 state.sources.push(Source {
                     priority: priority.number,
                     health,
@@ -267,7 +281,7 @@ impl LoadState {
         &mut self,
         priority: &Priority,
         kind: Kind,
-        overprovisioning: u32,
+        (overprovisioning, local): (u32, Option<&LocalCluster>),
         rules: &Balancing,
         now: Option<Instant>,
     ) -> Candidates {
@@ -295,6 +309,14 @@ impl LoadState {
                     weights,
                     hosts: localities,
                 });
+            }
+        }
+        if let (Some(local), true) = (local, kind != Kind::All) {
+            let mut hosts = |endpoints: Vec<_>, locality: Option<usize>, now| {
+                self.hosts(endpoints, key(locality), rules, now)
+            };
+            if let Some(zones) = Zones::build(priority, kind, local, rules, now, &mut hosts) {
+                return Candidates::ByZone(Box::new(zones));
             }
         }
         Candidates::All(self.hosts(kind.of(&priority.endpoints), key(None), rules, now))
@@ -355,6 +377,11 @@ impl Candidates {
         match self {
             Self::All(hosts) => hosts.pick(cx, random, entropy),
             Self::ByLocality(localities) => localities.pick(cx, random, entropy),
+            Self::ByZone(zones) => zones.pick(cx, random, entropy),
+            Self::Failing(stats) => {
+                stats.lb_healthy_panic.inc();
+                None
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ mod priority;
 mod retry_hosts;
 mod subset;
 mod success_rate;
+mod zone;
 
 pub use active_health::{CheckResult, HealthFlags};
 pub use breaker::{Breaker, Permit};
@@ -32,7 +33,7 @@ use crate::{
     Entropy,
     model::{
         ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, Criteria, HashPolicy, RetryPolicy,
-        RoutingPriority,
+        RoutingPriority, SubsetConfig, merged_criteria,
     },
     stats::{BreakerStats, ClusterStats, RequestMetrics, Stats},
 };
@@ -42,7 +43,11 @@ use hashed::{HashedLoad, is_hashing};
 use labels::Labels;
 use live::{Balancer, ClusterLive};
 use load::{LoadState, Picked, Priorities};
-use subset::Chosen;
+use subset::{By, Chosen, Subsets};
+pub use zone::LocalCluster;
+
+/// The key of a request's metadata that holds alternatives.
+const FALLBACK_LIST: &str = "fallback_list";
 
 /// How often a pick from a large cluster is repeated while its load state lags behind an ejection.
 const PASS_OVER: usize = 8;
@@ -133,6 +138,18 @@ impl Cluster {
         entropy: &mut dyn Entropy,
         now: Option<Instant>,
     ) -> Self {
+        Self::build_beside(config, assignment, previous, stats, entropy, (now, None))
+    }
+
+    /// [`Self::build_at`] beside the local cluster, if the bootstrap names one.
+    pub fn build_beside(
+        config: Arc<ClusterConfig>,
+        assignment: Option<Arc<ClusterLoadAssignment>>,
+        previous: Option<&Cluster>,
+        stats: &Stats,
+        entropy: &mut dyn Entropy,
+        (now, local): (Option<Instant>, Option<Arc<LocalCluster>>),
+    ) -> Self {
         let previous = previous
             .filter(|previous| Arc::ptr_eq(&previous.config, &config) || previous.config == config);
         let counters = stats.cluster(&config.stat_name);
@@ -147,7 +164,7 @@ impl Cluster {
         };
         let mut labels = Labels::of(&config, stats);
         let before = previous.map(|previous| &*previous.balancer);
-        let set = assignment.map_or_else(EndpointSet::empty, |assignment| {
+        let mut set = assignment.map_or_else(EndpointSet::empty, |assignment| {
             let checking = Checking::of(&config);
             EndpointSet::of(
                 &assignment,
@@ -156,6 +173,7 @@ impl Cluster {
                 &mut labels,
             )
         });
+        set.local = local;
         Self {
             balancer: live.balancer(set, before, now),
             is_plain: config.subset.is_none() && !is_hashing(&config.lb_policy),
@@ -220,21 +238,59 @@ impl Cluster {
         entropy: &mut dyn Entropy,
     ) -> Option<Arc<Endpoint>> {
         static NONE: Criteria = Vec::new();
+        let criteria = cx.criteria.unwrap_or(&NONE);
         self.balancer.read(|all| {
             let (Some(config), Some(subsets)) = (&self.config.subset, all.subsets()) else {
                 return self.pick_in(all, cx, entropy);
             };
-            let (chosen, is_fallback) = subsets.choose(config, cx.criteria.unwrap_or(&NONE));
-            let picked = match chosen {
-                Chosen::Subset(subset) => self.pick_in(subset, cx, entropy),
-                Chosen::All => self.pick_in(all, cx, entropy),
-                Chosen::None => return None,
+            let list = criteria
+                .iter()
+                .find(|(key, _)| config.fallback_list && **key == *FALLBACK_LIST);
+            let Some((_, list)) = list else {
+                return self.pick_by_criteria(all, (config, subsets), criteria, cx, entropy);
             };
-            match picked {
-                None if is_fallback && config.panic_mode_any => self.pick_in(all, cx, entropy),
-                picked => picked,
+            // Rare enough to be put together for each request.
+            let others = criteria.iter().filter(|(key, _)| **key != *FALLBACK_LIST);
+            let others: Criteria = others.cloned().collect();
+            let overlays = list.structures();
+            if overlays.is_empty() {
+                return self.pick_by_criteria(all, (config, subsets), &others, cx, entropy);
             }
+            overlays.iter().find_map(|over| {
+                let criteria = merged_criteria(&others, over);
+                self.pick_by_criteria(all, (config, subsets), &criteria, cx, entropy)
+            })
         })
+    }
+
+    fn pick_by_criteria(
+        &self,
+        all: &LoadState,
+        (config, subsets): (&SubsetConfig, &Subsets),
+        criteria: &Criteria,
+        cx: &PickContext<'_>,
+        entropy: &mut dyn Entropy,
+    ) -> Option<Arc<Endpoint>> {
+        let (chosen, by) = subsets.choose(config, criteria);
+        if by == By::Criteria {
+            self.stats.lb_subsets_selected.inc();
+        }
+        let picked = match chosen {
+            Chosen::Subset(subset) => self.pick_in(subset, cx, entropy),
+            Chosen::Single(endpoint) => Some(Arc::clone(endpoint)),
+            Chosen::All => self.pick_in(all, cx, entropy),
+            Chosen::None => return None,
+        };
+        match (by, &picked) {
+            (By::Cluster, Some(_)) => self.stats.lb_subsets_fallback.inc(),
+            (By::Cluster, None) if config.panic_mode_any => {
+                let picked = self.pick_in(all, cx, entropy)?;
+                self.stats.lb_subsets_fallback_panic.inc();
+                return Some(picked);
+            }
+            _ => {}
+        }
+        picked
     }
 
     fn pick_in(

@@ -14,15 +14,23 @@ use crate::model::{
 /// The load states of all subsets that have endpoints.
 #[derive(Debug)]
 pub(super) struct Subsets {
-    by_criteria: HashMap<Criteria, LoadState>,
+    by_criteria: HashMap<Criteria, Subset>,
     /// Where `default_subset` is a fallback of any kind.
     default: Option<LoadState>,
+}
+
+#[derive(Debug)]
+enum Subset {
+    Whole(LoadState),
+    /// `single_host_per_subset`.
+    Single(Arc<Endpoint>),
 }
 
 /// Which endpoints a request picks from.
 #[derive(Debug)]
 pub(super) enum Chosen<'a> {
     Subset(&'a LoadState),
+    Single(&'a Arc<Endpoint>),
     /// All endpoints of the cluster.
     All,
     None,
@@ -44,7 +52,11 @@ impl Subsets {
         for selector in &config.selectors {
             for criteria in combinations(set, selector, config.list_as_any) {
                 by_criteria.entry(criteria).or_insert_with_key(|criteria| {
-                    state(&|endpoint| fits(endpoint, criteria, config.list_as_any))
+                    let fits = |endpoint: &Endpoint| fits(endpoint, criteria, config.list_as_any);
+                    match first(set, &fits).filter(|_| selector.single_host) {
+                        Some(first) => Subset::Single(first),
+                        None => Subset::Whole(state(&fits)),
+                    }
                 });
             }
         }
@@ -56,12 +68,19 @@ impl Subsets {
         }
     }
 
-    /// The subset of a request's criteria, else what the fallbacks say. The flag: it is a fallback of the cluster,
-    /// after which `panic_mode_any` may follow. Allocates only for `KEYS_SUBSET`.
-    pub(super) fn choose(&self, config: &SubsetConfig, criteria: &Criteria) -> (Chosen<'_>, bool) {
+    /// The subset of a request's criteria, else what the fallbacks say, and which of both it is. Allocates only for
+    /// `KEYS_SUBSET` and `allow_redundant_keys`.
+    pub(super) fn choose(&self, config: &SubsetConfig, criteria: &Criteria) -> (Chosen<'_>, By) {
+        let needed = config
+            .allow_redundant_keys
+            .then(|| needed(config, criteria))
+            .flatten();
+        let criteria = needed.as_ref().unwrap_or(criteria);
         if !criteria.is_empty() {
-            if let Some(state) = self.by_criteria.get(criteria) {
-                return (Chosen::Subset(state), false);
+            match self.by_criteria.get(criteria) {
+                Some(Subset::Whole(state)) => return (Chosen::Subset(state), By::Criteria),
+                Some(Subset::Single(endpoint)) => return (Chosen::Single(endpoint), By::Criteria),
+                None => {}
             }
             let selector = config
                 .selectors
@@ -70,7 +89,7 @@ impl Subsets {
             match selector.and_then(|selector| selector.fallback.as_ref()) {
                 None => {}
                 Some(SelectorFallback::Cluster(fallback)) => {
-                    return (self.fallback(*fallback), false);
+                    return (self.fallback(*fallback), By::Selector);
                 }
                 Some(SelectorFallback::Keys(keys)) => {
                     let kept = criteria.iter().filter(|(key, _)| keys.contains(key));
@@ -82,7 +101,7 @@ impl Subsets {
                 }
             }
         }
-        (self.fallback(config.fallback), true)
+        (self.fallback(config.fallback), By::Cluster)
     }
 
     fn fallback(&self, fallback: SubsetFallback) -> Chosen<'_> {
@@ -92,6 +111,44 @@ impl Subsets {
             _ => Chosen::None,
         }
     }
+}
+
+/// What chose the endpoints of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Its criteria are a subset's.
+    Criteria,
+    /// The fallback of a selector.
+    Selector,
+    /// The fallback of the cluster: `panic_mode_any` may follow.
+    Cluster,
+}
+
+/// Of the criteria those of the selector with the most keys, the first of them, that has all of its keys among them.
+fn needed(config: &SubsetConfig, criteria: &Criteria) -> Option<Criteria> {
+    let fits = |selector: &&SubsetSelector| {
+        let keys = selector.keys.iter();
+        keys.into_iter()
+            .all(|key| criteria.iter().any(|(name, _)| name == key))
+    };
+    let fitting = config.selectors.iter().filter(fits);
+    let longest = fitting.reduce(|best, next| match next.keys.len() > best.keys.len() {
+        true => next,
+        false => best,
+    })?;
+    let kept = criteria
+        .iter()
+        .filter(|(key, _)| longest.keys.contains(key));
+    Some(kept.cloned().collect())
+}
+
+/// The first endpoint of the highest priority that has one.
+fn first(set: &EndpointSet, fits: &dyn Fn(&Endpoint) -> bool) -> Option<Arc<Endpoint>> {
+    let by_priority = set.priorities().iter().flat_map(|p| &p.endpoints);
+    by_priority
+        .into_iter()
+        .find(|endpoint| fits(endpoint))
+        .cloned()
 }
 
 fn uses_default(config: &SubsetConfig) -> bool {

@@ -44,6 +44,8 @@ pub struct ClusterConfig {
     pub healthy_panic_threshold: f64,
     /// `common_lb_config.locality_weighted_lb_config` is set.
     pub locality_weighted: bool,
+    /// `zone_aware_lb_config`, of the cluster or of its policy: counts where the bootstrap names a local cluster.
+    pub zone_aware: ZoneAware,
     /// `common_lb_config.update_merge_window`; default 1 s.
     pub update_merge_window: Duration,
     /// `upstream_bind_config` and `upstream_connection_options`: how sockets to endpoints are made.
@@ -77,6 +79,7 @@ impl ClusterConfig {
             ignore_new_hosts_until_first_hc: false,
             healthy_panic_threshold: 50.0,
             locality_weighted: false,
+            zone_aware: ZoneAware::default(),
             update_merge_window: Duration::from_secs(1),
             socket: UpstreamSocket::default(),
             http: UpstreamHttpOptions::default(),
@@ -106,6 +109,7 @@ impl PartialEq for ClusterConfig {
             ignore_new_hosts_until_first_hc,
             healthy_panic_threshold,
             locality_weighted,
+            zone_aware,
             update_merge_window,
             socket,
             http,
@@ -128,6 +132,7 @@ impl PartialEq for ClusterConfig {
             && *ignore_new_hosts_until_first_hc == other.ignore_new_hosts_until_first_hc
             && *healthy_panic_threshold == other.healthy_panic_threshold
             && *locality_weighted == other.locality_weighted
+            && *zone_aware == other.zone_aware
             && *update_merge_window == other.update_merge_window
             && *socket == other.socket
             && *http == other.http
@@ -159,7 +164,7 @@ pub enum LbPolicy {
     RoundRobin,
     /// `LEAST_REQUEST` with `choice_count` (default 2) and `active_request_bias` (default 1.0).
     LeastRequest {
-        /// `choice_count`.
+        /// `choice_count`; 0: `selection_method` FULL_SCAN, which looks at all endpoints.
         choice_count: u32,
         /// `active_request_bias` in thousandths (1,000 is 1.0).
         active_request_bias_milli: u32,
@@ -172,6 +177,31 @@ pub enum LbPolicy {
     Maglev(Maglev),
     /// `CLUSTER_PROVIDED`: only with [`ClusterDiscovery::OriginalDst`].
     ClusterProvided,
+}
+
+/// `ZoneAwareLbConfig`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ZoneAware {
+    /// `routing_enabled`: percent of requests that zones bind, rounded; default 100.
+    pub routing_enabled: u32,
+    /// `min_cluster_size`: with fewer healthy endpoints zones do not count; default 6.
+    pub min_cluster_size: u64,
+    /// `fail_traffic_on_panic`: no endpoint instead of all.
+    pub fail_traffic_on_panic: bool,
+    /// `force_locality_direct_routing`: all to the own locality.
+    pub force_locality_direct_routing: bool,
+}
+
+impl Default for ZoneAware {
+    fn default() -> Self {
+        Self {
+            routing_enabled: 100,
+            min_cluster_size: 6,
+            fail_traffic_on_panic: false,
+            force_locality_direct_routing: false,
+        }
+    }
 }
 
 /// `SlowStartConfig`: a new endpoint's weight grows over a while.

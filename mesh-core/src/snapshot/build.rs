@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Entropy,
-    cluster::Cluster,
+    cluster::{Cluster, LocalCluster},
     filter::{FilterChain, FilterSurroundings},
     listener::{HttpChain, Listener, Terminal},
     model::{
@@ -37,11 +37,15 @@ pub(super) fn build(config: ConfigSet, previous: &Snapshot, entropy: &mut dyn En
         .collect();
     let chains = chains.compiled;
 
+    let local = Beside {
+        now: local_cluster(&config),
+        before: local_cluster(&previous.config),
+    };
     let placed: Vec<_> = config
         .clusters
         .iter()
         .map(|(name, cluster)| {
-            let built = cluster_of(name, cluster, &config, previous, entropy);
+            let built = cluster_of(name, cluster, (&config, &local), previous, entropy);
             (slots.slot(name), built)
         })
         .collect();
@@ -84,7 +88,7 @@ pub(super) fn build(config: ConfigSet, previous: &Snapshot, entropy: &mut dyn En
 fn cluster_of(
     name: &Arc<str>,
     cluster: &Arc<ClusterConfig>,
-    config: &ConfigSet,
+    (config, local): (&ConfigSet, &Beside),
     previous: &Snapshot,
     entropy: &mut dyn Entropy,
 ) -> Arc<Cluster> {
@@ -95,20 +99,28 @@ fn cluster_of(
         .and_then(|slot| previous.cluster(*slot));
     if let Some(before) = before
         && Arc::ptr_eq(before.config(), cluster)
+        && local.now == local.before
         && same(assignment, assignment_of(cluster, &previous.config))
     {
         return Arc::clone(before);
     }
-    let built = Cluster::build_at(
+    // The local cluster is not balanced beside itself.
+    let of_callers = local
+        .now
+        .clone()
+        .filter(|_| **name != *config.node.local_cluster);
+    let built = Cluster::build_beside(
         Arc::clone(cluster),
         assignment.cloned(),
         before.map(|before| &**before),
         &previous.stats,
         entropy,
-        config.now,
+        (config.now, of_callers),
     );
     let stats = built.stats();
-    if assignment.is_some() && !same(assignment, assignment_of(cluster, &previous.config)) {
+    let by_eds = matches!(cluster.discovery, ClusterDiscovery::Eds(_));
+    if by_eds && assignment.is_some() && !same(assignment, assignment_of(cluster, &previous.config))
+    {
         stats.update_attempt.inc();
         stats.update_success.inc();
     }
@@ -117,6 +129,22 @@ fn cluster_of(
     let changed = priorities.iter().filter(|p| now.get(p) != before.get(p));
     stats.membership_change.add(changed.count() as u64);
     Arc::new(built)
+}
+
+/// The local cluster, now and in the snapshot before.
+struct Beside {
+    now: Option<Arc<LocalCluster>>,
+    before: Option<Arc<LocalCluster>>,
+}
+
+fn local_cluster(config: &ConfigSet) -> Option<Arc<LocalCluster>> {
+    let local = config.clusters.get(&config.node.local_cluster)?;
+    let assignment = match &local.discovery {
+        ClusterDiscovery::Static(assignment) => assignment,
+        _ => assignment_of(local, config)?,
+    };
+    let local = LocalCluster::new(&config.node.locality, assignment);
+    Some(Arc::new(local))
 }
 
 /// The addresses of each priority.

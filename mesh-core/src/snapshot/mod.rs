@@ -19,7 +19,7 @@ use crate::{
     Entropy,
     cluster::Cluster,
     listener::{HttpChain, Listener},
-    model::{ClusterConfig, ClusterLoadAssignment, ListenerConfig, RouteConfiguration},
+    model::{ClusterConfig, ClusterLoadAssignment, ListenerConfig, Locality, RouteConfiguration},
     stats::Stats,
 };
 use inbound::InboundIndex;
@@ -72,6 +72,10 @@ pub struct NodeIdentity {
     pub cluster: Arc<str>,
     /// `server_listener_resource_name_template` (gRFC A36); empty: none.
     pub server_listener_template: Arc<str>,
+    /// `node.locality`.
+    pub locality: Locality,
+    /// `cluster_manager.local_cluster_name`: the cluster that this process is an endpoint of; empty: none.
+    pub local_cluster: Arc<str>,
 }
 
 /// All resources in force: what a snapshot is built from. Unchanged resources are the same `Arc` as before.

@@ -153,12 +153,9 @@ group! {
         lb_zone_routing_sampled "Picks in the own zone by its part.",
         lb_zone_routing_cross_zone "Picks in another zone.",
         lb_zone_no_capacity_left "Picks in any zone, since none had room.",
-        lb_subsets_created "Subsets made.",
-        lb_subsets_removed "Subsets removed.",
         lb_subsets_selected "Picks in a subset.",
         lb_subsets_fallback "Picks by a fallback.",
         lb_subsets_fallback_panic "Picks among all endpoints since a fallback had none.",
-        lb_subsets_single_host_per_subset_duplicate "Endpoints of a subset that has one.",
         membership_change "Changes of the endpoints.",
         update_attempt "Assignments that arrived or were asked for.",
         update_success "Assignments taken.",
@@ -176,7 +173,6 @@ group! {
         membership_healthy "Healthy endpoints, those in outlier ejection not counted.",
         membership_degraded "Degraded endpoints.",
         membership_excluded "Endpoints left out of load balancing.",
-        lb_subsets_active "Subsets that have endpoints.",
     }
     histograms {
         upstream_rq_time "From the request's start to the response's end.",

@@ -71,8 +71,12 @@ pub(super) fn read(text: &str, overrides: &NodeOverrides) -> Result<Bootstrap, I
         return Err(InvalidBootstrap::from_problems(text, &p));
     }
     node::add_user_agent(&mut node);
+    let mut identity = node::identity(&node, "");
+    if let Some(manager) = &message.cluster_manager {
+        identity.local_cluster = manager.local_cluster_name.as_str().into();
+    }
     Ok(Bootstrap {
-        identity: Arc::new(node::identity(&node, "")),
+        identity: Arc::new(identity),
         node,
         ads,
         listeners,

@@ -42,6 +42,11 @@ pub(super) fn identity(node: &Node, server_listener_template: &str) -> NodeIdent
     identity.app = app.unwrap_or("unknown").into();
     identity.version = version.unwrap_or("unknown").into();
     identity.cluster = Arc::from(text(metadata, "CLUSTER_ID").unwrap_or("unknown"));
+    if let Some(locality) = &node.locality {
+        identity.locality.region = locality.region.as_str().into();
+        identity.locality.zone = locality.zone.as_str().into();
+        identity.locality.sub_zone = locality.sub_zone.as_str().into();
+    }
     identity.server_listener_template = server_listener_template.into();
     identity
 }

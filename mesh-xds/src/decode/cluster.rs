@@ -24,7 +24,7 @@ use super::{
     extension::without_effect,
     health_check::health_checks,
     http_connection_manager::must_be_ads,
-    lb_policy::lb_policy,
+    lb_policy::{lb_policy, zone_aware},
     metadata,
     outlier_detection::outlier_detection,
     scalar::{duration_or, enumeration, percent, positive_duration},
@@ -55,6 +55,8 @@ pub(super) fn cluster(p: &mut Problems, value: &proto::Cluster) -> Option<Cluste
         config.locality_weighted |= policy.locality_weighted;
         config.hash_policies = policy.hash_policies;
         config.slow_start = policy.slow_start;
+        config.zone_aware = policy.zone_aware;
+        config.subset = policy.subset.map(Arc::new);
     }
     if let Some(subset_config) = &value.lb_subset_config {
         p.field("lb_subset_config", |p| {
@@ -224,8 +226,21 @@ fn common_lb_config(p: &mut Problems, value: &CommonLbConfig, config: &mut Clust
         config.update_merge_window,
     );
     config.ignore_new_hosts_until_first_hc = value.ignore_new_hosts_until_first_hc;
-    config.locality_weighted |= matches!(
-        value.locality_config_specifier,
-        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
-    );
+    match &value.locality_config_specifier {
+        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => {
+            config.locality_weighted = true;
+        }
+        Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zones)) => {
+            config.zone_aware = p.field("zone_aware_lb_config", |p| {
+                let enabled = zones.routing_enabled.as_ref();
+                zone_aware(
+                    p,
+                    enabled,
+                    zones.min_cluster_size,
+                    zones.fail_traffic_on_panic,
+                )
+            });
+        }
+        None => {}
+    }
 }

@@ -1,6 +1,6 @@
 //! Load balancing: `lb_policy`, or `load_balancing_policy`, which wins.
 
-use mesh_core::model::{HashPolicy, LbPolicy, SlowStart};
+use mesh_core::model::{HashPolicy, LbPolicy, SlowStart, SubsetConfig, ZoneAware};
 use mesh_proto::envoy::{
     config::cluster::v3::{
         self as proto,
@@ -14,7 +14,8 @@ use mesh_proto::envoy::{
         cluster_provided::v3::ClusterProvided, common::v3::LocalityLbConfig,
         common::v3::SlowStartConfig as TypedSlowStart,
         common::v3::locality_lb_config::LocalityConfigSpecifier, least_request::v3::LeastRequest,
-        random::v3::Random, round_robin::v3::RoundRobin, wrr_locality::v3::WrrLocality,
+        least_request::v3::least_request::SelectionMethod, random::v3::Random,
+        round_robin::v3::RoundRobin, subset::v3::Subset, wrr_locality::v3::WrrLocality,
     },
     r#type::v3::Percent,
 };
@@ -24,6 +25,7 @@ use super::{
     any::{short_name, unpack_checked},
     consistent_hashing::{legacy_maglev, legacy_ring_hash, typed_maglev, typed_ring_hash},
     scalar::{duration, enumeration, percent},
+    subset::typed_subset,
 };
 use crate::problems::Problems;
 
@@ -34,6 +36,8 @@ pub(super) struct Chosen {
     /// Instead of the routes'.
     pub(super) hash_policies: Option<Box<[HashPolicy]>>,
     pub(super) slow_start: Option<SlowStart>,
+    pub(super) zone_aware: ZoneAware,
+    pub(super) subset: Option<SubsetConfig>,
 }
 
 impl From<LbPolicy> for Chosen {
@@ -43,17 +47,32 @@ impl From<LbPolicy> for Chosen {
             locality_weighted: false,
             hash_policies: None,
             slow_start: None,
+            zone_aware: ZoneAware::default(),
+            subset: None,
         }
     }
 }
 
 impl Chosen {
-    fn weighted(mut self, config: Option<&LocalityLbConfig>) -> Self {
-        let specifier = config.and_then(|config| config.locality_config_specifier.as_ref());
-        self.locality_weighted = matches!(
-            specifier,
-            Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
-        );
+    fn weighted(mut self, p: &mut Problems, config: Option<&LocalityLbConfig>) -> Self {
+        match config.and_then(|config| config.locality_config_specifier.as_ref()) {
+            Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => {
+                self.locality_weighted = true;
+            }
+            Some(LocalityConfigSpecifier::ZoneAwareLbConfig(config)) => {
+                self.zone_aware = p.field("locality_lb_config", |p| {
+                    p.field("zone_aware_lb_config", |p| {
+                        let enabled = config.routing_enabled.as_ref();
+                        let fail = config.fail_traffic_on_panic;
+                        let mut zone_aware = zone_aware(p, enabled, config.min_cluster_size, fail);
+                        zone_aware.force_locality_direct_routing =
+                            config.force_locality_direct_routing;
+                        zone_aware
+                    })
+                });
+            }
+            None => {}
+        }
         self
     }
 }
@@ -116,6 +135,22 @@ pub(super) fn lb_policy(p: &mut Problems, value: &proto::Cluster) -> Option<Chos
     let mut chosen = Chosen::from(policy);
     chosen.slow_start = slow_start;
     Some(chosen)
+}
+
+/// `ZoneAwareLbConfig` of either kind.
+pub(super) fn zone_aware(
+    p: &mut Problems,
+    enabled: Option<&Percent>,
+    min_cluster_size: Option<u64>,
+    fail_traffic_on_panic: bool,
+) -> ZoneAware {
+    let mut config = ZoneAware::default();
+    if let Some(percent) = percent(p, "routing_enabled", enabled) {
+        config.routing_enabled = percent.round() as u32;
+    }
+    config.min_cluster_size = min_cluster_size.unwrap_or(config.min_cluster_size);
+    config.fail_traffic_on_panic = fail_traffic_on_panic;
+    config
 }
 
 /// Envoy hashes hostnames only of `STRICT_DNS` (`cluster_factory_impl.cc`); of a typed policy it does not ask.
@@ -255,15 +290,15 @@ fn policy(p: &mut Problems, config: &Any) -> Known {
     Known::Policy(match short_name(&config.type_url) {
         "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" => {
             unpack_checked::<RoundRobin>(p, config).map(|config| {
-                let mut chosen =
-                    Chosen::from(LbPolicy::RoundRobin).weighted(config.locality_lb_config.as_ref());
+                let mut chosen = Chosen::from(LbPolicy::RoundRobin)
+                    .weighted(p, config.locality_lb_config.as_ref());
                 chosen.slow_start = typed_slow_start(p, config.slow_start_config.as_ref());
                 chosen
             })
         }
         "envoy.extensions.load_balancing_policies.random.v3.Random" => {
             unpack_checked::<Random>(p, config).map(|config| {
-                Chosen::from(LbPolicy::Random).weighted(config.locality_lb_config.as_ref())
+                Chosen::from(LbPolicy::Random).weighted(p, config.locality_lb_config.as_ref())
             })
         }
         "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest" => {
@@ -272,8 +307,17 @@ fn policy(p: &mut Problems, config: &Any) -> Known {
                     .active_request_bias
                     .as_ref()
                     .map(|bias| bias.default_value);
-                let mut chosen = Chosen::from(least_request(p, config.choice_count, bias))
-                    .weighted(config.locality_lb_config.as_ref());
+                let mut policy = least_request(p, config.choice_count, bias);
+                let method = enumeration(p, "selection_method", config.selection_method);
+                if let (
+                    LbPolicy::LeastRequest { choice_count, .. },
+                    Some(SelectionMethod::FullScan),
+                ) = (&mut policy, method)
+                {
+                    *choice_count = 0;
+                }
+                let locality = config.locality_lb_config.as_ref();
+                let mut chosen = Chosen::from(policy).weighted(p, locality);
                 chosen.slow_start = typed_slow_start(p, config.slow_start_config.as_ref());
                 chosen
             })
@@ -283,6 +327,17 @@ fn policy(p: &mut Problems, config: &Any) -> Known {
         }
         "envoy.extensions.load_balancing_policies.maglev.v3.Maglev" => {
             unpack_checked(p, config).map(|config| typed_maglev(p, &config))
+        }
+        "envoy.extensions.load_balancing_policies.subset.v3.Subset" => {
+            unpack_checked::<Subset>(p, config).and_then(|config| {
+                let inner = p.require("subset_lb_policy", config.subset_lb_policy.as_ref())?;
+                let mut chosen = p.field("subset_lb_policy", |p| first_supported(p, inner))?;
+                if chosen.subset.is_some() || chosen.policy == LbPolicy::ClusterProvided {
+                    p.error_at("subset_lb_policy", "must be a policy that picks by itself");
+                }
+                chosen.subset = typed_subset(p, config);
+                Some(chosen)
+            })
         }
         "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided" => {
             unpack_checked::<ClusterProvided>(p, config).map(|_| LbPolicy::ClusterProvided.into())

@@ -6,15 +6,18 @@ use mesh_core::model::{
     Criteria, EndpointValue, MetadataValue, SelectorFallback, SubsetConfig, SubsetFallback,
     SubsetSelector,
 };
-use mesh_proto::envoy::config::{
-    cluster::v3::cluster::{
-        LbSubsetConfig,
-        lb_subset_config::{
-            LbSubsetFallbackPolicy as Fallback, LbSubsetMetadataFallbackPolicy as Metadata,
-            LbSubsetSelector, lb_subset_selector::LbSubsetSelectorFallbackPolicy as OfSelector,
+use mesh_proto::envoy::{
+    config::{
+        cluster::v3::cluster::{
+            LbSubsetConfig,
+            lb_subset_config::{
+                LbSubsetFallbackPolicy as Fallback, LbSubsetMetadataFallbackPolicy as Metadata,
+                LbSubsetSelector, lb_subset_selector::LbSubsetSelectorFallbackPolicy as OfSelector,
+            },
         },
+        core::v3,
     },
-    core::v3,
+    extensions::load_balancing_policies::subset::v3::Subset,
 };
 use prost_types::{Struct, Value, value::Kind};
 
@@ -37,12 +40,7 @@ pub(super) fn subset(p: &mut Problems, value: &LbSubsetConfig) -> Option<SubsetC
         "metadata_fallback_policy",
         value.metadata_fallback_policy,
     );
-    if metadata == Some(Metadata::FallbackList) {
-        p.error_at(
-            "metadata_fallback_policy",
-            "FALLBACK_LIST is not supported yet",
-        );
-    }
+    config.fallback_list = metadata == Some(Metadata::FallbackList);
     if let Some(default) = &value.default_subset {
         config.default_subset = criteria(default);
     }
@@ -60,10 +58,32 @@ pub(super) fn subset(p: &mut Problems, value: &LbSubsetConfig) -> Option<SubsetC
     (!value.subset_selectors.is_empty()).then_some(config)
 }
 
+/// The typed `Subset`: the same fields and numbers.
+pub(super) fn typed_subset(p: &mut Problems, value: Subset) -> Option<SubsetConfig> {
+    let selectors = value.subset_selectors.into_iter();
+    let legacy = LbSubsetConfig {
+        fallback_policy: value.fallback_policy,
+        default_subset: value.default_subset,
+        subset_selectors: selectors
+            .map(|selector| LbSubsetSelector {
+                keys: selector.keys,
+                single_host_per_subset: selector.single_host_per_subset,
+                fallback_policy: selector.fallback_policy,
+                fallback_keys_subset: selector.fallback_keys_subset,
+            })
+            .collect(),
+        locality_weight_aware: value.locality_weight_aware,
+        scale_locality_weight: value.scale_locality_weight,
+        panic_mode_any: value.panic_mode_any,
+        list_as_any: value.list_as_any,
+        metadata_fallback_policy: value.metadata_fallback_policy,
+    };
+    let mut config = subset(p, &legacy)?;
+    config.allow_redundant_keys = value.allow_redundant_keys;
+    Some(config)
+}
+
 fn selector(p: &mut Problems, value: &LbSubsetSelector) -> Option<SubsetSelector> {
-    if value.single_host_per_subset {
-        p.error_at("single_host_per_subset", "not supported yet");
-    }
     let keys: Vec<Arc<str>> = sorted(&value.keys);
     let fallback = match enumeration(p, "fallback_policy", value.fallback_policy)? {
         OfSelector::NotDefined => None,
@@ -92,7 +112,9 @@ fn selector(p: &mut Problems, value: &LbSubsetSelector) -> Option<SubsetSelector
             Some(SelectorFallback::Keys(of))
         }
     };
-    Some(SubsetSelector::new(keys, fallback))
+    let mut selector = SubsetSelector::new(keys, fallback);
+    selector.single_host = value.single_host_per_subset;
+    Some(selector)
 }
 
 fn sorted(keys: &[String]) -> Vec<Arc<str>> {

@@ -97,14 +97,18 @@ const TABLES: &[&[Fields]] = &[
 
 const BOOTSTRAP: &[Fields] = fields! {
     "envoy.config.bootstrap.v3.Bootstrap" {
-        "dynamic_resources admin",
+        "dynamic_resources admin cluster_manager",
         silent: "node static_resources",
         warn: "layered_runtime stats_config stats_sinks stats_flush_interval stats_flush_on_admin stats_eviction_interval
             deferred_stat_options flags_path watchdog watchdogs overload_manager enable_dispatcher_stats
             stats_server_version_override use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config
             bootstrap_extensions fatal_actions default_socket_interface inline_headers perf_tracing_file_path
             application_log_config grpc_async_client_manager_config memory_allocator_manager
-            enable_worker_cpu_affinity node_context_params tracing cluster_manager"
+            enable_worker_cpu_affinity node_context_params tracing"
+    }
+    "envoy.config.bootstrap.v3.ClusterManager" {
+        "local_cluster_name", silent: "",
+        warn: "outlier_detection upstream_bind_config load_stats_config enable_deferred_cluster_creation"
     }
     "envoy.config.bootstrap.v3.Bootstrap.DynamicResources" {
         "", silent: "lds_config cds_config ads_config", warn: ""
@@ -432,8 +436,8 @@ const CLUSTER: &[Fields] = fields! {
     "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig" { "", silent: "", warn: "" }
     "envoy.config.cluster.v3.Cluster.CommonLbConfig" {
         "healthy_panic_threshold update_merge_window locality_weighted_lb_config consistent_hashing_lb_config
-         ignore_new_hosts_until_first_hc",
-        silent: "zone_aware_lb_config override_host_status",
+         ignore_new_hosts_until_first_hc zone_aware_lb_config",
+        silent: "override_host_status",
         warn: "close_connections_on_host_set_change"
     }
     "envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig" { "", silent: "", warn: "" }
@@ -470,7 +474,7 @@ const CLUSTER: &[Fields] = fields! {
     }
     "envoy.extensions.load_balancing_policies.random.v3.Random" { "locality_lb_config", silent: "", warn: "" }
     "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest" {
-        "choice_count active_request_bias locality_lb_config slow_start_config", silent: "", warn: ""
+        "choice_count active_request_bias locality_lb_config slow_start_config selection_method", silent: "", warn: ""
     }
     "envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig" {
         "slow_start_window aggression min_weight_percent", silent: "", warn: ""
@@ -491,7 +495,21 @@ const CLUSTER: &[Fields] = fields! {
         "endpoint_picking_policy", silent: "", warn: ""
     }
     "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig" {
-        "locality_weighted_lb_config", silent: "zone_aware_lb_config", warn: ""
+        "locality_weighted_lb_config zone_aware_lb_config", silent: "", warn: ""
+    }
+    "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig" {
+        "routing_enabled min_cluster_size fail_traffic_on_panic force_locality_direct_routing", silent: "", warn: ""
+    }
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig" {
+        "routing_enabled min_cluster_size fail_traffic_on_panic", silent: "", warn: ""
+    }
+    "envoy.extensions.load_balancing_policies.subset.v3.Subset" {
+        "fallback_policy default_subset subset_selectors allow_redundant_keys locality_weight_aware
+         scale_locality_weight panic_mode_any list_as_any metadata_fallback_policy subset_lb_policy",
+        silent: "", warn: ""
+    }
+    "envoy.extensions.load_balancing_policies.subset.v3.Subset.LbSubsetSelector" {
+        "keys single_host_per_subset fallback_policy fallback_keys_subset", silent: "", warn: ""
     }
     "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.LocalityWeightedLbConfig" {
         "", silent: "", warn: ""

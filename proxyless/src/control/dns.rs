@@ -116,6 +116,10 @@ async fn keep_resolved(cluster: Arc<Cluster>, at: usize, resolver: impl Resolve)
     };
     let mut failures = 0;
     loop {
+        let stats = cluster.publisher.stats(&cluster.name);
+        if let Some(stats) = &stats {
+            stats.update_attempt.inc();
+        }
         let answer = match name.parse() {
             Ok(ip) => Ok(Answer {
                 addresses: vec![ip],
@@ -134,6 +138,16 @@ async fn keep_resolved(cluster: Arc<Cluster>, at: usize, resolver: impl Resolve)
                 after_failure(&discovery, failures, &mut ThreadEntropy)
             }
         };
+        if let Some(stats) = &stats {
+            match &answer {
+                Ok(answer) if answer.addresses.is_empty() => {
+                    stats.update_success.inc();
+                    stats.update_empty.inc();
+                }
+                Ok(_) => stats.update_success.inc(),
+                Err(_) => stats.update_failure.inc(),
+            }
+        }
         cluster.answered(at, answer.ok().map(|answer| answer.addresses));
         tokio::time::sleep(pause).await;
     }

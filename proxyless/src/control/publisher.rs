@@ -8,6 +8,7 @@ use std::{
 use mesh_core::{
     model::{ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, DnsDiscovery},
     snapshot::{ConfigSet, Snapshot},
+    stats::ClusterStats,
 };
 use mesh_tower::{ThreadEntropy, WeakDataPlane};
 use tokio::sync::watch;
@@ -90,6 +91,15 @@ impl Publisher {
             state.publish();
         }
         self.0.tell_answered(&state, &self.0.named.borrow());
+    }
+
+    /// The statistics of a cluster in force.
+    pub(crate) fn stats(&self, cluster: &str) -> Option<Arc<ClusterStats>> {
+        let snapshot = self.state().plane.upgrade()?.snapshot();
+        let at = snapshot.cluster_by_name(cluster)?;
+        snapshot
+            .cluster(at)
+            .map(|cluster| Arc::clone(cluster.stats()))
     }
 
     /// The DNS clusters to resolve, now and from now on.

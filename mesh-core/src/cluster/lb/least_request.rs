@@ -25,6 +25,34 @@ pub(super) fn pick<'a>(
     Some(best)
 }
 
+/// One of those with the fewest requests in flight, each as likely.
+#[inline(never)]
+pub(super) fn scan<'a>(
+    endpoints: &'a [Arc<Endpoint>],
+    entropy: &mut dyn Entropy,
+) -> Option<&'a Arc<Endpoint>> {
+    let mut best: Option<(&Arc<Endpoint>, u32)> = None;
+    let mut tied = 1;
+    for endpoint in endpoints {
+        let active = endpoint.active_requests();
+        best = match best {
+            Some((_, fewest)) if active == fewest => {
+                tied += 1;
+                match entropy.next_u64() % tied {
+                    0 => Some((endpoint, active)),
+                    _ => best,
+                }
+            }
+            Some((_, fewest)) if active > fewest => best,
+            _ => {
+                tied = 1;
+                Some((endpoint, active))
+            }
+        };
+    }
+    best.map(|(endpoint, _)| endpoint)
+}
+
 /// `weight / (active + 1) ^ bias`.
 pub(super) fn weight(weight: f64, active: u32, bias: f64) -> f64 {
     let load = f64::from(active) + 1.0;
@@ -66,6 +94,19 @@ mod tests {
         ];
         for (choices, samples, expected) in cases {
             let picked = pick(&endpoints, choices, &mut Script(samples.to_vec())).unwrap();
+            assert!(Arc::ptr_eq(picked, &endpoints[expected]), "{samples:?}");
+        }
+    }
+
+    #[test]
+    fn a_scan_takes_any_of_those_with_the_fewest() {
+        let endpoints: Vec<_> = (1..=4)
+            .map(|host| Endpoint::detached(([127, 0, 0, host], 80).into()))
+            .collect();
+        let _busy = [0, 0, 1, 2, 3].map(|at: usize| InFlight::new(Arc::clone(&endpoints[at])));
+        // Asked at the second and third of the three that are tied.
+        for (samples, expected) in [([1, 1], 1), ([2, 1], 2), ([1, 0], 3), ([0, 3], 3)] {
+            let picked = scan(&endpoints, &mut Script(samples.to_vec())).unwrap();
             assert!(Arc::ptr_eq(picked, &endpoints[expected]), "{samples:?}");
         }
     }

@@ -118,6 +118,7 @@ impl Hosts {
     ) -> Option<&Arc<Endpoint>> {
         match &self.policy {
             _ if self.endpoints.len() < 2 => self.endpoints.first(),
+            Policy::LeastRequest { choices: 0 } => least_request::scan(&self.endpoints, entropy),
             Policy::LeastRequest { choices } => {
                 least_request::pick(&self.endpoints, *choices, entropy)
             }

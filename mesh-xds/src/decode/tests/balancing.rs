@@ -223,3 +223,44 @@ fn wrong_hashing_is_refused() {
     let found = errors(ROUTES, &route);
     assert_eq!(found.matches("hash_policy[").count(), 5, "{found}");
 }
+
+#[test]
+fn zones_in_both_forms() {
+    let legacy = cluster(
+        "{name: a, common_lb_config: {zone_aware_lb_config: {routing_enabled: {value: 49.6}, min_cluster_size: 3, \
+         fail_traffic_on_panic: true}}}",
+    );
+    let zones = legacy.zone_aware;
+    assert_eq!((zones.routing_enabled, zones.min_cluster_size), (50, 3));
+    assert!(zones.fail_traffic_on_panic && !zones.force_locality_direct_routing);
+    let typed = cluster(
+        "{name: a, load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: \
+         {'@type': type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random, \
+         locality_lb_config: {zone_aware_lb_config: {force_locality_direct_routing: true}}}}}]}}",
+    );
+    let zones = typed.zone_aware;
+    assert_eq!((zones.routing_enabled, zones.min_cluster_size), (100, 6));
+    assert!(zones.force_locality_direct_routing);
+}
+
+#[test]
+fn subsets_and_full_scans_as_typed_policies() {
+    let typed = cluster(
+        "{name: a, load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: \
+         {'@type': type.googleapis.com/envoy.extensions.load_balancing_policies.subset.v3.Subset, \
+         allow_redundant_keys: true, metadata_fallback_policy: FALLBACK_LIST, subset_selectors: [{keys: [k], \
+         single_host_per_subset: true}], subset_lb_policy: {policies: [{typed_extension_config: {name: y, \
+         typed_config: {'@type': type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest, \
+         selection_method: FULL_SCAN}}}]}}}}]}}",
+    );
+    let subset = typed.subset.as_ref().unwrap();
+    assert!(subset.allow_redundant_keys && subset.fallback_list);
+    assert!(subset.selectors[0].single_host);
+    assert!(matches!(
+        typed.lb_policy,
+        LbPolicy::LeastRequest {
+            choice_count: 0,
+            ..
+        }
+    ));
+}

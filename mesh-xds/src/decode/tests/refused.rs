@@ -100,8 +100,7 @@ fn clusters() {
         (
             CLUSTER,
             "{name: a, lb_subset_config: {metadata_fallback_policy: FALLBACK_LIST, scale_locality_weight: true, subset_selectors: [{keys: [a], fallback_policy: KEYS_SUBSET, fallback_keys_subset: [a]}]}}",
-            "lb_subset_config.metadata_fallback_policy: FALLBACK_LIST is not supported yet; \
-             lb_subset_config.subset_selectors[0].fallback_keys_subset: fallback_keys_subset cannot be equal to keys; \
+            "lb_subset_config.subset_selectors[0].fallback_keys_subset: fallback_keys_subset cannot be equal to keys; \
              lb_subset_config.scale_locality_weight: Locality weight aware subset LB requires that a locality_weight_aware be set",
         ),
         (

@@ -65,8 +65,6 @@ fn clusters() {
         )
     };
     assert_ne!(model(CLUSTER, &dns(true)), model(CLUSTER, &dns(false)));
-    let subset = "{name: a, lb_subset_config: {subset_selectors: [{keys: [v], single_host_per_subset: true}]}}";
-    assert!(errors(CLUSTER, subset).contains("single_host_per_subset: not supported yet"));
 }
 
 #[test]
