@@ -9,7 +9,7 @@ use std::{
     sync::{
         Arc, LazyLock, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
 };
 
@@ -197,11 +197,8 @@ fn write_all(target: &LogTarget, waiting: &Receiver<Vec<u8>>) {
         }
         let Some(file) = &mut file else { continue };
         let mut result = file.write_all(&line);
-        loop {
-            match waiting.try_recv() {
-                Ok(line) => result = result.and_then(|()| file.write_all(&line)),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(line) = waiting.try_recv() {
+            result = result.and_then(|()| file.write_all(&line));
         }
         if let Err(error) = result.and_then(|()| file.flush()) {
             tracing::warn!(path = %path.display(), %error, "the access log cannot be written");

@@ -114,14 +114,14 @@ mod tests {
             permissions: vec![Rule::DestinationPort(9000)],
             principals: vec![Rule::DirectRemoteIp("10.0.0.0/8".parse().unwrap())],
         };
-        let mut rbac = ConnectionRbac::default();
-        rbac.rules = Some(Rules::new(
-            Action::Allow,
-            vec![("p".into(), policy.clone())],
-        ));
-        rbac.shadow_rules = Some(Rules::new(Action::Deny, vec![("p".into(), policy)]));
-        rbac.stat_prefix = "tcp.".into();
-        rbac.shadow_rules_stat_prefix = "dry_".into();
+        let rules = Rules::new(Action::Allow, vec![("p".into(), policy.clone())]);
+        let rbac = ConnectionRbac {
+            rules: Some(rules),
+            shadow_rules: Some(Rules::new(Action::Deny, vec![("p".into(), policy)])),
+            stat_prefix: "tcp.".into(),
+            shadow_rules_stat_prefix: "dry_".into(),
+            ..ConnectionRbac::default()
+        };
         let stats = Stats::default();
         rbac.resolve(stats.unscoped());
         let connection = |peer: &str, local: &str| ConnectionInfo {

@@ -20,7 +20,10 @@ pub(super) fn substitution_format(
     for (at, formatter) in value.formatters.iter().enumerate() {
         p.field("formatters", |p| {
             p.index(at, |p| {
-                p.error(format!("{} is not supported", formatter.name));
+                p.warn(format!(
+                    "{} is not supported yet; ignored: its operators are refused",
+                    formatter.name
+                ));
             });
         });
     }

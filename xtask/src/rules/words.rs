@@ -117,7 +117,8 @@ fn pure(source: &Source, found: &mut Vec<String>) {
         path: source.path.clone(),
         text: code.unwrap_or_default().to_owned(),
     };
-    if !code.text.contains("#[test]") {
+    let of_tests = code.text.contains("#[test]") || code.path.contains("/tests/");
+    if !of_tests {
         let why = "this part only decides; take it as an argument";
         lines_with(&code, &IMPURE, why, found);
     }

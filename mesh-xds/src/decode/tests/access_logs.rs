@@ -40,16 +40,12 @@ fn known_logs_need_no_warning() {
 fn what_is_not_known_is_said() {
     for (log, expected) in [
         (
-            format!("{}, filter: {{traceable_filter: {{}}}}", file("")),
-            "filter.traceable_filter: not supported yet; ignored".to_owned(),
-        ),
-        (
             format!("{}, filter: {{extension_filter: {{name: cel}}}}", file("")),
             "filter.extension_filter: not supported yet; ignored".to_owned(),
         ),
         (
             file(", log_format: {text_format: a, formatters: [{name: x}]}"),
-            "typed_config.log_format.formatters: not supported yet; ignored".to_owned(),
+            "typed_config.log_format.formatters[0]: x is not supported yet; ignored: its operators are refused".to_owned(),
         ),
         (
             "typed_config: {'@type': type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig}".to_owned(),
@@ -77,7 +73,7 @@ fn what_is_wrong_is_refused() {
         ),
         (
             format!("{}, filter: {{and_filter: {{filters: []}}}}", file("")),
-            "filter.and_filter.filters: must hold at least 2",
+            "filter.and_filter.filters: must hold at least 2 filters",
         ),
         (
             format!(
