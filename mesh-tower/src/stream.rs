@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, request};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header::HOST, request};
 use mesh_core::{
     Entropy,
     cluster::{Endpoint, Permit},
@@ -143,6 +143,8 @@ pub(crate) struct Kept {
     pub(crate) tee: Option<Box<Tee>>,
     /// The route follows redirects: the head as it went upstream.
     pub(crate) sent_head: Option<HeadCopy>,
+    /// The name of the route that a redirect led to which was not followed: Envoy names that one from then on.
+    pub(crate) route_name: Option<Arc<str>>,
     /// What the request has followed so far.
     pub(crate) followed: FollowedRedirects,
     /// The head of the request that a redirect asks for, and whether it has no body.
@@ -348,7 +350,11 @@ impl Stream {
             Some((method, uri, headers)) => RequestHead {
                 method,
                 scheme: uri.scheme_str().unwrap_or("http"),
-                authority: uri.authority().map_or("", |a| a.as_str()),
+                // A host that no URI can hold was rewritten into the header.
+                authority: match headers.get(HOST).and_then(|host| host.to_str().ok()) {
+                    Some(host) => host,
+                    None => uri.authority().map_or("", |a| a.as_str()),
+                },
                 path: uri.path_and_query().map_or("", |p| p.as_str()),
                 headers,
             },

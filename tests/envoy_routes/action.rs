@@ -102,8 +102,7 @@ impl Generator<'_> {
 
     pub(crate) fn forward(&mut self, template: bool) -> Value {
         let cluster = |n: usize| format!("c{n}");
-        let mut forward = match self.random.below(12) {
-            4 => json!({"cluster": "refused"}),
+        let mut forward = match self.random.below(11) {
             0 => json!({"cluster": "missing"}),
             1 => json!({"cluster_header": self.random.one(&["x-cluster", ":authority"])}),
             3 => json!({

@@ -111,7 +111,10 @@ impl Stream {
             }
             Target::Cluster(at) => {
                 self.seen.grpc = is_grpc_content_type(&parts.headers);
-                absolute(parts);
+                // A copy is in that form already, and may have a host that no URI can hold.
+                if !self.seen.is_mirror {
+                    absolute(parts);
+                }
                 let Some(cluster) = self.snapshot.cluster(at).cloned() else {
                     return Err(Box::new(mesh_core::route::cluster_not_found(
                         StatusCode::SERVICE_UNAVAILABLE,

@@ -9,7 +9,7 @@ use mesh_core::{
     flags::ResponseFlags,
     local_reply::LocalReply,
     model::InternalRedirectPolicy,
-    route::{Found, NextRequest, NotFollowed},
+    route::{FollowedRedirects, Found, NextRequest, NotFollowed},
 };
 
 use super::{
@@ -76,8 +76,10 @@ impl Stream {
             self.write_retry_headers(&mut sent);
         }
         let mut followed = std::mem::take(&mut self.kept.get_or_insert_default().followed);
-        let next = self.checked_redirect(sent, status, headers, &mut followed);
-        self.kept.get_or_insert_default().followed = followed;
+        let mut found = None;
+        let next = self.checked_redirect(sent, status, headers, &mut followed, &mut found);
+        let kept = self.kept.get_or_insert_default();
+        (kept.followed, kept.route_name) = (followed, found);
         if let (Err(why), Some(chain)) = (&next, &self.seen.chain) {
             let stats = chain.stats();
             match why {
@@ -100,7 +102,8 @@ impl Stream {
         sent: request::Parts,
         status: StatusCode,
         headers: &HeaderMap,
-        followed: &mut mesh_core::route::FollowedRedirects,
+        followed: &mut FollowedRedirects,
+        to: &mut Option<Arc<str>>,
     ) -> Result<NextRequest, NotFollowed> {
         let (Some(table), Some(at)) = (self.table(), self.route) else {
             return Err(NotFollowed::NoRoute);
@@ -114,12 +117,14 @@ impl Stream {
                 .route(at)
                 .map(|route| Arc::clone(&route.config().name))
         };
-        let to = match found {
+        let to = to.insert(match found {
             Found::Route(at) => name(at).unwrap_or_default(),
-            Found::RedirectToHttps => Arc::default(),
-            _ => return Err(NotFollowed::NoRoute),
-        };
-        policy.accepts(&next, &name(at).unwrap_or_default(), &to, followed)?;
+            _ => Arc::default(),
+        });
+        if found == Found::NoRoute {
+            return Err(NotFollowed::NoRoute);
+        }
+        policy.accepts(&next, &name(at).unwrap_or_default(), to, followed)?;
         Ok(next)
     }
 
@@ -176,6 +181,9 @@ impl Stream {
         self.is_head = parts.method == http::Method::HEAD;
         if let Some(kept) = &mut self.kept {
             kept.head = None;
+            kept.route_name = None;
+            // As in Envoy, which does not look for the client again.
+            kept.remote = None;
             kept.cookies.clear();
             kept.alternative_stats = None;
             kept.sent_head = None;

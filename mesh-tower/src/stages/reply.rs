@@ -165,5 +165,12 @@ impl Stream {
         if let (Some(at), Some(table)) = (self.route, self.table()) {
             cx.route_name = table.route(at).map_or("", |r| &r.config().name);
         }
+        if let Some(name) = self
+            .kept
+            .as_ref()
+            .and_then(|kept| kept.route_name.as_deref())
+        {
+            cx.route_name = name;
+        }
     }
 }
