@@ -1,11 +1,11 @@
 //! Copies of requests for other clusters (Envoy `Router::Filter`, `ShadowWriterImpl`).
 
-use http::{HeaderName, HeaderValue, Method, request};
+use http::{HeaderName, HeaderValue, Method, header::HOST, request};
 
 use super::{ClusterSlots, FormatContext, rewrite};
 use crate::{
     downstream::{append_forwarded_for, port_start},
-    head::{RequestHead, StreamView},
+    head::StreamView,
     model::{MirrorCluster, MirrorPolicy},
     regex::Scratch,
     snapshot::ClusterIndex,
@@ -88,7 +88,10 @@ pub fn mirrored_head(
     let host = match &policy.host_rewrite_literal {
         Some(host) => Some(host.clone()),
         None if policy.appends_suffix => {
-            with_suffix(RequestHead::of(&copy).header("host").unwrap_or_default())
+            // A host that no URI can hold is in the header.
+            let odd = copy.headers.get(HOST).map(HeaderValue::as_bytes);
+            let host = copy.uri.authority().map_or("", |host| host.as_str());
+            with_suffix(odd.unwrap_or(host.as_bytes()))
         }
         None => None,
     };

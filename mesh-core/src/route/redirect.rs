@@ -37,7 +37,9 @@ pub(super) fn reply(
                 };
                 format.write(&cx, &mut body);
                 reply.body = body.into();
-                reply.content_type = Some(format.content_type().clone());
+                // What is text is said to be so only at the end, if nobody says otherwise.
+                let content_type = format.content_type();
+                reply.content_type = (content_type != "text/plain").then(|| content_type.clone());
             }
             Some(reply)
         }
