@@ -1,5 +1,7 @@
-//! What a big folder costs: 1,000 services with 10 pods each, and rules for every one.
+//! What a big folder costs: 1,000 services with 10 pods each, and rules for every one. CPU time and memory, so never a
+//! gate: `cargo bench -p mesh-control --bench scale`.
 
+#[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::fmt::Write as _;
@@ -124,9 +126,8 @@ async fn sync(control: &mesh_control::ControlPlane, i: usize) -> Client {
     client
 }
 
-#[tokio::test]
-#[ignore = "a measurement: cargo test --release -p mesh-control --test scale -- --ignored --nocapture"]
-async fn a_thousand_services() {
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
     let folder = tempfile::tempdir().unwrap();
     let size = write_folder(folder.path());
     println!("{size} bytes of YAML");
