@@ -68,7 +68,7 @@ const ARMS: [Arm; 3] = [
         name: "retries",
         configuration: Configuration::RETRIES,
         waits: false,
-        limit: Some(8_200.0),
+        limit: Some(8_700.0),
     },
     Arm {
         name: "retries-waiting",

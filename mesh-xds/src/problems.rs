@@ -170,6 +170,18 @@ impl Problems {
         f(&mut Self::default())
     }
 
+    /// Turns errors that change no answer into warnings that say what follows from them.
+    pub(crate) fn warn_instead(&mut self, consequence: &str, harmless: impl Fn(&str) -> bool) {
+        let errors = std::mem::take(&mut self.errors).into_iter();
+        let (warned, refused): (Vec<_>, Vec<_>) = errors.partition(|p| harmless(&p.message));
+        self.errors = refused;
+        self.warnings
+            .extend(warned.into_iter().map(|problem| Problem {
+                message: format!("{}; {consequence}", problem.message),
+                ..problem
+            }));
+    }
+
     /// Takes over what was found apart, below this place.
     pub(crate) fn absorb(&mut self, other: Self) {
         let below = |at: &[Step], problem: Problem| Problem {

@@ -87,7 +87,7 @@ fn meaning() {
         ),
         (
             "static_resources:\n  clusters:\n  - name: a\n    type: EDS\n  - name: b\n    health_checks: [{}]\n",
-            "3:5: static_resources.clusters[0].eds_cluster_config: must be set because type is EDS\n6:5: static_resources.clusters[1].health_checks: not supported yet",
+            "3:5: static_resources.clusters[0].eds_cluster_config: must be set because type is EDS\n6:21: static_resources.clusters[1].health_checks[0].timeout: must be set\n6:21: static_resources.clusters[1].health_checks[0].interval: must be set\n6:21: static_resources.clusters[1].health_checks[0].unhealthy_threshold: must be set\n6:21: static_resources.clusters[1].health_checks[0].healthy_threshold: must be set\n6:21: static_resources.clusters[1].health_checks[0]: must hold http_health_check, grpc_health_check or tcp_health_check",
         ),
         (
             "static_resources:\n  secrets: [{name: s}]\nhds_config: {}\n",

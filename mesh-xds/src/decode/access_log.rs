@@ -44,7 +44,14 @@ fn access_log(p: &mut Problems, value: &proto::AccessLog) -> Option<AccessLog> {
         p.require("typed_config", None::<()>);
         return None;
     };
-    let (target, format) = p.field("typed_config", |p| target(p, config))?;
+    let mut apart = Problems::default();
+    let made = target(&mut apart, config);
+    // Envoy knows these operators: a line that nobody can write yet must not cost the listener.
+    apart.warn_instead("the log is not written", |message| {
+        message.ends_with("is not supported yet") || message.contains("REQ_WITHOUT_QUERY")
+    });
+    p.field("typed_config", |p| p.absorb(apart));
+    let (target, format) = made?;
     Some(AccessLog::new(target, format?, filter))
 }
 

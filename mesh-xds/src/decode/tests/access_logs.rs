@@ -48,6 +48,12 @@ fn what_is_not_known_is_said() {
             "typed_config.log_format.formatters[0]: x is not supported yet; ignored: its operators are refused".to_owned(),
         ),
         (
+            file(", log_format: {text_format: '%UPSTREAM_LOCAL_ADDRESS%'}"),
+            "typed_config.log_format.text_format: operator %UPSTREAM_LOCAL_ADDRESS% is not supported yet; \
+             the log is not written"
+                .to_owned(),
+        ),
+        (
             "typed_config: {'@type': type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig}".to_owned(),
             "typed_config: access logger envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig is not \
              supported yet; ignored".to_owned(),
