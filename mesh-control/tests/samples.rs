@@ -113,7 +113,7 @@ fn what_needs_tls_is_refused_with_its_place() {
     assert_eq!(
         found[0],
         format!(
-            "{name}:{}: DestinationRule default/productpage: spec.trafficPolicy.tls.mode: TLS is not supported yet, so \
+            "{name}:{}:7: DestinationRule default/productpage: spec.trafficPolicy.tls.mode: TLS is not supported yet, so \
              mode ISTIO_MUTUAL cannot be used; write mode: DISABLE, or remove tls",
             line_of(name, "mode: ISTIO_MUTUAL", 0)
         )

@@ -288,17 +288,16 @@ impl Dynamic {
             bucket: Arc::new(TokenBucket::new(self.config)),
             last_used: AtomicU64::new(now),
         });
-        shard.rcu(|list| {
+        let before = shard.rcu(|list| {
             let mut list = Vec::clone(list);
             if !list.iter().any(|known| known.is(hash, entries)) {
                 list.push(Arc::clone(&new));
             }
             list
         });
-        // Another thread may have been first.
-        match find(&shard.load()) {
-            Some(bucket) if !Arc::ptr_eq(&bucket, &new.bucket) => return bucket,
-            _ => {}
+        // Another thread may have been first. (What is there now does not tell: a third one may have forgotten ours.)
+        if let Some(bucket) = find(&before) {
+            return bucket;
         }
         self.used.fetch_add(1, Relaxed);
         // Two threads may find the same one: who comes second must look again.
