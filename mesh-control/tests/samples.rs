@@ -124,7 +124,7 @@ fn what_needs_tls_is_refused_with_its_place() {
     assert_eq!(
         found,
         [format!(
-            "{name}:{}: DestinationRule default/originate-tls-for-googleapis: \
+            "{name}:{}:9: DestinationRule default/originate-tls-for-googleapis: \
              spec.trafficPolicy.portLevelSettings[0].tls.mode: TLS is not supported yet, so mode SIMPLE cannot be used; \
              write mode: DISABLE, or remove tls",
             line_of(name, "mode: SIMPLE", 0)
