@@ -95,7 +95,7 @@ fn meaning() {
         ),
         (
             "static_resources:\n  listeners:\n  - name: l\n    address: {socket_address: {address: 127.0.0.1, port_value: 1}}\n    filter_chains:\n    - filters:\n      - name: f\n        typed_config:\n          \"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy\n          stat_prefix: s\n",
-            "8:9: static_resources.listeners[0].filter_chains[0].filters[0].typed_config: must hold cluster",
+            "8:9: static_resources.listeners[0].filter_chains[0].filters[0].typed_config: must hold cluster or weighted_clusters",
         ),
         (
             "dynamic_resources: {lds_config: {path_config_source: {path: /x}}}\n",
