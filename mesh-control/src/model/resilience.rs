@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use mesh_core::grpc::STATUS_NAMES;
+
 use super::StringMatch;
 use crate::yaml::At;
 
@@ -236,27 +238,8 @@ pub(crate) fn percent(at: At<'_>) -> f64 {
 }
 
 fn grpc_status(at: &At<'_>) -> u32 {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
     let text = at.string();
-    let by_name = NAMES
+    let by_name = STATUS_NAMES
         .iter()
         .position(|name| *name == text)
         .and_then(|n| u32::try_from(n).ok());

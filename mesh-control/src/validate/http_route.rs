@@ -1,3 +1,5 @@
+use mesh_core::grpc::STATUS_NAMES;
+
 use super::part::Part;
 use super::{destination, header, names};
 
@@ -271,27 +273,8 @@ fn check_status(at: &Part<'_>, status: i128) {
 }
 
 fn check_grpc_status(at: &Part<'_>) {
-    const KNOWN: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
     let status = at.as_text();
-    if !KNOWN.contains(&status) {
+    if !STATUS_NAMES.contains(&status) {
         at.refuse(
             format_args!("gRPC status {status:?} is not supported"),
             "write one such as NOT_FOUND",

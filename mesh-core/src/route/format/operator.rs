@@ -393,7 +393,7 @@ impl GrpcStatusForm {
         };
         let name = match self {
             Self::Camel => CAMEL.get(status as usize),
-            Self::Snake => SNAKE.get(status as usize),
+            Self::Snake => grpc::STATUS_NAMES.get(status as usize),
             Self::Number => return number(status.into(), sink),
         };
         match name {
@@ -422,24 +422,4 @@ const CAMEL: [&str; 17] = [
     "Unavailable",
     "DataLoss",
     "Unauthenticated",
-];
-
-const SNAKE: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
 ];
