@@ -4,10 +4,7 @@
 //! Run by cargo it starts itself under valgrind for each kind and size, with two numbers of look-ups each: the difference
 //! leaves out the compiling of the table.
 
-use std::{
-    process::{Command, ExitCode},
-    sync::Arc,
-};
+use std::{process::ExitCode, sync::Arc};
 
 use http::{HeaderValue, Request, request};
 use mesh_core::{
@@ -22,6 +19,7 @@ use mesh_core::{
     route::{ClusterSlots, Found, RouteTable},
     snapshot::ClusterIndex,
 };
+use mesh_testkit::callgrind;
 
 struct Arm {
     name: &'static str,
@@ -203,22 +201,13 @@ fn gate(arm: &Arm) -> Result<bool, String> {
 }
 
 fn per_look_up(arm: &Arm, routes: usize) -> Result<f64, String> {
-    let [few, many] = LOOK_UPS;
-    let difference = instructions(arm, routes, many)? - instructions(arm, routes, few)?;
-    Ok(difference as f64 / (many - few) as f64)
-}
-
-fn instructions(arm: &Arm, routes: usize, look_ups: u64) -> Result<i64, String> {
-    let own = std::env::current_exe().map_err(|e| e.to_string())?;
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(own)
-        .args(["run", arm.name, &routes.to_string(), &look_ups.to_string()])
-        .output()
-        .map_err(|e| format!("valgrind does not start: {e}; apt-get install valgrind"))?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    let collected = text
-        .lines()
-        .find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
-    collected.ok_or_else(|| format!("valgrind counted nothing:\n{text}"))
+    let args = |look_ups: u64| {
+        vec![
+            "run".into(),
+            arm.name.into(),
+            routes.to_string(),
+            look_ups.to_string(),
+        ]
+    };
+    callgrind::per_step(args, LOOK_UPS)
 }

@@ -4,11 +4,7 @@
 //! Run by cargo it starts itself under valgrind for each policy and size, with two numbers of picks each: the difference
 //! leaves out the building of the cluster.
 
-use std::{
-    net::Ipv4Addr,
-    process::{Command, ExitCode},
-    sync::Arc,
-};
+use std::{net::Ipv4Addr, process::ExitCode, sync::Arc};
 
 use mesh_core::{
     Entropy,
@@ -19,6 +15,7 @@ use mesh_core::{
     },
     stats::Stats,
 };
+use mesh_testkit::callgrind;
 
 struct Arm {
     name: &'static str,
@@ -151,22 +148,13 @@ fn gate(arm: &Arm) -> Result<bool, String> {
 }
 
 fn per_pick(arm: &Arm, endpoints: u32) -> Result<f64, String> {
-    let [few, many] = PICKS;
-    let difference = instructions(arm, endpoints, many)? - instructions(arm, endpoints, few)?;
-    Ok(difference as f64 / (many - few) as f64)
-}
-
-fn instructions(arm: &Arm, endpoints: u32, picks: u64) -> Result<i64, String> {
-    let own = std::env::current_exe().map_err(|e| e.to_string())?;
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(own)
-        .args(["run", arm.name, &endpoints.to_string(), &picks.to_string()])
-        .output()
-        .map_err(|e| format!("valgrind does not start: {e}; apt-get install valgrind"))?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    let collected = text
-        .lines()
-        .find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
-    collected.ok_or_else(|| format!("valgrind counted nothing:\n{text}"))
+    let args = |picks: u64| {
+        vec![
+            "run".into(),
+            arm.name.into(),
+            endpoints.to_string(),
+            picks.to_string(),
+        ]
+    };
+    callgrind::per_step(args, PICKS)
 }

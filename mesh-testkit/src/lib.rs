@@ -7,10 +7,14 @@
 //! * [`exchange`]: one request and everything that a client sees of the answer.
 //! * [`raw`]: HTTP/1 byte for byte, both sides.
 //! * [`alloc`]: an allocator that counts.
+//! * [`callgrind`]: instructions of the program itself.
+//! * [`paired`]: the same case through Envoy and through mesh-proxy.
+//! * [`random`]: repeatable chance for generators.
 #![deny(missing_docs)]
 
 pub mod address;
 pub mod alloc;
+pub mod callgrind;
 pub mod exchange;
 pub mod istiod;
 pub mod paired;
