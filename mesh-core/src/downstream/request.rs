@@ -21,7 +21,7 @@ use crate::{
     Entropy,
     head::{ConnectionInfo, Names},
     local_reply::LocalReply,
-    model::{ConnectionManagerConfig, Forward, StripHostPort, TrafficDirection},
+    model::{ConnectionManagerConfig, Forward, StripHostPort},
     one_line::{self, HeadKind},
 };
 
@@ -47,7 +47,6 @@ pub struct Accepted {
 ///
 /// On entry `parts.uri` is as it came (origin or absolute form, `host` header). On success it is in absolute form
 /// (CONNECT: authority form): scheme, authority (the request's `:authority`) and path; the `host` header is gone.
-/// `direction` changes nothing yet: Envoy's rules are the same both ways.
 ///
 /// A call from inside the process keeps every header that the application set; it allocates only for a `host` header
 /// that overrides the URI's authority, for a path that is not normal, and for a generated request id.
@@ -56,12 +55,10 @@ pub struct Accepted {
 /// The reply for a request that is refused here (400, 403, 404), or redirected to its normal path (307).
 pub fn on_request(
     manager: &ConnectionManagerConfig,
-    direction: TrafficDirection,
     parts: &mut request::Parts,
     connection: &ConnectionInfo,
     entropy: &mut dyn Entropy,
 ) -> Result<Accepted, Box<LocalReply>> {
-    let _ = direction;
     let mut names = Names::of(&parts.headers);
     let asked = match names.has(Names::UPGRADE) {
         true => upgrade::asked_for(parts),

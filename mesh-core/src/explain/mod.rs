@@ -186,13 +186,7 @@ impl Snapshot {
             return explanation;
         };
         explanation.listener = Some(Arc::clone(chain.listener()));
-        let accepted = downstream::on_request(
-            chain.manager(),
-            chain.direction(),
-            &mut parts,
-            &connection,
-            entropy,
-        );
+        let accepted = downstream::on_request(chain.manager(), &mut parts, &connection, entropy);
         if let Err(reply) = accepted {
             explanation.outcome = Outcome::of(&reply);
             return explanation;

@@ -75,7 +75,6 @@ impl Stream {
                     .of_manager(manager.max_stream_duration, manager.stream_idle_timeout);
                 let accepted = downstream::on_request(
                     manager,
-                    chain.direction(),
                     parts,
                     self.connection.info(),
                     &mut ThreadEntropy,

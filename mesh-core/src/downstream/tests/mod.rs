@@ -10,7 +10,7 @@ use crate::{
     Entropy,
     head::ConnectionInfo,
     local_reply::LocalReply,
-    model::{ConnectionManagerConfig, RouteSource, TrafficDirection},
+    model::{ConnectionManagerConfig, RouteSource},
 };
 
 struct Zero;
@@ -65,8 +65,7 @@ fn accept(
     connection: &ConnectionInfo,
     parts: &mut http::request::Parts,
 ) -> Result<Accepted, Box<LocalReply>> {
-    let direction = TrafficDirection::Outbound;
-    on_request(manager, direction, parts, connection, &mut Zero)
+    on_request(manager, parts, connection, &mut Zero)
 }
 
 /// The URI and the sorted header lines of an accepted request, `host: a` added.
