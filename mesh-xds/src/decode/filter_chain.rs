@@ -199,7 +199,12 @@ fn connection_rbac(p: &mut Problems, value: &Rbac) -> Option<ConnectionRbac> {
     rbac.shadow_rules = rules_of("shadow_rules", value.shadow_rules.as_ref());
     rbac.shadow_rules_stat_prefix = value.shadow_rules_stat_prefix.as_str().into();
     rbac.stat_prefix = p.require_text("stat_prefix", &value.stat_prefix)?.into();
-    enumeration::<EnforcementType>(p, "enforcement_type", value.enforcement_type)?;
+    let enforcement: EnforcementType = enumeration(p, "enforcement_type", value.enforcement_type)?;
+    if enforcement == EnforcementType::Continuous {
+        p.field("enforcement_type", |p| {
+            p.warn("CONTINUOUS is not supported yet; checked once, at the connection's first data");
+        });
+    }
     rbac.delay_deny = duration_or(p, "delay_deny", value.delay_deny.as_ref(), Duration::ZERO);
     Some(rbac)
 }

@@ -220,7 +220,7 @@ const LISTENER: &[Fields] = fields! {
     "envoy.type.v3.HashPolicy.SourceIp" { "", silent: "", warn: "" }
     "envoy.type.v3.HashPolicy.FilterState" { "key", silent: "", warn: "" }
     "envoy.extensions.filters.network.rbac.v3.RBAC" {
-        "rules shadow_rules stat_prefix shadow_rules_stat_prefix delay_deny", silent: "enforcement_type", warn: ""
+        "rules shadow_rules stat_prefix shadow_rules_stat_prefix delay_deny enforcement_type", silent: "", warn: ""
     }
     "envoy.extensions.filters.network.sni_cluster.v3.SniCluster" { "", silent: "", warn: "" }
 };

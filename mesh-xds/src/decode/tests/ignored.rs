@@ -38,6 +38,26 @@ fn listeners() {
 }
 
 #[test]
+fn a_connection_filter_that_would_check_again() {
+    let yaml = r#"
+name: l
+address: {socket_address: {address: 127.0.0.1, port_value: 1}}
+filter_chains:
+- filters:
+  - name: rbac
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC, stat_prefix: r, enforcement_type: CONTINUOUS}
+  - name: tcp
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: c}
+"#;
+    assert_eq!(
+        warnings(LISTENER, yaml),
+        [
+            "filter_chains[0].filters[0].typed_config.enforcement_type: CONTINUOUS is not supported yet; checked once, at the connection's first data"
+        ]
+    );
+}
+
+#[test]
 fn an_optional_filter() {
     let yaml = with_manager(
         "",
