@@ -15,7 +15,7 @@ use std::sync::{
 };
 
 use regex_automata::{Input, meta, nfa::thompson::WhichCaptures};
-use regex_syntax::hir::{Hir, Look};
+use regex_syntax::hir::{Dot, Hir, Look, Repetition};
 use rustc_hash::FxHashMap;
 
 /// Largest automaton of one expression, in bytes. Envoy has no limit by default, RE2 refuses above about 8 MiB of its
@@ -103,11 +103,33 @@ impl Regex {
     /// # Errors
     /// What RE2 refuses is refused, with the reason; also groups that nest deeper than 250, and automata over 10 MiB.
     pub fn new(pattern: &str) -> Result<Self, InvalidRegex> {
+        Self::compiled(pattern, |hir| hir)
+    }
+
+    /// The same for an expression that may match anywhere: the whole text [matches](Self::is_full_match) if a part does.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn anywhere(pattern: &str) -> Result<Self, InvalidRegex> {
+        let anything = || {
+            Hir::repetition(Repetition {
+                min: 0,
+                max: None,
+                greedy: true,
+                sub: Box::new(Hir::dot(Dot::AnyByte)),
+            })
+        };
+        Self::compiled(pattern, |hir| {
+            Hir::concat(vec![anything(), hir, anything()])
+        })
+    }
+
+    fn compiled(pattern: &str, around: impl FnOnce(Hir) -> Hir) -> Result<Self, InvalidRegex> {
         let invalid = |reason| InvalidRegex {
             pattern: pattern.to_owned(),
             reason,
         };
-        let hir = parse::parse(pattern).map_err(invalid)?;
+        let hir = around(parse::parse(pattern).map_err(invalid)?);
         let full_match = compile(&whole(&hir), WhichCaptures::Implicit).map_err(invalid)?;
         Ok(Self(Arc::new(Compiled {
             pattern: pattern.into(),

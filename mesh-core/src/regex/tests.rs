@@ -87,6 +87,22 @@ fn matches_bytes_that_are_not_utf8() {
 }
 
 #[test]
+fn anywhere_is_what_re2_calls_a_partial_match() {
+    let mut scratch = Scratch::default();
+    let mut matches = |pattern: &str, text: &str| {
+        Regex::anywhere(pattern)
+            .unwrap()
+            .is_full_match(text.as_bytes(), &mut scratch)
+    };
+    assert!(matches("b+", "abbc"));
+    assert!(matches("b", "a\nb\nc"));
+    assert!(!matches("^b", "ab"));
+    assert!(matches("^a|x", "ab"));
+    assert!(!matches("b$", "abc"));
+    assert!(matches("", ""));
+}
+
+#[test]
 fn scratch_keeps_a_bounded_number_of_caches() {
     let mut scratch = Scratch::default();
     for i in 0..MAX_CACHES + 10 {

@@ -8,6 +8,7 @@ mod metric;
 pub mod prometheus;
 mod request;
 mod responses;
+mod selection;
 mod sparse;
 pub mod text;
 
@@ -20,6 +21,7 @@ pub use request::{RequestLabels, RequestMetrics};
 pub use responses::{
     ResponseClasses, ResponseCodes, ResponseOrigin, ResponseOrigins, UpstreamResponses,
 };
+pub use selection::{Filter, Kind, Selection};
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -179,6 +181,27 @@ struct Series<'a> {
     tag: &'a str,
     name: &'a str,
     metric: Metric<'a>,
+}
+
+impl Series<'_> {
+    /// The name as `/stats` shows it: `cluster.backend.upstream_rq_200`.
+    fn full_name(&self) -> String {
+        let mut name = String::from(self.scope.as_str());
+        for part in [self.tag, self.name] {
+            if !part.is_empty() {
+                if !name.is_empty() {
+                    name.push('.');
+                }
+                name.push_str(part);
+            }
+        }
+        match self.metric {
+            Metric::Code(_, code) => name.push_str(&format!("_{code}")),
+            Metric::Class(_, class) => name.push_str(&format!("_{class}xx")),
+            Metric::Counter(_) | Metric::Gauge(_) | Metric::Histogram(_) => {}
+        }
+        name
+    }
 }
 
 /// The first word of a statistic's name.

@@ -3,36 +3,40 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt::Write};
 
-use super::{HistogramValues, Metric, RequestLabels, Scope, Series, Stats, request::Combination};
-use crate::snapshot::NodeIdentity;
+use super::{
+    HistogramValues, Metric, RequestLabels, Scope, Selection, Series, Stats, request::Combination,
+};
+use crate::{regex::Scratch, snapshot::NodeIdentity};
 
 /// The content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All statistics as text; `node` labels our own side of Istio's metrics.
-pub fn render(stats: &Stats, node: &NodeIdentity) -> String {
-    text_of(stats, node, false)
-}
-
-/// All statistics but those of Envoy's that are zero (`?usedonly`): a fraction of the text in a large mesh.
-pub fn render_used(stats: &Stats, node: &NodeIdentity) -> String {
-    text_of(stats, node, true)
-}
-
-fn text_of(stats: &Stats, node: &NodeIdentity, used_only: bool) -> String {
+/// The statistics of a selection as text; `node` labels our own side of Istio's metrics, which a filter knows by the
+/// names of their families.
+pub fn render(stats: &Stats, node: &NodeIdentity, selection: &Selection) -> String {
     let mut families = Families::default();
+    let mut scratch = Scratch::default();
+    let requests = "istio_requests_total";
+    let durations = "istio_request_duration_milliseconds";
+    let shows_requests = selection.shows_name(requests, &mut scratch);
+    let shows_durations = selection.shows_name(durations, &mut scratch);
     for metrics in stats.all_requests() {
-        for (combination, durations) in metrics.durations() {
-            let values = durations.read();
-            if values.count() > 0 {
-                let labels = istio_labels(metrics.labels(), node, combination);
-                families.counter("istio_requests_total", &labels, values.count());
-                families.histogram("istio_request_duration_milliseconds", &labels, &values);
+        for (combination, histogram) in metrics.durations() {
+            let values = histogram.read();
+            if values.count() == 0 {
+                continue;
+            }
+            let labels = istio_labels(metrics.labels(), node, combination);
+            if shows_requests {
+                families.counter(requests, &labels, values.count());
+            }
+            if shows_durations {
+                families.histogram(durations, &labels, &values);
             }
         }
     }
     stats.visit(&mut |series| {
-        if !used_only || series.metric.is_used() {
+        if selection.shows(&series, &mut scratch) {
             families.envoy(&series);
         }
     });
@@ -295,7 +299,7 @@ mod tests {
         stats
             .request_metrics(&labels)
             .record(503, None, flags, Duration::from_micros(1500));
-        let text = render(&stats, &node);
+        let text = render(&stats, &node, &Selection::default());
         let all = "reporter=\"source\",source_workload=\"productpage-v1\",\
             source_canonical_service=\"productpage\",source_canonical_revision=\"v1\",\
             source_workload_namespace=\"default\",source_principal=\"unknown\",source_app=\"productpage\",\
@@ -346,7 +350,7 @@ mod tests {
             ResponseFlags::NONE,
             Duration::from_secs(1),
         );
-        let text = render(&stats, &node);
+        let text = render(&stats, &node, &Selection::default());
         let line = text
             .lines()
             .find(|line| line.starts_with("istio_requests_total{"))
@@ -379,7 +383,7 @@ mod tests {
         let listener = stats.listener("0.0.0.0_9080");
         listener.downstream_cx_total.inc();
         stats.server().live.set(1);
-        let text = render(&stats, &NodeIdentity::default());
+        let text = render(&stats, &NodeIdentity::default(), &Selection::default());
         let name = "envoy_cluster_name=\"outbound|9080||reviews.default.svc.cluster.local\"";
         for line in [
             "# TYPE envoy_cluster_upstream_rq_total counter".to_owned(),
@@ -401,7 +405,11 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }
-        let used = render_used(&stats, &NodeIdentity::default());
+        let used = Selection {
+            used_only: true,
+            ..Selection::default()
+        };
+        let used = render(&stats, &NodeIdentity::default(), &used);
         assert!(used.contains("envoy_cluster_upstream_rq_total{"));
         assert!(!used.contains("envoy_cluster_upstream_cx_total"));
         let mut families: Vec<_> = text.lines().filter(|l| l.starts_with("# TYPE")).collect();

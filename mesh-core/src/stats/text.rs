@@ -1,6 +1,7 @@
 //! Envoy's `/stats` lines: `cluster.NAME.upstream_rq_total: 3`.
 
-use super::{HistogramValues, Metric, Stats};
+use super::{HistogramValues, Metric, Selection, Stats};
+use crate::regex::Scratch;
 
 /// One line of `/stats`.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,8 +11,6 @@ pub struct Line {
     pub name: String,
     /// The value.
     pub value: Value,
-    /// Whether it was ever written to: what `/stats?usedonly` shows.
-    pub used: bool,
 }
 
 /// The value of a [`Line`].
@@ -26,6 +25,9 @@ pub enum Value {
     Histogram(HistogramValues),
 }
 
+/// The quantiles of a histogram that are shown, in percent.
+pub const QUANTILES: [f64; 10] = [0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
+
 impl std::fmt::Display for Line {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: ", self.name)?;
@@ -33,20 +35,8 @@ impl std::fmt::Display for Line {
             Value::Counter(value) | Value::Gauge(value) => return write!(f, "{value}"),
             Value::Histogram(values) => values,
         };
-        let quantiles = [
-            ("P0", 0.0),
-            ("P25", 0.25),
-            ("P50", 0.5),
-            ("P75", 0.75),
-            ("P90", 0.9),
-            ("P95", 0.95),
-            ("P99", 0.99),
-            ("P99.5", 0.995),
-            ("P99.9", 0.999),
-            ("P100", 1.0),
-        ];
-        for (i, (name, quantile)) in quantiles.into_iter().enumerate() {
-            let Some(value) = values.quantile(quantile) else {
+        for (i, quantile) in QUANTILES.into_iter().enumerate() {
+            let Some(value) = values.quantile(quantile / 100.0) else {
                 return f.write_str("No recorded values");
             };
             if i > 0 {
@@ -54,40 +44,29 @@ impl std::fmt::Display for Line {
             }
             // Envoy shows the last interval, then all time; there are no intervals here.
             let value = (value * 1000.0).round() / 1000.0;
-            write!(f, "{name}(nan,{value})")?;
+            write!(f, "P{quantile}(nan,{value})")?;
         }
         Ok(())
     }
 }
 
-/// All of Envoy's statistics, counters and gauges first, each kind by name, as Envoy lists them.
-pub fn lines(stats: &Stats) -> Vec<Line> {
+/// Envoy's statistics of a selection, counters and gauges first, each kind by name, as Envoy lists them.
+pub fn lines(stats: &Stats, selection: &Selection) -> Vec<Line> {
     let mut lines = Vec::new();
+    let mut scratch = Scratch::default();
     stats.visit(&mut |series| {
-        let mut name = String::from(series.scope.as_str());
-        for part in [series.tag, series.name] {
-            if !part.is_empty() {
-                if !name.is_empty() {
-                    name.push('.');
-                }
-                name.push_str(part);
-            }
+        if !selection.shows(&series, &mut scratch) {
+            return;
         }
+        let name = series.full_name();
         let value = match series.metric {
-            Metric::Counter(value) => Value::Counter(value),
-            Metric::Code(value, code) => {
-                name.push_str(&format!("_{code}"));
-                Value::Counter(value)
-            }
-            Metric::Class(value, class) => {
-                name.push_str(&format!("_{class}xx"));
+            Metric::Counter(value) | Metric::Code(value, _) | Metric::Class(value, _) => {
                 Value::Counter(value)
             }
             Metric::Gauge(value) => Value::Gauge(value),
             Metric::Histogram(histogram) => Value::Histogram(histogram.read()),
         };
-        let used = series.metric.is_used();
-        lines.push(Line { name, value, used });
+        lines.push(Line { name, value });
     });
     lines.sort_by(|a, b| {
         let histogram = |line: &Line| matches!(line.value, Value::Histogram(_));
@@ -101,7 +80,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::stats::ResponseOrigin;
+    use crate::stats::{Filter, Kind, ResponseOrigin};
 
     #[test]
     fn lines_are_envoys() {
@@ -115,7 +94,10 @@ mod tests {
         cluster
             .upstream_cx_connect_ms
             .record(Duration::from_millis(3));
-        let text: Vec<_> = lines(&stats).iter().map(ToString::to_string).collect();
+        let text: Vec<_> = lines(&stats, &Selection::default())
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         for line in [
             "cluster.backend.upstream_rq_total: 3",
             "cluster.backend.upstream_rq_200: 1",
@@ -130,6 +112,44 @@ mod tests {
         ] {
             assert!(text.iter().any(|l| l == line), "{line} in\n{text:#?}");
         }
-        assert_eq!(lines(&stats).iter().filter(|line| line.used).count(), 9);
+        let used = Selection {
+            used_only: true,
+            ..Selection::default()
+        };
+        assert_eq!(lines(&stats, &used).len(), 9);
+        let names = |selection: &Selection| -> Vec<String> {
+            lines(&stats, selection)
+                .into_iter()
+                .map(|l| l.name)
+                .collect()
+        };
+        let filtered = |pattern, inverted| Selection {
+            filter: Some(Filter::new(pattern, inverted).unwrap()),
+            ..used.clone()
+        };
+        assert_eq!(
+            names(&filtered(r"backend\.upstream_rq_(t|2)", false)),
+            [
+                "cluster.backend.upstream_rq_200",
+                "cluster.backend.upstream_rq_2xx",
+                "cluster.backend.upstream_rq_total",
+            ]
+        );
+        assert_eq!(
+            names(&filtered("rq|ejections_[^a]", true)),
+            [
+                "cluster.backend.outlier_detection.ejections_active",
+                "cluster.backend.upstream_cx_connect_ms",
+            ]
+        );
+        let gauges = Selection {
+            kind: Some(Kind::Gauge),
+            ..used
+        };
+        assert_eq!(
+            names(&gauges),
+            ["cluster.backend.outlier_detection.ejections_active"]
+        );
+        assert!(Filter::new("x(", false).is_err());
     }
 }

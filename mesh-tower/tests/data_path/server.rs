@@ -111,7 +111,11 @@ async fn requests_are_counted_for_this_workload() {
     let response = server.oneshot(request()).await.expect("infallible");
     response.into_body().collect().await.expect("a body");
     let snapshot = plane.snapshot();
-    let text = mesh_core::stats::prometheus::render(snapshot.stats(), &snapshot.config().node);
+    let text = mesh_core::stats::prometheus::render(
+        snapshot.stats(),
+        &snapshot.config().node,
+        &mesh_core::stats::Selection::default(),
+    );
     let line = text
         .lines()
         .find(|l| l.starts_with("istio_requests_total{"))

@@ -16,7 +16,7 @@ use mesh_core::{
     },
     retry::RetryOn,
     snapshot::{ConfigSet, Snapshot},
-    stats::{Stats, prometheus},
+    stats::{Selection, Stats, prometheus},
 };
 use mesh_tower::{DataPlane, MeshBody, MeshError, MeshService};
 use tokio::task::JoinHandle;
@@ -201,7 +201,11 @@ impl Client {
 
     pub(crate) fn metrics(&self) -> String {
         let snapshot = self.plane.snapshot();
-        prometheus::render(snapshot.stats(), &snapshot.config().node)
+        prometheus::render(
+            snapshot.stats(),
+            &snapshot.config().node,
+            &Selection::default(),
+        )
     }
 }
 

@@ -4,7 +4,9 @@ mod clusters;
 mod listeners;
 mod logging;
 mod page;
+mod query;
 mod server_info;
+mod statistics;
 
 use std::{
     convert::Infallible,
@@ -21,12 +23,12 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_T
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mesh_core::stats;
 use mesh_tower::WeakDataPlane;
 use tokio::{net::TcpListener, sync::watch};
 
 pub(crate) use logging::{Logging, SetLevels};
 use page::Page;
+use query::Query;
 
 /// `envoy.admin.v3.ConfigDump`, with endpoints if asked.
 pub(crate) type ConfigDump = Arc<dyn Fn(bool) -> serde_json::Value + Send + Sync>;
@@ -95,12 +97,7 @@ impl Admin {
     }
 
     fn respond(&self, method: &Method, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
-        let query = query.unwrap_or_default();
-        let asks = |name: &str| {
-            query
-                .split('&')
-                .any(|pair| pair.split('=').next() == Some(name))
-        };
+        let query = Query::new(query);
         let Some(plane) = self.plane.upgrade() else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
         };
@@ -131,12 +128,12 @@ impl Admin {
         match page {
             Page::Home => typed("text/html; charset=UTF-8", page::home()),
             Page::Help => text(StatusCode::OK, page::help()),
-            Page::Listeners if query.split('&').any(|pair| pair == "format=json") => {
+            Page::Listeners if query.wants_json() => {
                 let listeners = listeners::json(&(self.config_dump)(false));
                 typed("application/json", format!("{listeners:#}"))
             }
             Page::Listeners => text(StatusCode::OK, listeners::text(&(self.config_dump)(false))),
-            Page::Logging => match self.logging.ask(query) {
+            Page::Logging => match self.logging.ask(query.as_str()) {
                 Ok(levels) => text(StatusCode::OK, levels),
                 Err(wrong) => text(StatusCode::BAD_REQUEST, wrong),
             },
@@ -163,30 +160,15 @@ impl Admin {
                     text(StatusCode::SERVICE_UNAVAILABLE, "PRE_INITIALIZING\n")
                 }
             }
-            Page::Stats => {
-                let lines = stats::text::lines(snapshot.stats());
-                let used_only = asks("usedonly");
-                let shown = lines.iter().filter(|line| line.used || !used_only);
-                text(
-                    StatusCode::OK,
-                    shown.map(|line| format!("{line}\n")).collect::<String>(),
-                )
-            }
-            Page::Prometheus => {
-                let render = match asks("usedonly") {
-                    true => stats::prometheus::render_used,
-                    false => stats::prometheus::render,
-                };
-                let body = render(snapshot.stats(), &snapshot.config().node);
-                typed("text/plain; version=0.0.4", body)
-            }
-            Page::Clusters if query.split('&').any(|pair| pair == "format=json") => {
+            Page::Stats => answer(statistics::page(&snapshot, query)),
+            Page::Prometheus => answer(statistics::prometheus_page(&snapshot, query)),
+            Page::Clusters if query.wants_json() => {
                 typed("application/json", clusters::json(&snapshot).to_string())
             }
             Page::Clusters => text(StatusCode::OK, clusters::text(&snapshot)),
             Page::ConfigDump => typed(
                 "application/json",
-                format!("{:#}", (self.config_dump)(asks("include_eds"))),
+                format!("{:#}", (self.config_dump)(query.has("include_eds"))),
             ),
             Page::Quit => {
                 (self.quit)();
@@ -204,6 +186,13 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
         HeaderValue::from_static("text/plain; charset=UTF-8"),
     );
     response
+}
+
+fn answer(page: Result<(&'static str, String), String>) -> Response<Full<Bytes>> {
+    match page {
+        Ok((content_type, body)) => typed(content_type, body),
+        Err(wrong) => text(StatusCode::BAD_REQUEST, wrong),
+    }
 }
 
 fn typed(content_type: &'static str, body: String) -> Response<Full<Bytes>> {

@@ -50,11 +50,15 @@ const PAGES: &[(Page, &str, &str)] = &[
         "/server_info",
         "version, state, uptime and node",
     ),
-    (Page::Stats, "/stats", "statistics; usedonly"),
+    (
+        Page::Stats,
+        "/stats",
+        "statistics; usedonly, filter=, invert_filter, type=, format=(json|prometheus|text)",
+    ),
     (
         Page::Prometheus,
         "/stats/prometheus",
-        "statistics in Prometheus' format; usedonly",
+        "statistics in Prometheus' format; usedonly, filter=, invert_filter",
     ),
 ];
 
