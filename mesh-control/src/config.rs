@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use crate::model::{
-    DestinationRule, EndpointSlice, Gateway, Ingress, KubernetesNode, MeshConfig, Metadata, Object,
-    ObjectId, Other, PeerAuthentication, Pod, Service, ServiceEntry, Sidecar, Telemetry,
-    VirtualService, WorkloadEntry, merged,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, Ingress, KubernetesNode,
+    MeshConfig, Metadata, Object, ObjectId, Other, PeerAuthentication, Pod, Service, ServiceEntry,
+    Sidecar, Telemetry, VirtualService, WorkloadEntry, merged,
 };
 use crate::registry::Registry;
 
@@ -19,6 +19,7 @@ pub struct Config {
     pub(crate) gateways: Vec<Arc<Gateway>>,
     pub(crate) sidecars: Vec<Arc<Sidecar>>,
     pub(crate) peer_authentications: Vec<Arc<PeerAuthentication>>,
+    pub(crate) authorization_policies: Vec<Arc<AuthorizationPolicy>>,
     pub(crate) services: Vec<Arc<Service>>,
     pub(crate) slices: Vec<Arc<EndpointSlice>>,
     pub(crate) pods: Vec<Arc<Pod>>,
@@ -60,6 +61,7 @@ impl Config {
                 Object::Gateway(o) => config.gateways.push(o.clone()),
                 Object::Sidecar(o) => config.sidecars.push(o.clone()),
                 Object::PeerAuthentication(o) => config.peer_authentications.push(o.clone()),
+                Object::AuthorizationPolicy(o) => config.authorization_policies.push(o.clone()),
                 Object::Service(o) => config.services.push(o.clone()),
                 Object::EndpointSlice(o) => config.slices.push(o.clone()),
                 Object::Pod(o) => config.pods.push(o.clone()),
@@ -79,6 +81,7 @@ impl Config {
             };
         }
         sort!(virtual_services destination_rules gateways sidecars peer_authentications);
+        sort!(authorization_policies);
         sort!(services slices service_entries workload_entries telemetries ingresses);
         config.virtual_services = merged(&config.virtual_services);
         crate::ingress::derive(&mut config);

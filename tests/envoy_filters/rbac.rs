@@ -75,7 +75,8 @@ fn permission(random: &mut Random, depth: usize) -> Value {
     match random.below(kinds) {
         0 => json!({"any": true}),
         1 | 2 => json!({"header": header(random)}),
-        3 | 4 => json!({"url_path": url_path(random)}),
+        3 => json!({"url_path": url_path(random)}),
+        4 => json!({"uri_template": uri_template(random)}),
         5 => json!({"destination_ip": cidr(random)}),
         6 => {
             let port = LISTENER + u16::try_from(random.below(25)).unwrap_or(0);
@@ -144,6 +145,23 @@ fn header(random: &mut Random) -> Value {
         matcher["treat_missing_header_as_empty"] = json!(true);
     }
     matcher
+}
+
+fn uri_template(random: &mut Random) -> Value {
+    let template = *random.one(&[
+        "/*",
+        "/**",
+        "/a/*",
+        "/a/**",
+        "/*/b",
+        "/a",
+        "/*/**",
+        "/{x}/{y=**}",
+    ]);
+    json!({"name": "uri-template", "typed_config": {
+        "@type": type_url("path.match.uri_template.v3.UriTemplateMatchConfig"),
+        "path_template": template,
+    }})
 }
 
 fn url_path(random: &mut Random) -> Value {

@@ -97,7 +97,12 @@ fn generate(includes: &[PathBuf]) -> Result<Files> {
     let mut config = tonic_prost_build::Config::new();
     config
         .enable_type_names()
-        .type_name_domain(["."], "type.googleapis.com");
+        .type_name_domain(["."], "type.googleapis.com")
+        // equal policies must have equal bytes, also inside of an `Any`
+        .btree_map([
+            ".envoy.config.rbac.v3",
+            ".envoy.extensions.filters.http.jwt_authn.v3",
+        ]);
     tonic_prost_build::configure()
         .build_transport(false)
         .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")

@@ -117,6 +117,7 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy/extensions/retry/priority/previous_priorities/v3",
     "envoy/type/matcher/v3",
     // not Envoy's
+    "istio/security/v1alpha1",
     "google/rpc/status.proto",
     "udpa/type/v1",
     "xds/core/v3",

@@ -243,7 +243,7 @@ static KINDS: &[Kind] = &[
         "AuthorizationPolicy",
         "authorizationpolicies",
         "ap",
-        Effect::Refused(LATER),
+        Effect::Read,
     ),
     kind(
         SECURITY,

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use super::{FileAccessLog, Keepalive, LocalityLb, LogFormat, Provider, Retries, ZoneAwareLb};
+use super::{
+    DOMAIN, FileAccessLog, Keepalive, LocalityLb, LogFormat, Provider, Retries, ZoneAwareLb,
+};
 use crate::yaml::{At, Node};
 
 /// The part of Istio's mesh configuration that matters here.
@@ -42,6 +44,10 @@ pub(crate) struct MeshConfig {
     pub(crate) ingress_selector: String,
     /// Ours: class `nginx` and its annotation `rewrite-target` are served too.
     pub(crate) ingress_nginx: bool,
+    /// `trustDomain`; `cluster.local`.
+    pub(crate) trust_domain: String,
+    /// `trustDomainAliases`, sorted.
+    pub(crate) trust_domain_aliases: Vec<String>,
 }
 
 /// Which Ingresses are served.
@@ -83,6 +89,8 @@ impl Default for MeshConfig {
             ingress_class: "istio".to_owned(),
             ingress_selector: "ingressgateway".to_owned(),
             ingress_nginx: false,
+            trust_domain: DOMAIN.to_owned(),
+            trust_domain_aliases: Vec::new(),
         }
     }
 }
@@ -185,10 +193,25 @@ impl MeshConfig {
         if let Some(at) = fields.get("defaultConfig") {
             at.warn("has no effect yet", "remove it");
         }
-        // nothing to say of these: names until identity lands, tracing is always on, and what Istio's agent does
-        fields.ignore(&["trustDomain", "enableTracing", "enablePrometheusMerge"]);
+        if let Some(at) = fields.get("trustDomain") {
+            mesh.trust_domain = at.string();
+        }
+        mesh.trust_domain_aliases = fields.strings("trustDomainAliases");
+        mesh.trust_domain_aliases.sort();
+        mesh.trust_domain_aliases.dedup();
+        // nothing to say of these: tracing is always on, and what Istio's agent does
+        fields.ignore(&["enableTracing", "enablePrometheusMerge"]);
         fields.finish();
         mesh
+    }
+
+    /// All names of the mesh's trust domain, its own first.
+    pub(crate) fn trust_domains(&self) -> impl Iterator<Item = &str> {
+        let aliases = self.trust_domain_aliases.iter();
+        [&self.trust_domain]
+            .into_iter()
+            .chain(aliases)
+            .map(String::as_str)
     }
 
     /// A provider by name, in any case; those that are always there last.

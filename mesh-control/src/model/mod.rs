@@ -1,6 +1,7 @@
 //! The objects of a folder, read and checked: what Istio and Kubernetes call the kinds, as plain values.
 
 mod access_log;
+mod authorization_policy;
 mod connection_pool;
 mod delegate;
 mod destination_rule;
@@ -20,6 +21,7 @@ mod object;
 mod outlier_detection;
 mod peer_authentication;
 mod pod;
+mod policy_target;
 mod protocol;
 mod resilience;
 mod service;
@@ -31,6 +33,10 @@ mod workload_entry;
 
 pub(crate) use access_log::{
     AccessLogging, FileAccessLog, LogFormat, Provider, Telemetry, WorkloadMode,
+};
+pub(crate) use authorization_policy::{
+    AuthorizationAction, AuthorizationPolicy, AuthorizationRule, Condition, Operation, Source,
+    Values,
 };
 pub(crate) use connection_pool::{ConnectionPool, Keepalive};
 pub(crate) use delegate::merged;
@@ -57,6 +63,7 @@ pub(crate) use object::{Object, ReadObject, read};
 pub(crate) use outlier_detection::OutlierDetection;
 pub(crate) use peer_authentication::PeerAuthentication;
 pub(crate) use pod::Pod;
+pub(crate) use policy_target::PolicyTarget;
 pub(crate) use protocol::Protocol;
 pub(crate) use resilience::{Abort, AbortStatus, Cors, Fault, Percent, Retries};
 pub(crate) use service::{ClusterIp, Service, TargetPort, TrafficDistribution};

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::kind::Effect;
 use super::{
-    DestinationRule, EndpointSlice, Gateway, Ingress, Kind, KubernetesNode, PeerAuthentication,
-    Pod, Service, ServiceEntry, Sidecar, Telemetry, VirtualService, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, Ingress, Kind, KubernetesNode,
+    PeerAuthentication, Pod, Service, ServiceEntry, Sidecar, Telemetry, VirtualService,
+    WorkloadEntry, WorkloadGroup,
 };
 use crate::problem::{Problem, Severity};
 use crate::validate::{self, Judgement, UNSUPPORTED};
@@ -77,6 +78,7 @@ pub(crate) enum Object {
     Gateway(Arc<Gateway>),
     Sidecar(Arc<Sidecar>),
     PeerAuthentication(Arc<PeerAuthentication>),
+    AuthorizationPolicy(Arc<AuthorizationPolicy>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Pod(Arc<Pod>),
@@ -98,6 +100,7 @@ impl Object {
             Object::Gateway(o) => &o.metadata,
             Object::Sidecar(o) => &o.metadata,
             Object::PeerAuthentication(o) => &o.metadata,
+            Object::AuthorizationPolicy(o) => &o.metadata,
             Object::Service(o) => &o.metadata,
             Object::EndpointSlice(o) => &o.metadata,
             Object::Pod(o) => &o.metadata,
@@ -119,6 +122,7 @@ impl Object {
             (Object::Gateway(a), Object::Gateway(b)) => Arc::ptr_eq(a, b),
             (Object::Sidecar(a), Object::Sidecar(b)) => Arc::ptr_eq(a, b),
             (Object::PeerAuthentication(a), Object::PeerAuthentication(b)) => Arc::ptr_eq(a, b),
+            (Object::AuthorizationPolicy(a), Object::AuthorizationPolicy(b)) => Arc::ptr_eq(a, b),
             (Object::Service(a), Object::Service(b)) => Arc::ptr_eq(a, b),
             (Object::EndpointSlice(a), Object::EndpointSlice(b)) => Arc::ptr_eq(a, b),
             (Object::Pod(a), Object::Pod(b)) => Arc::ptr_eq(a, b),
@@ -287,6 +291,13 @@ fn read_object(at: &At<'_>, kind: &'static Kind, id: &ObjectId, file: &Arc<str>)
         "PeerAuthentication" => {
             let spec = fields.get("spec");
             Object::PeerAuthentication(Arc::new(PeerAuthentication::read(
+                spec.map(|s| s.fields()),
+                metadata,
+            )))
+        }
+        "AuthorizationPolicy" => {
+            let spec = fields.get("spec");
+            Object::AuthorizationPolicy(Arc::new(AuthorizationPolicy::read(
                 spec.map(|s| s.fields()),
                 metadata,
             )))

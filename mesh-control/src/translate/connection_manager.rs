@@ -61,7 +61,7 @@ fn manager(
             }),
             Routes::Inline(routes) => RouteSpecifier::RouteConfig(*routes),
         }),
-        http_filters: http_filters(grpc_web),
+        http_filters: http_filters(scope, place, grpc_web),
         tracing: Some(tracing_tags::tracing(&scope.node)),
         use_remote_address: Some(place == Place::Gateway),
         normalize_path: Some(paths != PathNormalization::None),
@@ -116,7 +116,7 @@ fn manager(
     manager
 }
 
-fn http_filters(grpc_web: bool) -> Vec<hcm::HttpFilter> {
+fn http_filters(scope: &Scope, place: Place, grpc_web: bool) -> Vec<hcm::HttpFilter> {
     let grpc_stats = filters::grpc_stats::v3::FilterConfig {
         emit_filter_state: true,
         per_method_stat_specifier: Some(
@@ -127,6 +127,9 @@ fn http_filters(grpc_web: bool) -> Vec<hcm::HttpFilter> {
         ..Default::default()
     };
     let mut all = Vec::new();
+    if place != Place::Outbound {
+        all.extend(scope.authorization().http.iter().cloned());
+    }
     if grpc_web {
         all.push(http_filter(
             "envoy.filters.http.grpc_web",

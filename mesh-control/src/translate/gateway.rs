@@ -44,7 +44,10 @@ pub(super) fn listeners(scope: &Scope) -> Vec<xds::Listener> {
                 if !chain.sni_hosts.is_empty() {
                     inspected.insert(key.clone());
                 }
-                chains.push(chain.build(scope, ""));
+                let mut chain = chain.build(scope, "");
+                let may_connect = scope.authorization().tcp.iter().cloned();
+                chain.filters.splice(0..0, may_connect);
+                chains.push(chain);
             }
         }
     }

@@ -168,16 +168,21 @@ fn passthrough(scope: &Scope) -> [xds::FilterChain; 2] {
         0,
         true,
         "virtualInbound-catchall-http",
-        http_filter(
+        vec![http_filter(
             scope,
             INBOUND_PASSTHROUGH,
             INBOUND_PASSTHROUGH,
             ":0/*",
             0,
             Protocol::Unknown,
-        ),
+        )],
     );
-    let tcp = chain(0, false, "virtualInbound", tcp_proxy(INBOUND_PASSTHROUGH));
+    let tcp = chain(
+        0,
+        false,
+        "virtualInbound",
+        tcp_filters(scope, INBOUND_PASSTHROUGH),
+    );
     [http, tcp]
 }
 
@@ -187,14 +192,14 @@ fn service_chains(scope: &Scope, port: &InboundPort) -> Vec<xds::FilterChain> {
     let operation = format!("{}:{}/*", port.host, port.service_port);
     let protocol = port.protocol;
     let http = || {
-        http_filter(
+        vec![http_filter(
             scope,
             &cluster,
             &format!("inbound_{name}"),
             &operation,
             port.service_port,
             protocol,
-        )
+        )]
     };
     let number = port.port;
     let mut chains = if protocol.is_http() {
@@ -202,10 +207,10 @@ fn service_chains(scope: &Scope, port: &InboundPort) -> Vec<xds::FilterChain> {
     } else if protocol == Protocol::Unknown {
         vec![
             chain(number, true, &name, http()),
-            chain(number, false, &name, tcp_proxy(&cluster)),
+            chain(number, false, &name, tcp_filters(scope, &cluster)),
         ]
     } else {
-        vec![chain(number, false, &name, tcp_proxy(&cluster))]
+        vec![chain(number, false, &name, tcp_filters(scope, &cluster))]
     };
     for chain in &mut chains {
         chain.metadata.clone_from(&port.metadata);
@@ -213,7 +218,14 @@ fn service_chains(scope: &Scope, port: &InboundPort) -> Vec<xds::FilterChain> {
     chains
 }
 
-fn chain(port: u32, only_http: bool, name: &str, filter: xds::Filter) -> xds::FilterChain {
+/// Who may connect, then the proxy.
+fn tcp_filters(scope: &Scope, cluster: &str) -> Vec<xds::Filter> {
+    let mut filters = scope.authorization().tcp.clone();
+    filters.push(tcp_proxy(cluster));
+    filters
+}
+
+fn chain(port: u32, only_http: bool, name: &str, filters: Vec<xds::Filter>) -> xds::FilterChain {
     xds::FilterChain {
         name: name.to_owned(),
         filter_chain_match: Some(xds::FilterChainMatch {
@@ -226,7 +238,7 @@ fn chain(port: u32, only_http: bool, name: &str, filter: xds::Filter) -> xds::Fi
             },
             ..Default::default()
         }),
-        filters: vec![filter],
+        filters,
         ..Default::default()
     }
 }

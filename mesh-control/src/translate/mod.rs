@@ -5,6 +5,7 @@
 
 mod access_log;
 mod address;
+mod authorization;
 mod cluster;
 mod connection_manager;
 mod endpoints;
@@ -23,6 +24,7 @@ mod metadata;
 mod network_filters;
 mod node;
 mod outlier_detection;
+mod policies;
 mod resilience;
 mod route;
 mod route_action;

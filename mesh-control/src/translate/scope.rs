@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::authorization::AuthorizationFilters;
 use super::imports::{Imports, imported_services, imported_virtual_services};
 use super::{Node, NodeKind};
 use crate::config::Config;
@@ -27,6 +28,7 @@ pub(super) struct Scope {
     pub(super) locality: String,
     /// Labels of the node's workload, and where it is.
     pub(super) labels: BTreeMap<String, String>,
+    authorization: OnceLock<AuthorizationFilters>,
 }
 
 /// An egress listener of the node's Sidecar, or the one for everything if it has none.
@@ -119,7 +121,14 @@ impl Scope {
             by_host: merged.by_host,
             locality,
             labels,
+            authorization: OnceLock::new(),
         }
+    }
+
+    /// What AuthorizationPolicies make of the node's listeners.
+    pub(super) fn authorization(&self) -> &AuthorizationFilters {
+        self.authorization
+            .get_or_init(|| AuthorizationFilters::new(self))
     }
 
     /// The egress listener that the routes of a port belong to.

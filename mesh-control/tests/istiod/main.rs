@@ -139,6 +139,7 @@ folders! {
     mesh_text
     mesh_json
     telemetry
+    authorization
     ingress
 }
 

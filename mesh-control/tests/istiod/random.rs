@@ -3,6 +3,7 @@
 //! What istiod leaves to the order of Go's maps is not written: a host with several addresses and HTTP, the same
 //! name of a port with two meanings.
 
+mod security;
 mod traffic;
 
 use std::fmt::Write as _;
@@ -74,6 +75,9 @@ pub(crate) fn folder(random: &mut Random) -> String {
     }
     if maker.random.chance(60) {
         maker.gateway();
+    }
+    for i in 0..maker.random.below(4) {
+        maker.authorization_policy(i);
     }
     maker.text
 }

@@ -303,8 +303,8 @@ impl ::prost::Name for RequirementRule {
 pub struct FilterStateRule {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    #[prost(map = "string, message", tag = "3")]
-    pub requires: ::std::collections::HashMap<
+    #[prost(btree_map = "string, message", tag = "3")]
+    pub requires: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         JwtRequirement,
     >,
@@ -322,8 +322,8 @@ impl ::prost::Name for FilterStateRule {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JwtAuthentication {
-    #[prost(map = "string, message", tag = "1")]
-    pub providers: ::std::collections::HashMap<
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub providers: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         JwtProvider,
     >,
@@ -333,8 +333,8 @@ pub struct JwtAuthentication {
     pub filter_state_rules: ::core::option::Option<FilterStateRule>,
     #[prost(bool, tag = "4")]
     pub bypass_cors_preflight: bool,
-    #[prost(map = "string, message", tag = "5")]
-    pub requirement_map: ::std::collections::HashMap<
+    #[prost(btree_map = "string, message", tag = "5")]
+    pub requirement_map: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         JwtRequirement,
     >,

@@ -712,6 +712,13 @@ pub mod google {
         include!("google.rpc.rs");
     }
 }
+pub mod istio {
+    pub mod v1 {
+        pub mod auth {
+            include!("istio.v1.auth.rs");
+        }
+    }
+}
 pub mod udpa {
     pub mod r#type {
         pub mod v1 {

@@ -1,6 +1,6 @@
 //! The JWT authentication filter.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use mesh_core::{
     filter::{
@@ -34,14 +34,17 @@ pub(super) fn jwt_authn(
     value: &proto::JwtAuthentication,
 ) -> Option<Arc<JwtAuthnConfig>> {
     let providers = p.field("providers", |p| {
-        sorted(&value.providers)
+        let providers = value.providers.iter();
+        providers
             .map(|(name, value)| p.key(name, |p| provider(p, name, value)))
             .collect::<Vec<_>>()
     });
     let map = p.field("requirement_map", |p| {
-        sorted(&value.requirement_map)
+        let requirements = value.requirement_map.iter();
+        requirements
             .filter_map(|(name, value)| {
-                Some((name.into(), p.key(name, |p| requirement(p, value))?))
+                let requirement = p.key(name, |p| requirement(p, value))?;
+                Some((name.as_str().into(), requirement))
             })
             .collect()
     });
@@ -78,15 +81,6 @@ pub(super) fn jwt_authn_override(
             None
         }
     }
-}
-
-fn sorted<T>(map: &HashMap<String, T>) -> impl Iterator<Item = (&str, &T)> {
-    let mut entries: Vec<_> = map
-        .iter()
-        .map(|(name, value)| (name.as_str(), value))
-        .collect();
-    entries.sort_by_key(|(name, _)| *name);
-    entries.into_iter()
 }
 
 fn provider(p: &mut Problems, name: &str, value: &proto::JwtProvider) -> JwtProvider {

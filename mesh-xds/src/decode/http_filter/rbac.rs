@@ -5,17 +5,21 @@ use std::sync::Arc;
 use mesh_core::{
     filter::RbacConfig,
     rbac::{Action, MetadataSource, Policy, Rule, Rules},
+    route::PathTemplate,
 };
 use mesh_proto::envoy::{
     config::rbac::v3::{
         self as proto, permission::Rule as Permission, principal::Identifier as Principal,
         rbac::Action as ProtoAction,
     },
-    extensions::filters::http::rbac::v3::Rbac,
+    extensions::{
+        filters::http::rbac::v3::Rbac, path::r#match::uri_template::v3::UriTemplateMatchConfig,
+    },
 };
 
 use crate::{
     decode::{
+        any::unpack_checked,
         matcher, metadata_matcher,
         scalar::{cidr_range, enumeration},
     },
@@ -43,11 +47,10 @@ pub(in crate::decode) fn rules(p: &mut Problems, value: &proto::Rbac) -> Option<
         ProtoAction::Deny => Action::Deny,
         ProtoAction::Log => Action::Log,
     };
-    let mut named: Vec<_> = value.policies.iter().collect();
-    named.sort_by_key(|(name, _)| name.as_str());
     let policies = p.field("policies", |p| {
-        let decoded = named
-            .into_iter()
+        let decoded = value
+            .policies
+            .iter()
             .map(|(name, value)| (name.as_str().into(), p.key(name, |p| policy(p, value))));
         decoded.collect()
     });
@@ -120,8 +123,15 @@ fn permission(p: &mut Problems, value: &proto::Permission) -> Option<Rule> {
         Some(Permission::RequestedServerName(name)) => p
             .field("requested_server_name", |p| matcher::string(p, name))
             .map(Rule::RequestedServerName),
+        Some(Permission::UriTemplate(template)) => p.field("uri_template", |p| {
+            let any = p.require("typed_config", template.typed_config.as_ref())?;
+            let config: UriTemplateMatchConfig =
+                p.field("typed_config", |p| unpack_checked(p, any))?;
+            let template = p.check(PathTemplate::new(&config.path_template))?;
+            Some(Rule::UriTemplate(template.regex().clone()))
+        }),
         // found by the field table
-        Some(Permission::Matcher(_) | Permission::UriTemplate(_)) => None,
+        Some(Permission::Matcher(_)) => None,
         None => {
             p.error("must hold a rule");
             None

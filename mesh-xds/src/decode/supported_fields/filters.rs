@@ -53,7 +53,7 @@ pub(super) const FIELDS: &[Fields] = fields! {
     "envoy.config.rbac.v3.Policy" { "permissions principals", silent: "", warn: "" }
     "envoy.config.rbac.v3.Permission" {
         "and_rules or_rules any header url_path destination_ip destination_port destination_port_range metadata
-         not_rule requested_server_name sourced_metadata",
+         not_rule requested_server_name sourced_metadata uri_template",
         silent: "", warn: ""
     }
     "envoy.config.rbac.v3.Permission.Set" { "rules", silent: "", warn: "" }
