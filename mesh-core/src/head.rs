@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use http::{HeaderMap, Method, request};
+use http::{HeaderMap, Method, header::HOST, request};
 
 use crate::{matcher::MatchedHeader, metadata::DynamicMetadata, rate_limit::Limiter};
 
@@ -47,9 +47,7 @@ impl<'a> RequestHead<'a> {
         match name {
             ":method" => Some(self.method.as_str().as_bytes()),
             ":scheme" => Some(self.scheme.as_bytes()),
-            ":authority" | "host" => {
-                (!self.authority.is_empty()).then_some(self.authority.as_bytes())
-            }
+            ":authority" | "host" => self.host(),
             ":path" => (!self.path.is_empty()).then_some(self.path.as_bytes()),
             _ => self.headers.get(name).map(|v| v.as_bytes()),
         }
@@ -60,12 +58,20 @@ impl<'a> RequestHead<'a> {
         let value = match name {
             MatchedHeader::Method => self.method.as_str(),
             MatchedHeader::Scheme => self.scheme,
-            MatchedHeader::Authority => self.authority,
+            MatchedHeader::Authority => return self.host(),
             MatchedHeader::Path => self.path,
             MatchedHeader::Name(name) => return self.headers.get(name).map(|v| v.as_bytes()),
             MatchedHeader::Absent(_) => return None,
         };
         (!value.is_empty()).then_some(value.as_bytes())
+    }
+
+    /// `:authority`; a host that no URI can hold was rewritten into the header.
+    fn host(&self) -> Option<&'a [u8]> {
+        match self.headers.get(HOST) {
+            Some(host) => Some(host.as_bytes()),
+            None => (!self.authority.is_empty()).then_some(self.authority.as_bytes()),
+        }
     }
 
     /// Whether any header is one of `x-envoy-*`, by which a request may ask for other timeouts and retries.

@@ -58,6 +58,8 @@ struct Told {
     attempts: u32,
     cluster: Option<Arc<Cluster>>,
     host: Option<SocketAddr>,
+    /// Our end of the connection to it.
+    local: Option<SocketAddr>,
 }
 
 impl Seen {
@@ -157,6 +159,7 @@ impl Session<'_> {
             let in_flight = InFlight::new(Arc::clone(&endpoint));
             match connect(&endpoint, cluster.config()).await {
                 Ok(stream) => {
+                    self.seen.told().local = stream.local_addr().ok();
                     return Some(Upstream {
                         stream,
                         cluster: Arc::clone(cluster),
@@ -181,7 +184,8 @@ impl Session<'_> {
         let told = self.seen.told();
         cx.upstream_cluster = told.cluster.as_ref().map(|c| &*c.config().name);
         cx.upstream_host = told.host;
-        cx.upstream_remote = told.host;
+        cx.upstream_local = told.local;
+        cx.upstream_remote = told.host.filter(|_| told.local.is_some());
         cx.started = Some(began);
         cx.response_flags = told.flags;
         cx.attempts = told.attempts;

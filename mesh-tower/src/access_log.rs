@@ -24,8 +24,14 @@ use mesh_core::{
 };
 
 use crate::{
-    body::Progress, clock::Moment, entropy::ThreadEntropy, observe::Observed, process::PROCESS,
-    stages::with_scratch, stream::Connection,
+    body::Progress,
+    clock::Moment,
+    dispatch::UpstreamConnection,
+    entropy::ThreadEntropy,
+    observe::Observed,
+    process::PROCESS,
+    stages::with_scratch,
+    stream::{Connection, LedTo},
 };
 
 /// What a line says that nobody else keeps. Only made where a log is configured.
@@ -40,6 +46,10 @@ pub(crate) struct LogEntry {
     /// The route's cluster, which a filter's answer keeps from being asked.
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) attempts: u32,
+    /// Where a redirect led to that was not followed.
+    pub(crate) led_to: Option<LedTo>,
+    /// The connection that took the last attempt.
+    pub(crate) connected: Option<UpstreamConnection>,
     pub(crate) response: HeaderMap,
     pub(crate) trailers: Option<HeaderMap>,
     pub(crate) details: Cow<'static, str>,
@@ -60,6 +70,8 @@ impl LogEntry {
             route_name: "".into(),
             cluster: None,
             attempts: 0,
+            led_to: None,
+            connected: None,
             response: HeaderMap::new(),
             trailers: None,
             details: Cow::Borrowed("downstream_remote_disconnect"),
@@ -96,8 +108,15 @@ impl LogEntry {
         cx.metadata = seen.states.metadata();
         let endpoint = seen.in_flight.as_ref().map(|load| load.endpoint());
         cx.upstream_host = endpoint.map(|endpoint| endpoint.address());
-        cx.upstream_remote = cx.upstream_host;
-        let cluster = seen.cluster.as_ref().or(self.cluster.as_ref());
+        if let Some(connected) = self.connected {
+            cx.upstream_remote = cx.upstream_host;
+            cx.upstream_local = connected.local;
+            cx.upstream_protocol = Some(connected.version);
+        }
+        let cluster = match &self.led_to {
+            Some(led_to) => led_to.cluster.as_ref(),
+            None => seen.cluster.as_ref().or(self.cluster.as_ref()),
+        };
         cx.upstream_cluster = cluster.map(|c| &*c.config().name);
         cx.route_name = &self.route_name;
         cx.trailers = self.trailers.as_ref();

@@ -2,8 +2,9 @@
 
 use std::{
     cell::RefCell,
+    net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -104,13 +105,28 @@ impl<B> Dispatch<B> {
 /// from there on a timeout counts against the endpoint. Only made where a timeout is set, and reused by its thread, so
 /// that it costs no allocation. A transport that drops it unset is taken as ready at once.
 #[derive(Clone, Debug)]
-pub struct PoolReady(Arc<AtomicBool>);
+pub struct PoolReady(Arc<Signal>);
+
+#[derive(Debug, Default)]
+struct Signal {
+    is_set: AtomicBool,
+    connection: OnceLock<UpstreamConnection>,
+}
+
+/// The connection that took an attempt, as access logs name it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UpstreamConnection {
+    /// Our end.
+    pub(crate) local: Option<SocketAddr>,
+    /// What it speaks.
+    pub(crate) version: Version,
+}
 
 /// How many are kept per thread for reuse.
 const KEPT: usize = 64;
 
 thread_local! {
-    static POOL: RefCell<Vec<Arc<AtomicBool>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Vec<Arc<Signal>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl PoolReady {
@@ -120,12 +136,24 @@ impl PoolReady {
 
     /// A connection has taken the request. The task that polls the transport's future is woken by that future itself.
     pub fn set(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.is_set.store(true, Ordering::Release);
+    }
+
+    /// The same, by a connection that says what it is.
+    pub(crate) fn set_by(&self, connection: UpstreamConnection) {
+        // Set twice only where a connection was closed before anything was written: logs name the first.
+        let _ = self.0.connection.set(connection);
+        self.set();
+    }
+
+    /// The connection that took the request, as far as the transport says.
+    pub(crate) fn connection(&self) -> Option<UpstreamConnection> {
+        self.0.connection.get().copied()
     }
 
     /// Whether it was set, or never will be.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire) || Arc::strong_count(&self.0) == 1
+        self.0.is_set.load(Ordering::Acquire) || Arc::strong_count(&self.0) == 1
     }
 
     /// Gives it back, if the transport has dropped its own.
@@ -133,7 +161,7 @@ impl PoolReady {
         let Some(flag) = Arc::get_mut(&mut self.0) else {
             return;
         };
-        *flag.get_mut() = false;
+        *flag = Signal::default();
         // The thread may be ending: then it is dropped.
         let _ = POOL.try_with(|pool| {
             if let Ok(mut pool) = pool.try_borrow_mut()

@@ -370,6 +370,7 @@ impl Stream {
 
     fn failed(&mut self, error: &TransportError, can_replay: bool) -> Decision {
         self.sent |= error.was_sent();
+        self.limits.update(self.progress.as_deref());
         let outcome = Outcome::Reset(error.reason());
         self.attempt_ended(outcome, None, can_replay, Moment::now())
     }

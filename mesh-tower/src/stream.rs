@@ -11,7 +11,7 @@ use std::{
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header::HOST, request};
 use mesh_core::{
     Entropy,
-    cluster::{Endpoint, Permit},
+    cluster::{Cluster, Endpoint, Permit},
     head::{ConnectionInfo, RequestHead},
     retry::RetryState,
     route::{FollowedRedirects, RouteIndex, RouteTable, SelectedCluster},
@@ -22,7 +22,7 @@ use crate::{
     body::{Progress, Tail, Tee},
     clock::Moment,
     deadline::Timer,
-    dispatch::PoolReady,
+    dispatch::{PoolReady, UpstreamConnection},
     entropy::ThreadEntropy,
     head_copy::HeadCopy,
     limits::{Expired, Limits},
@@ -139,16 +139,26 @@ pub(crate) struct Kept {
     pub(crate) remote: Option<IpAddr>,
     /// `x-envoy-upstream-alt-stat-name`.
     pub(crate) alternative_stats: Option<HeaderValue>,
+    /// The connection that took the last attempt.
+    pub(crate) connected: Option<UpstreamConnection>,
     /// Where the request's body is copied to.
     pub(crate) tee: Option<Box<Tee>>,
     /// The route follows redirects: the head as it went upstream.
     pub(crate) sent_head: Option<HeadCopy>,
-    /// The name of the route that a redirect led to which was not followed: Envoy names that one from then on.
-    pub(crate) route_name: Option<Arc<str>>,
+    /// The route that a redirect led to which was not followed: Envoy names that one from then on.
+    pub(crate) led_to: Option<LedTo>,
     /// What the request has followed so far.
     pub(crate) followed: FollowedRedirects,
     /// The head of the request that a redirect asks for, and whether it has no body.
     pub(crate) next: Option<(request::Parts, bool)>,
+}
+
+/// Where a redirect led to.
+#[derive(Clone, Debug)]
+pub(crate) struct LedTo {
+    pub(crate) route_name: Arc<str>,
+    /// None: to no cluster that is there.
+    pub(crate) cluster: Option<Arc<Cluster>>,
 }
 
 /// The downstream connection.
@@ -330,6 +340,7 @@ impl Stream {
         details: std::borrow::Cow<'static, str>,
         now: Moment,
     ) {
+        self.keep_connection();
         let (attempts, complete) = (self.attempts, self.limits.complete);
         if let Some(log) = &mut self.seen.log {
             log.response = headers.clone();
@@ -337,6 +348,10 @@ impl Stream {
             log.attempts = attempts;
             log.complete = complete;
             log.answered = Some(now);
+            if let Some(led_to) = self.kept.as_ref().and_then(|kept| kept.led_to.clone()) {
+                log.route_name = Arc::clone(&led_to.route_name);
+                log.led_to = Some(led_to);
+            }
             log.request = self.progress.clone();
         }
     }
@@ -364,6 +379,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if self.seen.log.is_some() {
+            self.keep_connection();
+        }
         if let Some(progress) = self.progress.take() {
             progress.recycle();
         }

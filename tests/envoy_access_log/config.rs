@@ -54,27 +54,152 @@ const OPERATORS: &[&str] = &[
     "%PATH(NQ)%",
     "%PATH(WQ:ORIG_OR_PATH)%",
     "%QUERY_PARAM(q)%",
+    "%UPSTREAM_HOST%",
+    "%UPSTREAM_PROTOCOL%",
+    "%UPSTREAM_LOCAL_ADDRESS%",
+    "%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%",
+    "%UPSTREAM_REMOTE_ADDRESS%",
+    "%UPSTREAM_REMOTE_PORT%",
+    "%DOWNSTREAM_LOCAL_ADDRESS%",
+    "%DOWNSTREAM_REMOTE_ADDRESS%",
 ];
 
-/// A line without its times.
-pub(crate) fn masked(line: &str) -> String {
-    // Two starts of a program have addresses of their own: only the last number of theirs differs.
-    line.split(' ')
-        .map(
-            |word| match word.len() > 20 && word.contains("T") && word.ends_with("Z]") {
-                true => "[time]",
-                false => word,
-            },
-        )
-        .collect::<Vec<_>>()
-        .join(" ")
+/// Operators of extensions, which `log_format` names.
+const OF_FORMATTERS: &[&str] = &[
+    "%REQ_WITHOUT_QUERY(:PATH)%",
+    "%REQ_WITHOUT_QUERY(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "%REQ_WITHOUT_QUERY(X-ENVOY-ORIGINAL-PATH?:PATH):4%",
+    "%REQ_WITHOUT_QUERY(X-A?X-FORWARDED-FOR)%",
+];
+
+/// What istiod writes where a mesh asks for no format of its own (`pilot/pkg/model/telemetry_logging.go`).
+const ISTIO_TEXT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \
+%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \
+\"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
+%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \
+\"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% \
+%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
+
+/// The same as JSON.
+const ISTIO_JSON: &[(&str, &str)] = &[
+    ("start_time", "%START_TIME%"),
+    ("route_name", "%ROUTE_NAME%"),
+    ("method", "%REQ(:METHOD)%"),
+    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+    ("protocol", "%PROTOCOL%"),
+    ("response_code", "%RESPONSE_CODE%"),
+    ("response_flags", "%RESPONSE_FLAGS%"),
+    ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
+    (
+        "connection_termination_details",
+        "%CONNECTION_TERMINATION_DETAILS%",
+    ),
+    ("bytes_received", "%BYTES_RECEIVED%"),
+    ("bytes_sent", "%BYTES_SENT%"),
+    ("duration", "%DURATION%"),
+    (
+        "upstream_service_time",
+        "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+    ),
+    ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
+    ("user_agent", "%REQ(USER-AGENT)%"),
+    ("request_id", "%REQ(X-REQUEST-ID)%"),
+    ("authority", "%REQ(:AUTHORITY)%"),
+    ("upstream_host", "%UPSTREAM_HOST%"),
+    ("upstream_cluster", "%UPSTREAM_CLUSTER_RAW%"),
+    ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
+    (
+        "upstream_transport_failure_reason",
+        "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    ),
+];
+
+/// A line of a listener without its times, and without what two starts of a program have of their own: the last numbers
+/// of addresses, and the ports of connections.
+pub(crate) fn masked(listener: u16, line: &str) -> String {
+    let line = match listener {
+        0 => without_times_of_text(line),
+        1 => without_times_of_json(line),
+        _ => line.to_owned(),
+    };
+    let of_time = |word: &str| word.len() > 20 && word.contains('T') && word.ends_with("Z]");
+    let words = line.split(' ').map(|word| {
+        if of_time(word) {
+            "[time]".to_owned()
+        } else {
+            without_addresses(word)
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// `%DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%`, between the transport's failure and the client's addresses.
+fn without_times_of_text(line: &str) -> String {
+    let mut quoted: Vec<String> = line.split('"').map(str::to_owned).collect();
+    if let Some(numbers) = quoted.get_mut(4) {
+        let words: Vec<&str> = numbers.split(' ').collect();
+        *numbers = match words[..] {
+            ["", received, sent, _, "-", ""] => format!(" {received} {sent} n - "),
+            ["", received, sent, _, _, ""] => format!(" {received} {sent} n n "),
+            _ => format!("{words:?}"),
+        };
+    }
+    quoted.join("\"")
+}
+
+fn without_times_of_json(line: &str) -> String {
+    let Ok(mut fields) = serde_json::from_str::<Value>(line) else {
+        return format!("not JSON: {line}");
+    };
+    for time in ["duration", "start_time", "upstream_service_time"] {
+        if fields[time].is_number() || fields[time].is_string() {
+            fields[time] = json!("n");
+        }
+    }
+    fields.to_string()
+}
+
+/// Addresses of the loopback interface as `ip`, ports that the system chose as `port`.
+fn without_addresses(word: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = word;
+    while let Some(at) = rest.find("127.") {
+        let (before, address) = rest.split_at(at);
+        masked += before;
+        let end = address.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let (_, after) = address.split_at(end.unwrap_or(address.len()));
+        masked += "ip";
+        rest = after;
+        if let Some(port) = after.strip_prefix(':') {
+            let end = port
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(port.len());
+            if port[..end].parse::<u16>().is_ok_and(|port| port > 30_000) {
+                masked += ":port";
+                rest = &port[end..];
+            }
+        }
+    }
+    masked + rest
 }
 
 impl Configuration {
     pub(crate) fn random(random: &mut Random) -> Self {
-        let logs = (0..CONFIGURATIONS)
-            .map(|_| (format(random), filter(random)))
+        let fields: Map<_, _> = ISTIO_JSON
+            .iter()
+            .map(|(key, operator)| ((*key).to_owned(), json!(operator)))
             .collect();
+        let istios = [
+            json!({"log_format": {"text_format_source": {"inline_string": ISTIO_TEXT}}}),
+            json!({"log_format": {"json_format": fields}}),
+        ];
+        let mut logs: Vec<_> = istios.into_iter().map(|format| (format, None)).collect();
+        while logs.len() < usize::from(CONFIGURATIONS) {
+            logs.push((format(random), filter(random)));
+        }
         Self { logs }
     }
 
@@ -172,30 +297,42 @@ fn manager(log: &Value) -> Value {
     })
 }
 
-fn operators(random: &mut Random, most: usize) -> Vec<&'static str> {
+/// `extended`: formatters are named, too.
+fn operators(random: &mut Random, most: usize, extended: bool) -> Vec<&'static str> {
     (0..1 + random.below(most))
-        .map(|_| *random.one(OPERATORS))
+        .map(|_| match extended && random.chance(20) {
+            true => *random.one(OF_FORMATTERS),
+            false => *random.one(OPERATORS),
+        })
         .collect()
+}
+
+fn formatters() -> Value {
+    json!([{"name": "envoy.formatter.req_without_query", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
+    }}])
 }
 
 fn format(random: &mut Random) -> Value {
     if random.chance(50) {
+        let deprecated = random.chance(30);
         let mut text = "%REQ(X-MARK)%".to_owned();
-        for operator in operators(random, 8) {
+        for operator in operators(random, 8, !deprecated) {
             text += *random.one(&[" ", " \"", "|", " x=%%"]);
             text += operator;
         }
         text += "\n";
-        return match random.chance(30) {
+        return match deprecated {
             true => json!({"format": text}),
             false => json!({"log_format": {
                 "text_format_source": {"inline_string": text}, "omit_empty_values": random.chance(40),
+                "formatters": formatters(),
             }}),
         };
     }
     let mut fields = Map::new();
     fields.insert("mark".to_owned(), json!("%REQ(X-MARK)%"));
-    for (n, operator) in operators(random, 8).into_iter().enumerate() {
+    for (n, operator) in operators(random, 8, true).into_iter().enumerate() {
         let value = match random.below(5) {
             0 => json!(format!("{operator} and text")),
             1 => json!({"inner": operator, "list": [operator, 7, true]}),
@@ -203,7 +340,9 @@ fn format(random: &mut Random) -> Value {
         };
         fields.insert(format!("k{}{n}", random.one(&["", "b", "Z"])), value);
     }
-    json!({"log_format": {"json_format": fields, "omit_empty_values": random.chance(40)}})
+    json!({"log_format": {
+        "json_format": fields, "omit_empty_values": random.chance(40), "formatters": formatters(),
+    }})
 }
 
 fn filter(random: &mut Random) -> Option<Value> {

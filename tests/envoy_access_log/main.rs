@@ -40,7 +40,7 @@ async fn lines_of(dir: &Path, last: &str) -> Vec<Vec<String>> {
         let text = tokio::time::timeout(WRITTEN, whole).await;
         let text = text.unwrap_or_else(|_| std::fs::read_to_string(&path).unwrap_or_default());
         let lines = text.lines().filter(|line| !line.contains(last));
-        all.push(lines.map(config::masked).collect());
+        all.push(lines.map(|line| config::masked(n, line)).collect());
     }
     all
 }

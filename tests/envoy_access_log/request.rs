@@ -19,7 +19,7 @@ pub(crate) struct Case {
     n: usize,
     method: &'static str,
     path: &'static str,
-    headers: Vec<(&'static str, &'static str)>,
+    headers: Vec<(&'static str, String)>,
     script: &'static str,
     body: &'static str,
     http2: bool,
@@ -34,12 +34,13 @@ impl Case {
             ("x-forwarded-for", 30, &["10.0.0.1", "1.2.3.4, 10.0.0.1"]),
             ("content-type", 20, &["application/grpc", "text/plain"]),
             ("x-abort", 15, &["1"]),
-            ("x-request-id", 30, &["abc-1"]),
         ] {
             if random.chance(percent) {
-                headers.push((name, *random.one(values)));
+                headers.push((name, random.one::<&str>(values).to_string()));
             }
         }
+        // istiod's own format has no other mark.
+        headers.push(("x-request-id", format!("id-{n}")));
         let method = *random.one(&["GET", "GET", "POST", "HEAD", "PUT"]);
         let body = match method {
             "POST" | "PUT" => *random.one(&["", "x", "hello body"]),
@@ -78,7 +79,7 @@ impl Case {
             false => request.uri(self.path).header("host", "a.test"),
         };
         for (name, value) in &self.headers {
-            request = request.header(*name, *value);
+            request = request.header(*name, value);
         }
         request
             .header(SCRIPT, self.script)
@@ -95,6 +96,7 @@ pub(crate) fn last() -> Request<Full<Bytes>> {
         .uri("/direct")
         .header("host", "a.test")
         .header("x-mark", LAST)
+        .header("x-request-id", LAST)
         .header(CASE, "last")
         .body(Full::default())
         .expect("a valid request")

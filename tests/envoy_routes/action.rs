@@ -24,6 +24,8 @@ const VALUES: &[&str] = &[
     "%UPSTREAM_HOST%",
     "%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "%UPSTREAM_REMOTE_PORT%",
+    "%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%",
+    "%UPSTREAM_PROTOCOL%",
     "%UPSTREAM_CLUSTER%",
     "%ROUTE_NAME%",
     "%RESPONSE_CODE%",
@@ -43,6 +45,15 @@ const VALUES: &[&str] = &[
     "%DOWNSTREAM_TLS_VERSION%",
     "%DOWNSTREAM_PEER_URI_SAN%",
     "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "%REQ(X-B):0%",
+    "%REQ(X-A?:PATH)%%REQ(X-C)%",
+    "%QUERY_PARAMS%",
+    "%QUERY_PARAMS(DECODED)%",
+    "%RESPONSE_FLAGS_LONG%",
+    "%REQ(COOKIE)%",
+    "a b\tc",
+    "\u{e9}",
+    "%UPSTREAM_HOST_NAME%",
 ];
 
 /// Of these Envoy keeps one line, in requests, responses or both.
@@ -67,8 +78,20 @@ impl Generator<'_> {
                     "n%PATH(NQ:PATH)%",
                 ]));
             }
-            0 => redirect["path_redirect"] = json!(self.random.one(&["/to", "/to?x=1"])),
-            1 if !template => redirect["prefix_rewrite"] = json!("/new"),
+            0 => {
+                redirect["path_redirect"] = json!(self.random.one(&[
+                    "/to",
+                    "/to?x=1",
+                    "/to#f",
+                    "/to?x=1#f",
+                    "to",
+                    "/to?",
+                    "//to",
+                ]))
+            }
+            1 if !template => {
+                redirect["prefix_rewrite"] = json!(self.random.one(&["/new", "/", "/new/", "new"]))
+            }
             2 => {
                 redirect["regex_rewrite"] =
                     json!({"pattern": {"regex": "/([a-z]+)"}, "substitution": "/r-\\1"});
@@ -81,7 +104,11 @@ impl Generator<'_> {
             _ => {}
         }
         if self.random.chance(40) {
-            redirect["host_redirect"] = json!("to.test");
+            redirect["host_redirect"] =
+                json!(
+                    self.random
+                        .one(&["to.test", "to.test:80", "[::1]", "TO.test"])
+                );
         }
         if self.random.chance(30) {
             redirect["port_redirect"] = json!(8443);
@@ -102,7 +129,23 @@ impl Generator<'_> {
 
     pub(crate) fn forward(&mut self, template: bool) -> Value {
         let cluster = |n: usize| format!("c{n}");
-        let mut forward = match self.random.below(11) {
+        let mut forward = match self.random.below(13) {
+            11 => json!({"cluster": "refused"}),
+            12 => json!({"weighted_clusters": {
+                "header_name": "x-weight",
+                "total_weight": self.random.one(&[1, 50, 1000]),
+                "clusters": [
+                    {"name": cluster(0), "weight": self.random.below(3)},
+                    {"name": cluster(1), "weight": 1 + self.random.below(3),
+                     "host_rewrite_literal": "weighted.test",
+                     "request_headers_to_remove": ["x-a"],
+                     "response_headers_to_add": [self.header_addition()]},
+                    {"name": cluster(1), "weight": self.random.below(100),
+                     "response_headers_to_remove": ["x-up"],
+                     "request_headers_to_add": [self.header_addition()]},
+                    {"name": "missing", "weight": self.random.below(5)},
+                ],
+            }}),
             0 => json!({"cluster": "missing"}),
             1 => json!({"cluster_header": self.random.one(&["x-cluster", ":authority"])}),
             3 => json!({
@@ -170,6 +213,16 @@ impl Generator<'_> {
         if self.random.chance(15) {
             forward["append_x_forwarded_host"] = json!(true);
         }
+        if self.random.chance(10) {
+            forward["cluster_not_found_response_code"] =
+                json!(self.random.one(&["NOT_FOUND", "INTERNAL_SERVER_ERROR"]));
+        }
+        if self.random.chance(10) {
+            forward["priority"] = json!("HIGH");
+        }
+        if self.random.chance(10) {
+            forward["max_stream_duration"] = json!({"max_stream_duration": "20s"});
+        }
         if self.random.chance(40) {
             forward["timeout"] = json!(self.random.one(&["0s", "10s"]));
         }
@@ -185,7 +238,7 @@ impl Generator<'_> {
         forward
     }
 
-    fn retry_policy(&mut self) -> Value {
+    pub(crate) fn retry_policy(&mut self) -> Value {
         const TOKENS: &[&str] = &[
             "5xx",
             "gateway-error",

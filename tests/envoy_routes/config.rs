@@ -120,6 +120,29 @@ impl Generator<'_> {
             manager["merge_slashes"] = json!(self.random.chance(50));
         }
         if self.random.chance(20) {
+            manager["path_with_escaped_slashes_action"] = json!(self.random.one(&[
+                "KEEP_UNCHANGED",
+                "REJECT_REQUEST",
+                "UNESCAPE_AND_REDIRECT",
+                "UNESCAPE_AND_FORWARD",
+            ]));
+        }
+        if self.random.chance(10) {
+            let name = *self
+                .random
+                .one(&["strip_any_host_port", "strip_matching_host_port"]);
+            manager[name] = json!(true);
+        }
+        if self.random.chance(10) {
+            manager["via"] = json!("proxy");
+        }
+        if self.random.chance(10) {
+            manager["always_set_request_id_in_response"] = json!(true);
+        }
+        if self.random.chance(10) {
+            manager["xff_num_trusted_hops"] = json!(1);
+        }
+        if self.random.chance(20) {
             manager["server_header_transformation"] =
                 json!(
                     self.random
@@ -178,6 +201,15 @@ impl Generator<'_> {
         if self.random.chance(20) {
             host["include_attempt_count_in_response"] = json!(true);
         }
+        if self.random.chance(15) {
+            host["retry_policy"] = self.retry_policy();
+        }
+        if self.random.chance(15) {
+            host["include_is_timeout_retry_header"] = json!(true);
+        }
+        if self.random.chance(10) {
+            host["per_request_buffer_limit_bytes"] = json!(self.random.one(&[0, 5, 10_000]));
+        }
         if self.random.chance(10) {
             host["require_tls"] = json!(self.random.one(&["EXTERNAL_ONLY", "ALL"]));
         }
@@ -207,6 +239,16 @@ impl Generator<'_> {
         if self.random.chance(40) {
             self.header_operations(&mut route);
         }
+        if self.random.chance(10) {
+            route["decorator"] =
+                json!({"operation": "decorated", "propagate": self.random.chance(70)});
+        }
+        if self.random.chance(10) {
+            route["per_request_buffer_limit_bytes"] = json!(self.random.one(&[0, 5, 10_000]));
+        }
+        if self.random.chance(10) {
+            route["stat_prefix"] = json!("of-route");
+        }
         route
     }
 
@@ -231,17 +273,32 @@ impl Generator<'_> {
             matcher["headers"] = json!(headers);
         }
         if self.random.chance(15) {
-            let parameter = match self.random.below(3) {
-                0 => json!({"name": "q", "present_match": self.random.chance(60)}),
-                1 => json!({"name": "q", "string_match": {"exact": "1"}}),
-                _ => json!({"name": "q", "string_match": {"safe_regex": {"regex": "\\d+"}}}),
-            };
-            matcher["query_parameters"] = json!([parameter]);
+            let parameters: Vec<Value> = (0..1 + self.random.below(2))
+                .map(|_| self.query_parameter())
+                .collect();
+            matcher["query_parameters"] = json!(parameters);
         }
         if self.random.chance(40) {
             self.rare_condition(&mut matcher);
         }
         matcher
+    }
+
+    fn query_parameter(&mut self) -> Value {
+        let name = *self.random.one(&["q", "q", "p", "Q"]);
+        match self.random.below(7) {
+            0 => json!({"name": name, "present_match": self.random.chance(60)}),
+            1 => json!({"name": name, "string_match": {"exact": "1"}}),
+            2 => json!({"name": name, "string_match": {"safe_regex": {"regex": "\\d+"}}}),
+            3 => {
+                json!({"name": name, "string_match": {"prefix": "A", "ignore_case": self.random.chance(50)}})
+            }
+            4 => json!({"name": name, "string_match": {"suffix": "1", "ignore_case": true}}),
+            5 => {
+                json!({"name": name, "string_match": {"contains": "B", "ignore_case": self.random.chance(70)}})
+            }
+            _ => json!({"name": name}),
+        }
     }
 
     fn template(&mut self) -> Value {
@@ -282,8 +339,18 @@ impl Generator<'_> {
                 }]);
             }
             3 => {
-                let numerator = *self.random.one(&[0, 100, 100]);
-                matcher["runtime_fraction"] = json!({"runtime_key": "no.such.key", "default_value": {"numerator": numerator}});
+                let (numerator, denominator) = *self.random.one(&[
+                    (0, "HUNDRED"),
+                    (100, "HUNDRED"),
+                    (250, "HUNDRED"),
+                    (0, "MILLION"),
+                    (10_000, "TEN_THOUSAND"),
+                    (1_000_000, "MILLION"),
+                ]);
+                matcher["runtime_fraction"] = json!({
+                    "runtime_key": "no.such.key",
+                    "default_value": {"numerator": numerator, "denominator": denominator},
+                });
             }
             _ => matcher["grpc"] = json!({}),
         }
@@ -294,7 +361,16 @@ impl Generator<'_> {
             .random
             .one(&["x-a", "x-b", "x-c", ":method", ":authority", ":path"]);
         let mut matcher = json!({"name": name});
-        match self.random.below(8) {
+        match self.random.below(14) {
+            8 => matcher["exact_match"] = json!(self.random.one(&["1", "abc", ""])),
+            9 => matcher["prefix_match"] = json!(self.random.one(&["1", "/a", "a"])),
+            10 => matcher["suffix_match"] = json!(self.random.one(&["1", "b", "T"])),
+            11 => matcher["contains_match"] = json!(self.random.one(&["a", ",", "/"])),
+            12 => matcher["safe_regex_match"] = json!({"regex": "[a-z]*|1.*|\\S+"}),
+            13 => {
+                let (start, end) = *self.random.one(&[(-5, 2), (0, 1), (1, 9_000_000_000_i64)]);
+                matcher["range_match"] = json!({"start": start, "end": end});
+            }
             0 => matcher["present_match"] = json!(self.random.chance(60)),
             1 => matcher["range_match"] = json!({"start": 1, "end": 3}),
             2 => matcher["string_match"] = json!({"safe_regex": {"regex": "[0-9]+|GET|/a.*"}}),

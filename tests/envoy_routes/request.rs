@@ -58,8 +58,49 @@ const PATHS: &[&str] = &[
     "/a/y.html",
     "/long/z/y",
     "/a/b;c",
+    "/a/%2e%2e/files",
+    "/a/b%",
+    "/a/b%2",
+    "/%zz/b",
+    "/a//b",
+    "/long/%E4%BD%A0",
+    "/files/12/",
+    "/a/b%3Fc",
+    "/a/b%23c",
+    "/a/b/../../long/path",
+    "/a/\"b\"",
+    "/a/b|^~",
+    "/.",
+    "/..",
+    "/a/..",
+    "/files/1;v=2/../x",
 ];
-const QUERIES: &[&str] = &["", "", "?q=1", "?q=x", "?q", "?p=2&q=17", "?q=x&q=1", "?"];
+const QUERIES: &[&str] = &[
+    "",
+    "",
+    "?q=1",
+    "?q=x",
+    "?q",
+    "?p=2&q=17",
+    "?q=x&q=1",
+    "?",
+    "?q=%31",
+    "?Q=1",
+    "?q=1&",
+    "?&q=1",
+    "?=1",
+    "?q==1",
+    "?q=1?q=2",
+    "?q=Abc&p",
+    "?p&q=abc",
+    "?a/b=/c",
+    "?q=a+b%2Bc",
+    "?%71=1",
+    "?q=%zz%",
+    "?q=%20%7c%7E",
+    "?q=%5e%21%2f",
+    "?q=%41%c3%a9",
+];
 const SCRIPTS: &[&str] = &[
     "200",
     "200",
@@ -81,7 +122,29 @@ impl Case {
                 headers.push((
                     name,
                     random
-                        .one(&["1", "2", "1,2", "abc", "XaT", "b.test", ""])
+                        .one(&[
+                            "1",
+                            "2",
+                            "1,2",
+                            "abc",
+                            "XaT",
+                            "b.test",
+                            "",
+                            "01",
+                            "+1",
+                            "-1",
+                            "1.0",
+                            "1 ",
+                            "a b",
+                            "tab\tbed",
+                            "\u{e9}\u{4f60}",
+                            "\"quoted\"",
+                            "%REQ(X-B)%",
+                            "99999999999999999999",
+                            "2147483648",
+                            ", ",
+                            "a,,b",
+                        ])
                         .to_string(),
                 ));
             }
@@ -141,14 +204,42 @@ impl Case {
             false => random.one(SCRIPTS).to_string(),
         };
         headers.push((SCRIPT, script));
-        let method = *random.one(&["GET", "GET", "GET", "POST", "HEAD", "PUT"]);
+        if random.chance(8) {
+            headers.push(("x-long", "v".repeat(random.below(3_000))));
+        }
+        if random.chance(8) {
+            let (name, value) = *random.one(&[
+                ("x-envoy-original-path", "/from/client"),
+                ("x-envoy-internal", "true"),
+                ("x-envoy-upstream-rq-timeout-ms", "9000"),
+                ("x-envoy-expected-rq-timeout-ms", "9000"),
+                ("x-envoy-decorator-operation", "op"),
+                ("x-forwarded-host", "client.test"),
+                ("te", "trailers"),
+                ("te", "gzip"),
+                ("accept-encoding", "gzip"),
+                ("authorization", "Bearer x"),
+                ("cookie", "a=b; c"),
+                ("referer", "http://x/"),
+                ("user-agent", ""),
+                ("x-request-id", "of-the-client"),
+            ]);
+            headers.push((name, value.to_owned()));
+        }
+        let method = *random.one(&[
+            "GET", "GET", "GET", "POST", "HEAD", "PUT", "OPTIONS", "DELETE", "PATCH",
+        ]);
+        // A body behind a long head comes later, and may be too late for who is refused.
+        if ["POST", "PUT", "PATCH"].contains(&method) {
+            headers.retain(|(name, _)| *name != "x-long");
+        }
         Self {
             table: u16::try_from(random.below(tables)).unwrap_or(0),
             method,
             host: *random.one(HOSTS),
-            target: format!("{}{}", random.one(PATHS), random.one(QUERIES)),
+            target: target(random),
             headers,
-            body: if ["POST", "PUT"].contains(&method) {
+            body: if ["POST", "PUT", "PATCH"].contains(&method) {
                 *random.one(&["", "hello body"])
             } else {
                 ""
@@ -174,6 +265,15 @@ impl Case {
             .header(CASE, id)
             .body(Full::from(self.body))
             .expect("a valid request")
+    }
+}
+
+fn target(random: &mut Random) -> String {
+    let path = *random.one(PATHS);
+    let query = *random.one(QUERIES);
+    match random.chance(5) {
+        true => format!("{path}/{}{query}", "long/".repeat(random.below(400))),
+        false => format!("{path}{query}"),
     }
 }
 

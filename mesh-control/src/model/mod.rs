@@ -44,7 +44,7 @@ pub(crate) use destination_rule::{DestinationRule, Subset};
 pub(crate) use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub(crate) use gateway::{Gateway, Server, ServerHost};
 pub(crate) use headers::{HeaderOps, Headers};
-pub(crate) use http_match::{HttpMatch, StringMatch, regex_problem};
+pub(crate) use http_match::{HttpMatch, StringMatch};
 pub(crate) use http_route::{
     Body, Destination, HttpDestination, HttpRoute, MirrorAmount, Redirect, RedirectPort, Rewrite,
 };
@@ -65,7 +65,7 @@ pub(crate) use peer_authentication::PeerAuthentication;
 pub(crate) use pod::Pod;
 pub(crate) use policy_target::PolicyTarget;
 pub(crate) use protocol::Protocol;
-pub(crate) use resilience::{Abort, AbortStatus, Cors, Fault, Percent, RETRY_POLICIES, Retries};
+pub(crate) use resilience::{Abort, AbortStatus, Cors, Fault, Percent, Retries};
 pub(crate) use service::{ClusterIp, Service, TargetPort, TrafficDistribution};
 pub(crate) use service_entry::{EntryPort, EntryResolution, ServiceEntry};
 pub(crate) use sidecar::{CaptureMode, EgressHost, IngressEndpoint, IngressListener, Sidecar};

@@ -38,7 +38,7 @@ pub(crate) use document::UNSUPPORTED;
 pub use document::{Verdict, verdicts};
 
 use crate::problem::{Problem, Severity};
-use crate::yaml::{At, Node, Report, Value, nearest, parse_bool};
+use crate::yaml::{At, Node, Report, Value, nearest};
 use part::Part;
 use schema::Schema;
 
@@ -304,8 +304,20 @@ fn check_annotations(metadata: &Part<'_>, kind: &str, spec: &Part<'_>) {
                     Value::Bool(_) => "true",
                     _ => value.as_text(),
                 };
-                let is_bool =
-                    parse_bool(text).is_some() || matches!(value.node().value, Value::Int(0 | 1));
+                let is_bool = matches!(
+                    text,
+                    "1" | "t"
+                        | "T"
+                        | "TRUE"
+                        | "true"
+                        | "True"
+                        | "0"
+                        | "f"
+                        | "F"
+                        | "FALSE"
+                        | "false"
+                        | "False"
+                ) || matches!(value.node().value, Value::Int(0 | 1));
                 match (action, is_bool) {
                     ("ALLOW" | "DENY", true) => continue,
                     ("ALLOW" | "DENY", false) => "must be \"true\" or \"false\"",

@@ -63,7 +63,7 @@ impl AccessLog {
     /// # Errors
     /// Never: it is valid.
     pub fn default_format() -> Result<SubstitutionFormat, InvalidFormat> {
-        SubstitutionFormat::text(DEFAULT, false)
+        SubstitutionFormat::text(DEFAULT, false, &[])
     }
 
     /// Writes a line of a stream that is over, if the filter lets it pass. `random`: the stream's; `open` is asked for
@@ -123,7 +123,8 @@ mod tests {
         cx.response_flags = flags;
         let lines = Arc::new(Lines::default());
         let sink = Arc::clone(&lines);
-        let text = SubstitutionFormat::text("%RESPONSE_CODE% %RESPONSE_FLAGS%\n", false).unwrap();
+        let text =
+            SubstitutionFormat::text("%RESPONSE_CODE% %RESPONSE_FLAGS%\n", false, &[]).unwrap();
         let log = AccessLog::new(LogTarget::Stdout, text, Some(filter));
         log.log(&cx, |_| sink, 50, &mut Scratch::default());
         let lines = lines.0.lock().unwrap();

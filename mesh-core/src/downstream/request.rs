@@ -69,7 +69,14 @@ pub fn on_request(
         names = Names::of(&parts.headers);
     }
     let authority = authority(manager, parts, connection, names)?;
-    let path = path(manager, parts)?;
+    let path = path(manager, parts).inspect_err(|_| {
+        // Taken out of the headers already; the route of what is refused depends on it.
+        if let Some(host) = authority.as_ref()
+            && let Ok(host) = HeaderValue::from_str(host.as_str())
+        {
+            parts.headers.insert(HOST, host);
+        }
+    })?;
     let authority = stripped(authority, manager, connection, parts);
     let mut client = None;
     let mut routable = true;
@@ -280,6 +287,10 @@ pub(super) fn path(
         return Ok(None);
     };
     if normal.redirect {
+        // gRPC clients follow no redirects.
+        if crate::grpc::is_grpc_content_type(&parts.headers) {
+            return Err(failed());
+        }
         let mut reply = refused(
             StatusCode::TEMPORARY_REDIRECT,
             "",

@@ -233,12 +233,19 @@ impl CompiledRoute {
         redirect::location_of(&self.config, cx)
     }
 
-    /// Rewrites the path as Envoy does before it answers with a redirect: response header operations see it, and
-    /// `x-envoy-original-path`.
-    pub fn rewrite_redirected(&self, parts: &mut request::Parts) -> Result<(), Box<LocalReply>> {
+    /// Rewrites the path as Envoy does before it answers with a redirect: response header operations, formats and access
+    /// logs see it, and `x-envoy-original-path`.
+    ///
+    /// # Errors
+    /// The rewritten path is not valid in a URI.
+    pub fn rewrite_redirected(
+        &self,
+        parts: &mut request::Parts,
+        suppress_envoy_headers: bool,
+    ) -> Result<(), Box<LocalReply>> {
         let path = parts.uri.path_and_query().map_or("", |p| p.as_str());
         match redirect::path_after(&self.config, path) {
-            Some(path) => rewrite::set_path(parts, path, false),
+            Some(path) => rewrite::set_path(parts, path, suppress_envoy_headers),
             None => Ok(()),
         }
     }

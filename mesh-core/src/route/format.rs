@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use operator::{Operator, Point, Written};
 use sink::{Buffer, Length, Limited, Sink};
-pub use substitution::SubstitutionFormat;
+pub use substitution::{Formatter, SubstitutionFormat};
 
 use crate::{
     flags::ResponseFlags,
@@ -97,6 +97,10 @@ pub struct FormatContext<'a> {
     pub upstream_hostname: Option<&'a str>,
     /// The upstream address to which a connection was made.
     pub upstream_remote: Option<SocketAddr>,
+    /// Our end of the connection that took the attempt.
+    pub upstream_local: Option<SocketAddr>,
+    /// What that connection speaks.
+    pub upstream_protocol: Option<Version>,
     /// The upstream cluster's name, once drawn.
     pub upstream_cluster: Option<&'a str>,
     /// The route's name.
@@ -178,6 +182,8 @@ impl<'a> FormatContext<'a> {
             upstream_host: None,
             upstream_hostname: None,
             upstream_remote: None,
+            upstream_local: None,
+            upstream_protocol: None,
             upstream_cluster: None,
             route_name: "",
             trailers: None,
@@ -260,7 +266,7 @@ impl HeaderFormat {
         }
         let text = std::str::from_utf8(value)
             .map_err(|_| invalid(value, "a value with operators must be UTF-8"))?;
-        let segments = parse_segments(text)?;
+        let segments = parse_segments(text, &[])?;
         match &*segments {
             [Segment::Literal(literal)] => HeaderValue::from_str(literal)
                 .map(|v| Self(Parsed::Constant(v)))
@@ -313,8 +319,8 @@ fn invalid(value: &[u8], reason: &str) -> InvalidFormat {
     ))
 }
 
-/// The literals and operators of a text; `%%` is a percent sign.
-fn parse_segments(text: &str) -> Result<Box<[Segment]>, InvalidFormat> {
+/// The literals and operators of a text, those of extensions included; `%%` is a percent sign.
+fn parse_segments(text: &str, formatters: &[Formatter]) -> Result<Box<[Segment]>, InvalidFormat> {
     let mut segments = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
@@ -326,7 +332,8 @@ fn parse_segments(text: &str) -> Result<Box<[Segment]>, InvalidFormat> {
             continue;
         }
         let at = text.len() - after.len() - 1;
-        let (segment, after) = parse_operator(text, at, after).map_err(InvalidFormat)?;
+        let (segment, after) =
+            parse_operator(text, at, after, formatters).map_err(InvalidFormat)?;
         if !literal.is_empty() {
             segments.push(Segment::Literal(std::mem::take(&mut literal).into()));
         }
@@ -342,7 +349,12 @@ fn parse_segments(text: &str) -> Result<Box<[Segment]>, InvalidFormat> {
 
 /// Parses what follows an opening `%` at a place of the text: `NAME`, `(argument)`, `:limit`, `%`. Returns what follows
 /// that.
-fn parse_operator<'t>(text: &str, at: usize, after: &'t str) -> Result<(Segment, &'t str), String> {
+fn parse_operator<'t>(
+    text: &str,
+    at: usize,
+    after: &'t str,
+    formatters: &[Formatter],
+) -> Result<(Segment, &'t str), String> {
     let incorrect =
         || format!("Incorrect configuration: {text}. Couldn't find valid command at position {at}");
     let end = after
@@ -364,7 +376,11 @@ fn parse_operator<'t>(text: &str, at: usize, after: &'t str) -> Result<(Segment,
             (None, limit, rest)
         }
     };
-    let operator = Operator::parse(name, argument, limit)?;
+    let mut of_extensions = formatters.iter().filter_map(|f| f.operator(name, argument));
+    let operator = match of_extensions.next() {
+        Some(operator) => operator?,
+        None => Operator::parse(name, argument, limit)?,
+    };
     Ok((Segment::Operator { operator, limit }, rest))
 }
 

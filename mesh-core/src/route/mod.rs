@@ -28,7 +28,8 @@ pub(crate) use compiled::matches;
 pub(crate) use explain::describe;
 pub use explain::{PassedOver, RouteSearch};
 pub use format::{
-    FormatContext, HeaderFormat, InvalidFormat, ProcessValues, SubstitutionFormat, Timing,
+    FormatContext, Formatter, HeaderFormat, InvalidFormat, ProcessValues, SubstitutionFormat,
+    Timing,
 };
 pub use hash_policy::{HashContext, request_hash, source_ip_hash};
 pub use internal_redirect::{FollowedRedirects, NextRequest, NotFollowed};

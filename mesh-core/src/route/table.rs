@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, request};
+use http::{HeaderMap, request};
 
 use super::{
     CompiledRoute, FormatContext, SelectedCluster,
@@ -171,24 +171,7 @@ impl RouteTable {
         cx: &FormatContext<'_>,
     ) {
         let Some(route) = self.route(at) else { return };
-        let mut cx = *cx;
-        let rewritten = route
-            .response_reads_request()
-            .then(|| redirect::path_after(route.config(), cx.head.path))
-            .flatten();
-        // The request itself is rewritten, as by a route that forwards.
-        let mut with_original = None;
-        if let Some(path) = &rewritten {
-            let headers = with_original.insert(cx.head.headers.clone());
-            if let Ok(original) = HeaderValue::from_str(cx.head.path) {
-                headers.insert(rewrite::ORIGINAL_PATH, original);
-            }
-            cx.head.path = path;
-        }
-        if let Some(headers) = &with_original {
-            cx.head.headers = headers;
-        }
-        let mut target = ResponseTarget { headers, cx };
+        let mut target = ResponseTarget { headers, cx: *cx };
         if let Some(entry) = route.weighted_entry(selected) {
             headers::apply(&entry.headers.response, &mut target);
         }

@@ -79,7 +79,9 @@ impl Stream {
             self.rewrite_to(&endpoint, parts)?;
         }
         self.limits.ready = None;
-        self.pool_ready = (!self.limits.is_unlimited()).then(PoolReady::new);
+        let is_watched =
+            !self.limits.is_unlimited() || self.seen.log.is_some() || self.kept.is_some();
+        self.pool_ready = is_watched.then(PoolReady::new);
         self.seen.in_flight = Some(InFlight::new(Arc::clone(&endpoint)));
         Ok(Some(Attempt {
             endpoint,
@@ -132,6 +134,20 @@ impl Stream {
                 let info = self.connection.info();
                 info.local.filter(|_| info.restored)
             }
+        }
+    }
+
+    /// Keeps for formats which connection took the attempt.
+    pub(crate) fn keep_connection(&mut self) {
+        let Some(ready) = &self.pool_ready else {
+            return;
+        };
+        let connection = ready.connection();
+        if let Some(log) = &mut self.seen.log {
+            log.connected = connection;
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.connected = connection;
         }
     }
 

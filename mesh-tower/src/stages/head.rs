@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::{StatusCode, request};
+use http::{StatusCode, header::LOCATION, request, uri::PathAndQuery};
 use mesh_core::{
     downstream,
     filter::{ChainVerdict, FilterChain, FilterContext, RequestBodyFilters, Resume},
@@ -31,7 +31,10 @@ impl Stream {
             Position::Downstream => match self.downstream(parts) {
                 Ok(Some(upgrade)) => self.find_route_and_filter(parts, now, upgrade),
                 Ok(None) => self.attempt_without_policy(now),
-                Err(reply) => Step::Reply(reply),
+                Err(reply) => {
+                    self.route_of_refused(parts, &reply);
+                    Step::Reply(reply)
+                }
             },
             Position::Filter(at) => self.filter(parts, now, Resume::DelayOver(at.into())),
             Position::Buffer(..) => Step::Wait,
@@ -44,7 +47,10 @@ impl Stream {
                     Ok(()) => self.filter(parts, now, Resume::Start),
                     Err(reply) => Step::Reply(reply),
                 },
-                Err(step) => step,
+                Err(step) => {
+                    self.keep_route_of_refused(parts);
+                    step
+                }
             },
         }
     }
@@ -131,6 +137,35 @@ impl Stream {
                 self.seen.grpc = is_grpc_content_type(&parts.headers);
                 Err(no_route("route_not_found"))
             }
+        }
+    }
+
+    /// A request that is refused before it is routed has a route in Envoy if it came with `x-forwarded-proto`, without
+    /// which none is looked for (`VirtualHostImpl::getRouteFromEntries`); that route's header operations hold.
+    #[cold]
+    fn route_of_refused(&mut self, parts: &mut request::Parts, reply: &LocalReply) {
+        if self.table().is_none() || !parts.headers.contains_key("x-forwarded-proto") {
+            return;
+        }
+        absolute(parts);
+        // The path is normal already.
+        let normal = reply.headers.iter().find(|(name, _)| name == LOCATION);
+        if let Some(path) =
+            normal.and_then(|(_, path)| PathAndQuery::try_from(path.as_bytes()).ok())
+        {
+            let mut uri = std::mem::take(&mut parts.uri).into_parts();
+            uri.path_and_query = Some(path);
+            parts.uri = http::Uri::from_parts(uri).unwrap_or_default();
+        }
+        self.keep_route_of_refused(parts);
+    }
+
+    /// A redirected request always came so.
+    fn keep_route_of_refused(&mut self, parts: &request::Parts) {
+        if self.find_route(parts).is_err() || self.forward_action().is_none() {
+            self.route = None;
+        } else if let Some(chain) = self.seen.chain.clone() {
+            self.keep_for_filters(parts, &chain);
         }
     }
 

@@ -40,6 +40,7 @@ impl Stream {
         can_replay: bool,
         now: Moment,
     ) -> Decision {
+        self.keep_connection();
         if let Some(ready) = self.pool_ready.take() {
             ready.recycle();
         }

@@ -9,7 +9,7 @@ use mesh_core::{
     flags::ResponseFlags,
     local_reply::LocalReply,
     model::InternalRedirectPolicy,
-    route::{FollowedRedirects, Found, NextRequest, NotFollowed},
+    route::{CompiledRoute, FollowedRedirects, Found, NextRequest, NotFollowed},
 };
 
 use super::{
@@ -22,7 +22,7 @@ use crate::{
     entropy::ThreadEntropy,
     limits::Limits,
     numbers::number,
-    stream::{Position, Stream},
+    stream::{LedTo, Position, Stream},
 };
 
 impl Stream {
@@ -79,7 +79,7 @@ impl Stream {
         let mut found = None;
         let next = self.checked_redirect(sent, status, headers, &mut followed, &mut found);
         let kept = self.kept.get_or_insert_default();
-        (kept.followed, kept.route_name) = (followed, found);
+        (kept.followed, kept.led_to) = (followed, found);
         if let (Err(why), Some(chain)) = (&next, &self.seen.chain) {
             let stats = chain.stats();
             match why {
@@ -103,7 +103,7 @@ impl Stream {
         status: StatusCode,
         headers: &HeaderMap,
         followed: &mut FollowedRedirects,
-        to: &mut Option<Arc<str>>,
+        to: &mut Option<LedTo>,
     ) -> Result<NextRequest, NotFollowed> {
         let (Some(table), Some(at)) = (self.table(), self.route) else {
             return Err(NotFollowed::NoRoute);
@@ -112,19 +112,26 @@ impl Stream {
         let info = self.connection.info();
         let next = policy.next_request(sent, status, headers, info, followed)?;
         let found = with_scratch(|scratch| table.find(&self.view(&next.parts), scratch));
-        let name = |at| {
-            table
-                .route(at)
-                .map(|route| Arc::clone(&route.config().name))
+        let route = |at| table.route(at);
+        let name = |route: &CompiledRoute| Arc::clone(&route.config().name);
+        let by_name = |name: &str| self.snapshot.cluster_by_name(name);
+        let cluster = |route: &CompiledRoute| {
+            let selected = route.select_cluster(&self.view(&next.parts), &by_name)?;
+            self.snapshot.cluster(selected.cluster).cloned()
         };
-        let to = to.insert(match found {
-            Found::Route(at) => name(at).unwrap_or_default(),
-            _ => Arc::default(),
+        let target = match found {
+            Found::Route(at) => route(at),
+            _ => None,
+        };
+        let to = to.insert(LedTo {
+            route_name: target.map(name).unwrap_or_default(),
+            cluster: target.and_then(cluster),
         });
         if found == Found::NoRoute {
             return Err(NotFollowed::NoRoute);
         }
-        policy.accepts(&next, &name(at).unwrap_or_default(), to, followed)?;
+        let from = route(at).map(name).unwrap_or_default();
+        policy.accepts(&next, &from, &to.route_name, followed)?;
         Ok(next)
     }
 
@@ -181,7 +188,8 @@ impl Stream {
         self.is_head = parts.method == http::Method::HEAD;
         if let Some(kept) = &mut self.kept {
             kept.head = None;
-            kept.route_name = None;
+            kept.led_to = None;
+            kept.connected = None;
             // As in Envoy, which does not look for the client again.
             kept.remote = None;
             kept.cookies.clear();

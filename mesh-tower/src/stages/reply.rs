@@ -150,6 +150,10 @@ impl Stream {
         if self.sent || self.limits.ready.is_some() {
             cx.upstream_remote = cx.upstream_host;
         }
+        if let Some(connected) = self.kept.as_ref().and_then(|kept| kept.connected) {
+            cx.upstream_local = connected.local;
+            cx.upstream_protocol = Some(connected.version);
+        }
         cx.upstream_cluster = self.seen.cluster.as_ref().map(|c| &*c.config().name);
         cx.response_flags = self.seen.flags;
         cx.attempts = self.attempts;
@@ -165,12 +169,9 @@ impl Stream {
         if let (Some(at), Some(table)) = (self.route, self.table()) {
             cx.route_name = table.route(at).map_or("", |r| &r.config().name);
         }
-        if let Some(name) = self
-            .kept
-            .as_ref()
-            .and_then(|kept| kept.route_name.as_deref())
-        {
-            cx.route_name = name;
+        if let Some(led_to) = self.kept.as_ref().and_then(|kept| kept.led_to.as_ref()) {
+            cx.route_name = &led_to.route_name;
+            cx.upstream_cluster = led_to.cluster.as_ref().map(|c| &*c.config().name);
         }
     }
 }

@@ -118,6 +118,8 @@ impl Stream {
             cx.head = RequestHead::of(parts);
             route.reply(&self.view(parts), &cx)
         };
+        // A path that no URI can hold is seen as it came.
+        let _ = route.rewrite_redirected(parts, self.suppresses_envoy_headers());
         self.keep(parts, route);
         Step::Reply(reply.map_or_else(|| no_route("route_not_found"), Box::new))
     }

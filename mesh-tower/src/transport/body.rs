@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
@@ -17,6 +17,9 @@ use pin_project_lite::pin_project;
 
 use super::{pool::Lease, reset};
 use crate::error::{BoxError, TransportError};
+
+/// How much of a body that no connection took is read: Envoy's buffer of a downstream connection.
+const READ_UNSENT: usize = 1024 * 1024;
 
 /// A request body without its type, so that requests of all kinds share connections. Empty bodies cost nothing.
 pub struct PooledBody(Kind);
@@ -63,6 +66,18 @@ impl PooledBody {
     pub(crate) fn drop_trailers(&mut self) {
         if let Kind::Boxed { drops_trailers, .. } = &mut self.0 {
             *drops_trailers = true;
+        }
+    }
+
+    /// Reads what has arrived of a body that no connection took, so that it counts as received, and as complete if it is.
+    pub(crate) fn read_arrived(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut left = READ_UNSENT;
+        while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut *self).poll_frame(&mut cx) {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
         }
     }
 

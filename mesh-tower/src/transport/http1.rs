@@ -27,12 +27,17 @@ use super::{
     reset,
     waiters::ConnectFailure,
 };
-use crate::{dispatch::Dispatch, error::TransportError, server::Informational};
+use crate::{
+    dispatch::{Dispatch, UpstreamConnection},
+    error::TransportError,
+    server::Informational,
+};
 
 /// An open connection, between requests or serving one.
 #[derive(Debug)]
 pub(crate) struct Http1Connection {
     send: SendRequest<PooledBody>,
+    origin: UpstreamConnection,
     /// Requests served.
     served: u32,
     /// `max_requests_per_connection`; 0: unlimited.
@@ -78,7 +83,9 @@ pub(crate) async fn send(
     loop {
         let mut connection = match pool.checkout() {
             Some(connection) => connection,
-            None => wait(&pool, &endpoint, &cluster, &breaker).await?,
+            None => wait(&pool, &endpoint, &cluster, &breaker)
+                .await
+                .inspect_err(|_| request.body_mut().read_arrived())?,
         };
         // A connection that has just ended its last response may need its own task to run once more.
         if let Err(e) = connection.send.ready().await {
@@ -90,11 +97,12 @@ pub(crate) async fn send(
         let Some(permit) = breaker.request() else {
             cluster.stats().upstream_rq_active_overflow.inc();
             pool.give_back(connection);
+            request.body_mut().read_arrived();
             return Err(TransportError::unsent(ResetReason::Overflow));
         };
         cluster.stats().upstream_rq_total.inc();
         if let Some(signal) = &pool_ready {
-            signal.set();
+            signal.set_by(connection.origin);
         }
         connection.served += 1;
         match connection.send.try_send_request(request).await {
@@ -208,6 +216,10 @@ async fn open(
             return;
         }
     };
+    let origin = UpstreamConnection {
+        local: stream.local_addr().ok(),
+        version: Version::HTTP_11,
+    };
     let Ok((send, connection)) = Builder::new().handshake(TokioIo::new(stream)).await else {
         drop(guard);
         pool.waiters1.fail(&ConnectFailure {
@@ -219,6 +231,7 @@ async fn open(
     let http = &config.http;
     let connection_of_pool = Http1Connection {
         send,
+        origin,
         served: 0,
         max_requests: http.max_requests_per_connection,
         expires: http

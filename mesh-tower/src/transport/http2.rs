@@ -28,7 +28,10 @@ use super::{
     reset,
     waiters::ConnectFailure,
 };
-use crate::{dispatch::Dispatch, error::TransportError};
+use crate::{
+    dispatch::{Dispatch, UpstreamConnection},
+    error::TransportError,
+};
 
 /// Window sizes of our side: large enough that one stream fills a fast local network.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -43,6 +46,7 @@ pub(crate) struct Http2Connection {
 
 #[derive(Debug)]
 struct State {
+    origin: UpstreamConnection,
     active: AtomicU32,
     served: AtomicU32,
     /// What the peer allows at once, and our own `max_concurrent_streams`.
@@ -149,7 +153,9 @@ pub(crate) async fn send(
         let (mut stream, mut connection) = match ready {
             Some(ready) => ready,
             None => {
-                let connection = wait(&pool, &endpoint, &cluster, &breaker).await?;
+                let connection = wait(&pool, &endpoint, &cluster, &breaker)
+                    .await
+                    .inspect_err(|_| request.body_mut().read_arrived())?;
                 let Some(stream) = connection.stream() else {
                     continue;
                 };
@@ -158,11 +164,12 @@ pub(crate) async fn send(
         };
         let Some(permit) = breaker.request() else {
             cluster.stats().upstream_rq_active_overflow.inc();
+            request.body_mut().read_arrived();
             return Err(TransportError::unsent(ResetReason::Overflow));
         };
         cluster.stats().upstream_rq_total.inc();
         if let Some(signal) = &pool_ready {
-            signal.set();
+            signal.set_by(connection.state.origin);
         }
         stream.open = Some(Arc::clone(&cluster));
         match connection.send.try_send_request(request).await {
@@ -281,6 +288,10 @@ async fn open(
             });
         }
     };
+    let origin = UpstreamConnection {
+        local: stream.local_addr().ok(),
+        version: Version::HTTP_2,
+    };
     let handshake = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -296,6 +307,7 @@ async fn open(
     };
     let own_limit = http.max_concurrent_streams.unwrap_or(u32::MAX);
     let state = Arc::new(State {
+        origin,
         active: AtomicU32::new(0),
         served: AtomicU32::new(0),
         max_streams: AtomicU32::new(own_limit),

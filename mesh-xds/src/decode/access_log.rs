@@ -48,7 +48,7 @@ fn access_log(p: &mut Problems, value: &proto::AccessLog) -> Option<AccessLog> {
     let made = target(&mut apart, config);
     // Envoy knows these operators: a line that nobody can write yet must not cost the listener.
     apart.warn_instead("the log is not written", |message| {
-        message.ends_with("is not supported yet") || message.contains("REQ_WITHOUT_QUERY")
+        message.ends_with("is not supported yet")
     });
     p.field("typed_config", |p| p.absorb(apart));
     let (target, format) = made?;
@@ -66,9 +66,9 @@ fn target(p: &mut Problems, config: &Any) -> Option<(LogTarget, Option<Substitut
                 Some(FileFormat::Format(text)) if text.is_empty() => {
                     AccessLog::default_format().ok()
                 }
-                Some(FileFormat::Format(text)) => {
-                    p.field("format", |p| p.check(SubstitutionFormat::text(text, false)))
-                }
+                Some(FileFormat::Format(text)) => p.field("format", |p| {
+                    p.check(SubstitutionFormat::text(text, false, &[]))
+                }),
                 Some(FileFormat::JsonFormat(fields)) => p.field("json_format", |p| json(p, fields)),
                 Some(FileFormat::TypedJsonFormat(fields)) => {
                     p.field("typed_json_format", |p| json(p, fields))
@@ -118,5 +118,6 @@ fn json(p: &mut Problems, fields: &Struct) -> Option<SubstitutionFormat> {
     p.check(SubstitutionFormat::json(
         &metadata::struct_of(fields),
         false,
+        &[],
     ))
 }

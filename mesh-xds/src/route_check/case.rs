@@ -269,7 +269,7 @@ fn outcome<'t>(
                         }
                         (to, reply.status)
                     });
-                    let _ = route.rewrite_redirected(&mut parts);
+                    let _ = route.rewrite_redirected(&mut parts, false);
                 }
             }
             let mut cx = context(&connection, route, &outcome.cluster);

@@ -1,7 +1,7 @@
 //! JSON as Envoy writes it in formats (`Json::sanitize`, `JsonFormatterImpl`, `OmitEmptyJsonFormatterImpl`).
 
 use super::{
-    FormatContext, InvalidFormat, Segment,
+    FormatContext, Formatter, InvalidFormat, Segment,
     operator::Written,
     parse_segments,
     sink::{Buffer, Sink},
@@ -27,8 +27,16 @@ enum Node {
 }
 
 impl JsonFormat {
-    pub(super) fn parse(fields: &MetadataStruct, omits_empty: bool) -> Result<Self, InvalidFormat> {
-        let root = map(fields, omits_empty)?;
+    pub(super) fn parse(
+        fields: &MetadataStruct,
+        omits_empty: bool,
+        formatters: &[Formatter],
+    ) -> Result<Self, InvalidFormat> {
+        let reader = Reader {
+            omits_empty,
+            formatters,
+        };
+        let root = reader.map(fields)?;
         Ok(Self { root, omits_empty })
     }
 
@@ -117,33 +125,43 @@ impl Node {
     }
 }
 
-fn map(fields: &MetadataStruct, omits_empty: bool) -> Result<Node, InvalidFormat> {
-    let mut nodes = Vec::new();
-    for (key, value) in fields {
-        if let Some(node) = node(value, omits_empty)? {
-            let mut text = constant(|sink| quoted(key.as_bytes(), sink)).into_string();
-            text.push(':');
-            nodes.push((text.into(), node));
-        }
-    }
-    Ok(Node::Map(nodes))
+/// How values are read.
+struct Reader<'a> {
+    omits_empty: bool,
+    formatters: &'a [Formatter],
 }
 
-/// None: a null that is left out.
-fn node(value: &MetadataValue, omits_empty: bool) -> Result<Option<Node>, InvalidFormat> {
-    Ok(Some(match value {
-        MetadataValue::Null if omits_empty => return Ok(None),
-        MetadataValue::String(text) if text.contains('%') => Node::Segments(parse_segments(text)?),
-        MetadataValue::List(list) => {
-            let mut nodes = Vec::new();
-            for value in list {
-                nodes.extend(node(value, omits_empty)?);
+impl Reader<'_> {
+    fn map(&self, fields: &MetadataStruct) -> Result<Node, InvalidFormat> {
+        let mut nodes = Vec::new();
+        for (key, value) in fields {
+            if let Some(node) = self.node(value)? {
+                let mut text = constant(|sink| quoted(key.as_bytes(), sink)).into_string();
+                text.push(':');
+                nodes.push((text.into(), node));
             }
-            Node::List(nodes)
         }
-        MetadataValue::Struct(fields) => map(fields, omits_empty)?,
-        value => Node::Constant(constant(|sink| write(value, sink))),
-    }))
+        Ok(Node::Map(nodes))
+    }
+
+    /// None: a null that is left out.
+    fn node(&self, value: &MetadataValue) -> Result<Option<Node>, InvalidFormat> {
+        Ok(Some(match value {
+            MetadataValue::Null if self.omits_empty => return Ok(None),
+            MetadataValue::String(text) if text.contains('%') => {
+                Node::Segments(parse_segments(text, self.formatters)?)
+            }
+            MetadataValue::List(list) => {
+                let mut nodes = Vec::new();
+                for value in list {
+                    nodes.extend(self.node(value)?);
+                }
+                Node::List(nodes)
+            }
+            MetadataValue::Struct(fields) => self.map(fields)?,
+            value => Node::Constant(constant(|sink| write(value, sink))),
+        }))
+    }
 }
 
 fn constant(write: impl FnOnce(&mut Buffer)) -> Box<str> {

@@ -17,6 +17,8 @@ use crate::{grpc, matcher::MatchedHeader};
 #[derive(Clone, Debug)]
 pub(super) enum Operator {
     Request(HeaderReference),
+    /// Up to the first question mark.
+    RequestWithoutQuery(HeaderReference),
     Response(HeaderReference),
     Trailer(HeaderReference),
     /// Known, and not there wherever formats are written here: what belongs to TLS or to other extensions.
@@ -37,6 +39,9 @@ pub(super) enum Operator {
     UpstreamHostName(bool),
     /// The address to which a connection was made.
     UpstreamRemote(AddressPart),
+    /// Our end of that connection.
+    UpstreamLocal(AddressPart),
+    UpstreamProtocol,
     UpstreamCluster,
     RouteName,
     StartTime(DateFormat),
@@ -133,11 +138,14 @@ pub(super) enum GrpcStatusForm {
 }
 
 impl Operator {
-    /// Whether the value is the request's, which is gone when the response comes.
+    /// Whether the value is the request's, or its attempt's, which are gone when the response comes.
     pub(super) fn reads_request(&self) -> bool {
         matches!(
             self,
             Self::Request(_)
+                | Self::RequestWithoutQuery(_)
+                | Self::UpstreamLocal(_)
+                | Self::UpstreamProtocol
                 | Self::QueryParameter(_)
                 | Self::QueryParameters(_)
                 | Self::Path(_)
@@ -159,6 +167,10 @@ impl Operator {
     pub(super) fn write(&self, cx: &FormatContext<'_>, sink: &mut impl Sink) -> Written {
         match self {
             Self::Request(reference) => text(reference.find(|name| cx.head.value(name)), sink),
+            Self::RequestWithoutQuery(reference) => {
+                let value = reference.find(|name| cx.head.value(name));
+                text(value.and_then(|v| v.split(|b| *b == b'?').next()), sink)
+            }
             Self::Response(reference) => {
                 text(reference.find(|name| response_header(cx, name)), sink)
             }
@@ -182,6 +194,8 @@ impl Operator {
             Self::UpstreamHost(part) => part.write(cx.upstream_host, sink),
             Self::UpstreamHostName(with_port) => host_name(cx, *with_port, sink),
             Self::UpstreamRemote(part) => part.write(cx.upstream_remote, sink),
+            Self::UpstreamLocal(part) => part.write(cx.upstream_local, sink),
+            Self::UpstreamProtocol => text(cx.upstream_protocol.and_then(protocol), sink),
             Self::UpstreamCluster => text(cx.upstream_cluster.map(str::as_bytes), sink),
             Self::RouteName => {
                 let name = Some(cx.route_name).filter(|name| !name.is_empty());
@@ -246,7 +260,9 @@ impl Operator {
                 let value = cx.metadata.and_then(|m| m.find(filter, path));
                 value.map_or(Written::Missing, |value| json::write_outermost(value, sink))
             }
-            Self::QueryParameter(name) => text(path::query_parameter(cx.head.path, name), sink),
+            Self::QueryParameter(name) => {
+                text(path::query_parameter(cx.head.path, name).as_deref(), sink)
+            }
             Self::QueryParameters(form) => form.write(cx.head.path, sink),
             Self::Path(form) => text(form.of(cx).map(str::as_bytes), sink),
         }

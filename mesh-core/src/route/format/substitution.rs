@@ -3,10 +3,32 @@
 use http::HeaderValue;
 
 use super::{
-    FormatContext, InvalidFormat, Segment, json::JsonFormat, parse_segments, sink::Buffer,
-    write_all,
+    FormatContext, InvalidFormat, Segment, json::JsonFormat, operator::Operator, parse_segments,
+    sink::Buffer, write_all,
 };
 use crate::metadata::MetadataStruct;
+
+/// An extension that knows further operators (`SubstitutionFormatString.formatters`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Formatter {
+    /// `envoy.formatter.req_without_query`: `%REQ_WITHOUT_QUERY(X?Y):Z%`, a header up to its first question mark.
+    ReqWithoutQuery,
+}
+
+impl Formatter {
+    /// None: the operator is not the extension's.
+    pub(super) fn operator(
+        self,
+        name: &str,
+        argument: Option<&str>,
+    ) -> Option<Result<Operator, String>> {
+        match self {
+            Self::ReqWithoutQuery => (name == "REQ_WITHOUT_QUERY")
+                .then(|| Operator::request_without_query(name, argument.unwrap_or_default())),
+        }
+    }
+}
 
 /// `SubstitutionFormatString`. Writing it allocates no more than the text that is written into.
 #[derive(Clone, Debug)]
@@ -27,13 +49,18 @@ enum Form {
 
 impl SubstitutionFormat {
     /// `text_format` or `text_format_source`. `omits_empty` (`omit_empty_values`): what is not there is empty, not `-`.
+    /// `formatters`: what else than Envoy's own operators is known.
     ///
     /// # Errors
     /// As [`HeaderFormat::parse`](super::HeaderFormat::parse), but any text may be in it.
-    pub fn text(format: &str, omits_empty: bool) -> Result<Self, InvalidFormat> {
+    pub fn text(
+        format: &str,
+        omits_empty: bool,
+        formatters: &[Formatter],
+    ) -> Result<Self, InvalidFormat> {
         Ok(Self {
             form: Form::Text {
-                segments: parse_segments(format)?,
+                segments: parse_segments(format, formatters)?,
                 missing: if omits_empty { "" } else { "-" },
             },
             content_type: HeaderValue::from_static("text/plain"),
@@ -45,9 +72,13 @@ impl SubstitutionFormat {
     ///
     /// # Errors
     /// As [`Self::text`], for any text in it.
-    pub fn json(fields: &MetadataStruct, omits_empty: bool) -> Result<Self, InvalidFormat> {
+    pub fn json(
+        fields: &MetadataStruct,
+        omits_empty: bool,
+        formatters: &[Formatter],
+    ) -> Result<Self, InvalidFormat> {
         Ok(Self {
-            form: Form::Json(JsonFormat::parse(fields, omits_empty)?),
+            form: Form::Json(JsonFormat::parse(fields, omits_empty, formatters)?),
             content_type: HeaderValue::from_static("application/json"),
         })
     }

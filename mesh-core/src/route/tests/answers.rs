@@ -189,13 +189,15 @@ fn response_operations_of_a_redirect_see_the_new_path() {
             AppendAction::AppendIfExistsOrAdd,
         )];
         let table = table(routes(vec![route]));
-        let parts = get("http://h/rd/a?q", &[]);
-        let connection = ConnectionInfo::default();
-        let cx = FormatContext::new(RequestHead::of(&parts), &connection);
+        let mut parts = get("http://h/rd/a?q", &[]);
         let at = RouteIndex {
             virtual_host: 0,
             route: 0,
         };
+        let route = table.route(at).unwrap();
+        route.rewrite_redirected(&mut parts, false).unwrap();
+        let connection = ConnectionInfo::default();
+        let cx = FormatContext::new(RequestHead::of(&parts), &connection);
         let mut response = HeaderMap::new();
         table.finalize_response(at, None, &mut response, &cx);
         assert_eq!(lines(&response), [format!("x-path: {expected}")]);

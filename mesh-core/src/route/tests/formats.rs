@@ -138,14 +138,14 @@ fn tree() -> MetadataStruct {
 fn json_keeps_types_and_leaves_out_what_is_empty() {
     let connection = ConnectionInfo::default();
     let cx = FormatContext::without_request(&connection);
-    let format = SubstitutionFormat::json(&tree(), true).unwrap();
+    let format = SubstitutionFormat::json(&tree(), true, &[]).unwrap();
     assert_eq!(
         written(&format, &cx),
         "{\"a\":true,\"b\":1.5,\"e\":\"x\",\"h\":[0,1e+21,123456789012,0.1,-0],\
          \"i\":\"é\\u0001\u{7f}\\\\/\\\"<\",\"j\":\"00\",\"l\":[]}\n"
     );
     assert_eq!(format.content_type(), "application/json");
-    let format = SubstitutionFormat::json(&tree(), false).unwrap();
+    let format = SubstitutionFormat::json(&tree(), false, &[]).unwrap();
     assert_eq!(
         written(&format, &cx),
         "{\"a\":true,\"b\":1.5,\"c\":null,\"d\":null,\"e\":\"x-\",\"f\":{\"g\":null},\
@@ -153,7 +153,7 @@ fn json_keeps_types_and_leaves_out_what_is_empty() {
          \"i\":\"é\\u0001\u{7f}\\\\/\\\"<\",\"j\":\"00\",\"k\":{},\"l\":[]}\n"
     );
     let empty = MetadataStruct::from([("a".into(), text("%REQ(X-NONE)%"))]);
-    let format = SubstitutionFormat::json(&empty, true).unwrap();
+    let format = SubstitutionFormat::json(&empty, true, &[]).unwrap();
     assert_eq!(written(&format, &cx), "{}\n");
 }
 
@@ -195,7 +195,8 @@ fn what_an_operator_names_may_be_there_or_not() {
         ("QUERY_PARAM(e)", "\"\""),
         ("QUERY_PARAM(nope)", "null"),
         ("QUERY_PARAMS", "\"q=1%20&e\""),
-        ("QUERY_PARAMS(DECODED)", "\"q=1 &e\""),
+        // A space remains as it is: a query could not hold it.
+        ("QUERY_PARAMS(DECODED)", "\"q=1%20&e\""),
         ("REQ(X-E)", "\"\""),
         ("REQ(X-NONE)", "null"),
         ("REQUEST_DURATION", "1"),
@@ -213,7 +214,7 @@ fn what_an_operator_names_may_be_there_or_not() {
         ("UPSTREAM_REQUEST_ATTEMPT_COUNT", "0"),
     ] {
         let fields = MetadataStruct::from([("v".into(), text(&format!("%{operator}%")))]);
-        let format = SubstitutionFormat::json(&fields, false).unwrap();
+        let format = SubstitutionFormat::json(&fields, false, &[]).unwrap();
         assert_eq!(
             written(&format, &cx),
             format!("{{\"v\":{expected}}}\n"),
@@ -228,16 +229,46 @@ fn a_text_marks_what_is_missing_and_may_have_lines() {
     let mut cx = FormatContext::without_request(&connection);
     cx.local_reply_body = b"body";
     let format = "T %LOCAL_REPLY_BODY% %REQ(X-NONE)% %RESPONSE_CODE%\n100%%";
-    let marked = SubstitutionFormat::text(format, false).unwrap();
+    let marked = SubstitutionFormat::text(format, false, &[]).unwrap();
     assert_eq!(written(&marked, &cx), "T body - 0\n100%");
     assert_eq!(marked.content_type(), "text/plain");
     assert!(marked.reads_request());
-    let omitted = SubstitutionFormat::text(format, true).unwrap();
+    let omitted = SubstitutionFormat::text(format, true, &[]).unwrap();
     assert_eq!(written(&omitted, &cx), "T body  0\n100%");
     let html = omitted.with_content_type(HeaderValue::from_static("text/html"));
     assert_eq!(html.content_type(), "text/html");
     assert_eq!(
-        written(&SubstitutionFormat::text("", false).unwrap(), &cx),
+        written(&SubstitutionFormat::text("", false, &[]).unwrap(), &cx),
         ""
     );
+}
+
+#[test]
+fn a_formatter_cuts_the_query_off() {
+    let format = |formatters| {
+        let text = "%REQ_WITHOUT_QUERY(X-NONE?:PATH)% %REQ_WITHOUT_QUERY(:PATH):2% %REQ_WITHOUT_QUERY(X-NONE)%";
+        SubstitutionFormat::text(text, false, formatters)
+    };
+    assert!(format(&[]).is_err());
+    let (parts, _) = http::Request::builder()
+        .uri("http://a/p/q?x=1?y")
+        .body(())
+        .unwrap()
+        .into_parts();
+    let connection = ConnectionInfo::default();
+    let cx = FormatContext::new(RequestHead::of(&parts), &connection);
+    let format = format(&[Formatter::ReqWithoutQuery]).unwrap();
+    assert_eq!(written(&format, &cx), "/p/q /p -");
+}
+
+#[test]
+fn a_host_that_no_uri_can_hold_is_the_authority() {
+    let request = http::Request::builder()
+        .uri("http://a/")
+        .header("host", "/A");
+    let (parts, _) = request.body(()).unwrap().into_parts();
+    let connection = ConnectionInfo::default();
+    let cx = FormatContext::new(RequestHead::of(&parts), &connection);
+    let format = SubstitutionFormat::text("%REQ(:AUTHORITY)%", false, &[]).unwrap();
+    assert_eq!(written(&format, &cx), "/A");
 }

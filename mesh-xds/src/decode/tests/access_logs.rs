@@ -27,6 +27,11 @@ fn known_logs_need_no_warning() {
         file(", typed_json_format: {a: '%PROTOCOL%'}"),
         file(", json_format: {a: '%PROTOCOL%'}"),
         file(
+            ", log_format: {text_format: '%REQ_WITHOUT_QUERY(X-ENVOY-ORIGINAL-PATH?:PATH):9%', formatters: [{name: x, \
+             typed_config: {'@type': \
+             type.googleapis.com/envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery}}]}",
+        ),
+        file(
             ", log_format: {json_format: {a: '%PROTOCOL%'}, json_format_options: {sort_properties: true}}",
         ),
         stream("StdoutAccessLog"),
@@ -48,8 +53,8 @@ fn what_is_not_known_is_said() {
             "typed_config.log_format.formatters[0]: x is not supported yet; ignored: its operators are refused".to_owned(),
         ),
         (
-            file(", log_format: {text_format: '%UPSTREAM_LOCAL_ADDRESS%'}"),
-            "typed_config.log_format.text_format: operator %UPSTREAM_LOCAL_ADDRESS% is not supported yet; \
+            file(", log_format: {text_format: '%UPSTREAM_WIRE_BYTES_SENT%'}"),
+            "typed_config.log_format.text_format: operator %UPSTREAM_WIRE_BYTES_SENT% is not supported yet; \
              the log is not written"
                 .to_owned(),
         ),
@@ -69,6 +74,10 @@ fn what_is_wrong_is_refused() {
         (
             file(", log_format: {text_format: '%NOTHING%'}"),
             "typed_config.log_format.text_format: Not supported field in StreamInfo: NOTHING",
+        ),
+        (
+            file(", log_format: {text_format: '%REQ_WITHOUT_QUERY(A)%'}"),
+            "typed_config.log_format.text_format: Not supported field in StreamInfo: REQ_WITHOUT_QUERY",
         ),
         (
             format!(

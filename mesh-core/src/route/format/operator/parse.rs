@@ -96,19 +96,23 @@ const NOT_YET: &[&str] = &[
     "UPSTREAM_HEADER_BYTES_RECEIVED",
     "UPSTREAM_HEADER_BYTES_SENT",
     "UPSTREAM_HOSTS_ATTEMPTED",
-    "UPSTREAM_LOCAL_ADDRESS",
-    "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
-    "UPSTREAM_LOCAL_PORT",
     "UPSTREAM_METADATA",
     "UPSTREAM_PEER_CERT_V_END",
     "UPSTREAM_PEER_CERT_V_START",
-    "UPSTREAM_PROTOCOL",
     "UPSTREAM_WIRE_BYTES_RECEIVED",
     "UPSTREAM_WIRE_BYTES_SENT",
     "VIRTUAL_CLUSTER_NAME",
 ];
 
 impl Operator {
+    /// `REQ_WITHOUT_QUERY`, which only an extension knows.
+    pub(in super::super) fn request_without_query(
+        name: &str,
+        argument: &str,
+    ) -> Result<Self, String> {
+        HeaderReference::parse(name, argument).map(Self::RequestWithoutQuery)
+    }
+
     pub(in super::super) fn parse(
         name: &str,
         argument: Option<&str>,
@@ -157,6 +161,12 @@ impl Operator {
                 (Takes::Nothing, Self::UpstreamRemote(WithoutPort))
             }
             "UPSTREAM_REMOTE_PORT" => (Takes::Nothing, Self::UpstreamRemote(Port)),
+            "UPSTREAM_LOCAL_ADDRESS" => (Takes::Nothing, Self::UpstreamLocal(Whole)),
+            "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT" => {
+                (Takes::Nothing, Self::UpstreamLocal(WithoutPort))
+            }
+            "UPSTREAM_LOCAL_PORT" => (Takes::Nothing, Self::UpstreamLocal(Port)),
+            "UPSTREAM_PROTOCOL" => (Takes::Nothing, Self::UpstreamProtocol),
             "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => (Takes::Nothing, Self::UpstreamCluster),
             "ROUTE_NAME" => (Takes::Nothing, Self::RouteName),
             "RESPONSE_CODE" => (Takes::Nothing, Self::ResponseCode),

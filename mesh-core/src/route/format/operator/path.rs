@@ -1,5 +1,7 @@
 //! `%PATH(X:Y)%`, `%QUERY_PARAM(X)%`, `%QUERY_PARAMS(X)%`.
 
+use std::borrow::Cow;
+
 use super::{super::sink::Sink, FormatContext, Written};
 
 /// `PATH(X:Y)`.
@@ -88,28 +90,63 @@ impl QueryForm {
         let Some((_, query)) = path.split_once('?') else {
             return Written::Missing;
         };
-        let mut rest = query.as_bytes();
-        if self == Self::Original {
-            sink.bytes(rest);
-            return Written::Text;
-        }
-        while let Some((first, after)) = rest.split_first() {
-            let byte = match (first, after) {
-                (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(h, l)| h << 4 | l),
-                _ => None,
-            };
-            match byte {
-                Some(byte) => {
-                    sink.bytes(&[byte]);
-                    rest = &after[2..];
-                }
-                None => {
-                    sink.bytes(&[*first]);
-                    rest = after;
-                }
-            }
+        match self {
+            Self::Original => sink.bytes(query.as_bytes()),
+            Self::Decoded => sink.bytes(&decoded_query(query)),
         }
         Written::Text
+    }
+}
+
+/// With `%XX` as the byte that it stands for; what stands for none remains (Envoy `PercentEncoding::decode`).
+fn decoded(text: &str) -> Cow<'_, [u8]> {
+    let mut rest = text.as_bytes();
+    if !rest.contains(&b'%') {
+        return Cow::Borrowed(rest);
+    }
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let Some((first, after)) = rest.split_first() {
+        let byte = encoded_byte(rest);
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    Cow::Owned(decoded)
+}
+
+/// The same for what a query may hold only so: other bytes remain encoded, and a `%` before what is no number is lost
+/// (Envoy `PercentEncoding::urlDecodeQueryParameter`).
+fn decoded_query(query: &str) -> Vec<u8> {
+    let mut rest = query.as_bytes();
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let Some((first, after)) = rest.split_first() {
+        match encoded_byte(rest) {
+            Some(byte) => {
+                let (encoded, behind) = rest.split_at(3);
+                match byte {
+                    b' ' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'{' | b'|' | b'}' => {
+                        decoded.extend_from_slice(encoded);
+                    }
+                    b'!'..=b'~' => decoded.push(byte),
+                    _ => decoded.extend_from_slice(encoded),
+                }
+                rest = behind;
+            }
+            None => {
+                if *first != b'%' || after.len() < 2 {
+                    decoded.push(*first);
+                }
+                rest = after;
+            }
+        }
+    }
+    decoded
+}
+
+/// What `%XX` stands for, at the start of a text.
+fn encoded_byte(text: &[u8]) -> Option<u8> {
+    match text {
+        [b'%', high, low, ..] => hex(*high).zip(hex(*low)).map(|(h, l)| h << 4 | l),
+        _ => None,
     }
 }
 
@@ -118,13 +155,12 @@ fn hex(digit: u8) -> Option<u8> {
     u8::try_from(value).ok()
 }
 
-/// The first parameter of the name.
-pub(super) fn query_parameter<'p>(path: &'p str, name: &str) -> Option<&'p [u8]> {
+/// The first parameter of the name; both are decoded (Envoy `parseAndDecodeQueryString`).
+pub(super) fn query_parameter<'p>(path: &'p str, name: &str) -> Option<Cow<'p, [u8]>> {
     let (_, query) = path.split_once('?')?;
     let query = query.split('#').next().unwrap_or_default();
-    let value = query.split('&').find_map(|parameter| {
+    query.split('&').find_map(|parameter| {
         let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        (key == name).then_some(value)
-    });
-    value.map(str::as_bytes)
+        (*decoded(key) == *name.as_bytes()).then(|| decoded(value))
+    })
 }
