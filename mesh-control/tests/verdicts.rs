@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use mesh_control::{Verdict, verdicts};
-use mesh_testkit::random::Random;
+use mesh_testkit::{mutation, random::Random};
 #[derive(Clone, Debug)]
 struct Expected {
     file: String,
@@ -177,7 +177,7 @@ fn every_document_of_the_istio_module_has_istios_verdict() {
 #[test]
 #[ignore = "needs istiod: cargo verify"]
 fn mutated_documents_have_istios_verdict() {
-    let cases: usize = std::env::var("MESH_CASES").map_or(4_000, |n| n.parse().unwrap());
+    let cases = Random::cases(4_000);
     let mut random = Random::new(Random::seed());
     let sources: Vec<_> = corpus()
         .into_iter()
@@ -188,7 +188,7 @@ fn mutated_documents_have_istios_verdict() {
         let source = &sources[random.below(sources.len())];
         let mut document = source.text.clone();
         for _ in 0..=random.below(2) {
-            document = mutated(&document, &mut random);
+            document = mutation::of_line(&document, &mut random);
         }
         text.push_str(&document);
         text.push_str("\n---\n");
@@ -206,129 +206,4 @@ fn mutated_documents_have_istios_verdict() {
         all.len(),
         differences.join("\n---\n")
     );
-}
-
-/// Values that are wrong somewhere.
-const VALUES: [&str; 40] = [
-    "\"\"",
-    "0",
-    "-1",
-    "1",
-    "99999",
-    "65536",
-    "1.5",
-    "true",
-    "false",
-    "null",
-    "[]",
-    "{}",
-    "\"*\"",
-    "\"*.com\"",
-    "a_b",
-    "a.b",
-    "~",
-    "10s",
-    "1us",
-    "1500us",
-    "-5s",
-    "0s",
-    "\"80\"",
-    "\"8.0\"",
-    "HTTP",
-    "TCP",
-    "HTTPS",
-    "TLS",
-    "UDP",
-    "ISTIO_MUTUAL",
-    "SIMPLE",
-    "MUTUAL",
-    "STATIC",
-    "DNS",
-    "NONE",
-    "10.0.0.0/8",
-    "10.0.0.1",
-    "\"[a\"",
-    "ns/name",
-    "[null]",
-];
-
-/// One change of a line: a value, a key, or the line and what belongs to it.
-fn mutated(text: &str, random: &mut Random) -> String {
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let spec = lines
-        .iter()
-        .position(|line| line.starts_with("spec:"))
-        .unwrap_or(0);
-    // mostly what Istio itself looks at
-    let from = if random.below(8) == 0 { 0 } else { spec };
-    let candidates: Vec<usize> = (from..lines.len())
-        .filter(|i| {
-            let line = lines[*i].trim();
-            !line.is_empty()
-                && !line.starts_with('#')
-                && !line.starts_with("apiVersion")
-                && !line.starts_with("kind:")
-        })
-        .collect();
-    if candidates.is_empty() {
-        return text.to_owned();
-    }
-    let at = candidates[random.below(candidates.len())];
-    let line = lines[at].clone();
-    let indent = line.len() - line.trim_start_matches([' ', '-']).len();
-    let below = lines[at + 1..]
-        .iter()
-        .take_while(|l| {
-            l.trim().is_empty()
-                || l.len() - l.trim_start().len() > line.len() - line.trim_start().len()
-        })
-        .count();
-    match random.below(6) {
-        0 => {
-            lines.drain(at..=at + below);
-        }
-        1 | 2 => {
-            let value = VALUES[random.below(VALUES.len())];
-            let (before, _) = line
-                .split_once(": ")
-                .unwrap_or((line.trim_end_matches(':'), ""));
-            let is_pair = line.contains(':');
-            lines[at] = match is_pair {
-                true => format!("{before}: {value}"),
-                false => format!("{}{value}", &line[..indent]),
-            };
-            lines.drain(at + 1..=at + below);
-        }
-        3 => {
-            // a misspelt key
-            let body = &line[indent..];
-            if body.len() > 3 && body.contains(':') {
-                let cut = 1 + random.below(2);
-                if body.is_char_boundary(cut) && body.is_char_boundary(cut + 1) {
-                    lines[at] = format!("{}{}{}", &line[..indent], &body[..cut], &body[cut + 1..]);
-                }
-            }
-        }
-        4 => {
-            // a character of the value
-            let characters: Vec<char> = line.chars().collect();
-            let at_character = random.below(characters.len());
-            let new = ['*', '.', '-', '/', 'x', '0', '_', '%'][random.below(8)];
-            if at_character > indent && characters[at_character] != ':' {
-                let mut changed = characters;
-                changed[at_character] = new;
-                lines[at] = changed.into_iter().collect();
-            }
-        }
-        _ => {
-            // a block twice, where it is an item of a list
-            if line.trim_start().starts_with("- ") {
-                let block: Vec<String> = lines[at..=at + below].to_vec();
-                for (i, line) in block.into_iter().enumerate() {
-                    lines.insert(at + below + 1 + i, line);
-                }
-            }
-        }
-    }
-    lines.join("\n")
 }

@@ -8,6 +8,7 @@
 //! * [`raw`]: HTTP/1 byte for byte, both sides.
 //! * [`alloc`]: an allocator that counts.
 //! * [`callgrind`]: instructions of the program itself.
+//! * [`mutation`]: YAML that somebody got wrong.
 //! * [`paired`]: the same case through Envoy and through mesh-proxy.
 //! * [`random`]: repeatable chance for generators.
 #![deny(missing_docs)]
@@ -17,6 +18,7 @@ pub mod alloc;
 pub mod callgrind;
 pub mod exchange;
 pub mod istiod;
+pub mod mutation;
 pub mod paired;
 pub mod process;
 pub mod random;
