@@ -180,8 +180,7 @@ pub fn of_text(text: &str, random: &mut Random) -> String {
     // Mostly little is lost.
     let near = (from..to)
         .take(1 + random.below(12))
-        .filter(|at| text.is_char_boundary(*at))
-        .last()
+        .rfind(|at| text.is_char_boundary(*at))
         .unwrap_or(from);
     match random.below(6) {
         0 => format!("{}{}", &text[..from], &text[near..]),
