@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
+use crate::jwks::Jwks;
 use crate::model::{
     AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, Ingress, KubernetesNode,
-    MeshConfig, Metadata, Object, ObjectId, Other, PeerAuthentication, Pod, Service, ServiceEntry,
-    Sidecar, Telemetry, VirtualService, WorkloadEntry, merged,
+    MeshConfig, Metadata, Object, ObjectId, Other, PeerAuthentication, Pod, RequestAuthentication,
+    Service, ServiceEntry, Sidecar, Telemetry, VirtualService, WorkloadEntry, merged,
 };
 use crate::registry::Registry;
 
@@ -20,6 +21,9 @@ pub struct Config {
     pub(crate) sidecars: Vec<Arc<Sidecar>>,
     pub(crate) peer_authentications: Vec<Arc<PeerAuthentication>>,
     pub(crate) authorization_policies: Vec<Arc<AuthorizationPolicy>>,
+    pub(crate) request_authentications: Vec<Arc<RequestAuthentication>>,
+    /// Keys that were fetched.
+    pub(crate) jwks: Jwks,
     pub(crate) services: Vec<Arc<Service>>,
     pub(crate) slices: Vec<Arc<EndpointSlice>>,
     pub(crate) pods: Vec<Arc<Pod>>,
@@ -46,10 +50,12 @@ struct EndpointsChanged {
 impl Config {
     pub(crate) fn new<'a>(
         mesh: MeshConfig,
+        jwks: Jwks,
         objects: impl Iterator<Item = (&'a ObjectId, &'a Object)>,
     ) -> Self {
         let mut config = Config {
             mesh,
+            jwks,
             ..Config::default()
         };
         let mut metadata = BTreeMap::new();
@@ -62,6 +68,9 @@ impl Config {
                 Object::Sidecar(o) => config.sidecars.push(o.clone()),
                 Object::PeerAuthentication(o) => config.peer_authentications.push(o.clone()),
                 Object::AuthorizationPolicy(o) => config.authorization_policies.push(o.clone()),
+                Object::RequestAuthentication(o) => {
+                    config.request_authentications.push(o.clone());
+                }
                 Object::Service(o) => config.services.push(o.clone()),
                 Object::EndpointSlice(o) => config.slices.push(o.clone()),
                 Object::Pod(o) => config.pods.push(o.clone()),
@@ -81,7 +90,7 @@ impl Config {
             };
         }
         sort!(virtual_services destination_rules gateways sidecars peer_authentications);
-        sort!(authorization_policies);
+        sort!(authorization_policies request_authentications);
         sort!(services slices service_entries workload_entries telemetries ingresses);
         config.virtual_services = merged(&config.virtual_services);
         crate::ingress::derive(&mut config);
@@ -113,6 +122,15 @@ impl Config {
             hosts,
         });
         Some(config)
+    }
+
+    /// The same with other keys.
+    pub(crate) fn with_jwks(&self, jwks: Jwks) -> Config {
+        Config {
+            jwks,
+            endpoints_changed: None,
+            ..self.clone()
+        }
     }
 
     /// The hosts whose endpoints are all that is other than in `earlier`, if that is known.

@@ -1,5 +1,6 @@
 //! The control plane: a folder, its watch and the streams of its clients.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +10,7 @@ use mesh_proto::envoy::service::discovery::v3::DiscoveryRequest;
 
 use crate::config::Config;
 use crate::folder::Folder;
+use crate::jwks::{self, Fetcher};
 use crate::problem::{Problem, Severity};
 use crate::server::{ClientStatus, Responses, Source};
 use crate::watch;
@@ -56,7 +58,35 @@ impl ControlPlane {
 
     /// Watches the folder and brings every edit into force, some 10 ms after it at best and 250 ms at worst.
     /// Never returns; drop it to stop. Needs a tokio runtime with time; reading files blocks it shortly.
+    ///
+    /// Keys that RequestAuthentications name by address are fetched meanwhile; they are in force as soon as they come.
     pub async fn run(&self) {
+        let never = tokio::select! {
+            never = self.follow_folder() => never,
+            never = self.fetch_keys() => never,
+        };
+        match never {}
+    }
+
+    async fn fetch_keys(&self) -> Infallible {
+        let mut configs = self.source.config.subscribe();
+        let mut fetcher = Fetcher::default();
+        loop {
+            let wanted = jwks::wanted(&configs.borrow_and_update());
+            tokio::select! {
+                // its sender lives as long as this handle
+                _ = configs.changed() => {}
+                (remote, keys) = fetcher.next(&wanted) => {
+                    let mut folder = self.folder();
+                    if folder.set_keys(remote, &keys) {
+                        self.source.config.send_replace(folder.config());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn follow_folder(&self) -> Infallible {
         let dir = self.folder().dir().to_owned();
         let mut changes = watch::Watch::new(dir);
         loop {

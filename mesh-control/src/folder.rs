@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use rustc_hash::FxHashMap;
 
 use crate::config::Config;
-use crate::model::{self, MeshConfig, Object, ObjectId, ReadObject};
+use crate::jwks::Jwks;
+use crate::model::{self, MeshConfig, Object, ObjectId, ReadObject, RemoteJwks};
 use crate::problem::{Problem, Severity};
 use crate::yaml::{Node, Report, Value, split};
 
@@ -33,6 +34,7 @@ pub struct Folder {
     config_is_of_mesh_file: bool,
     in_force: BTreeMap<ObjectId, Object>,
     mesh: MeshConfig,
+    jwks: Jwks,
     config: Arc<Config>,
     problems: Vec<Problem>,
 }
@@ -99,6 +101,7 @@ impl Folder {
             config_is_of_mesh_file: false,
             in_force: BTreeMap::new(),
             mesh: MeshConfig::default(),
+            jwks: Jwks::default(),
             config: Arc::default(),
             problems: Vec::new(),
         };
@@ -199,12 +202,22 @@ impl Folder {
             .collect();
         self.problems = problems;
         if changed {
-            self.config = Arc::new(Config::new(self.mesh.clone(), self.in_force.iter()));
+            let objects = self.in_force.iter();
+            self.config = Arc::new(Config::new(self.mesh.clone(), self.jwks.clone(), objects));
         }
         Ok(Changes {
             config_changed: changed,
             new_problems,
         })
+    }
+
+    /// Takes keys that were fetched; returns whether the configuration is another one now.
+    pub(crate) fn set_keys(&mut self, remote: RemoteJwks, keys: &str) -> bool {
+        if !self.jwks.set(remote, keys) {
+            return false;
+        }
+        self.config = Arc::new(self.config.with_jwks(self.jwks.clone()));
+        true
     }
 
     /// The configuration in force.

@@ -22,6 +22,7 @@ mod config;
 mod control_plane;
 mod folder;
 mod ingress;
+mod jwks;
 pub mod model;
 mod problem;
 mod registry;

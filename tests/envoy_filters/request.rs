@@ -98,6 +98,11 @@ impl Case {
             Kinds::All | Kinds::Rbac | Kinds::RateLimit => usize::from(random.chance(20)),
         };
         for _ in 0..tokens {
+            for name in ["x-claim-sub", "x-claim-deep-n", "x-payload"] {
+                if random.chance(15) {
+                    headers.push((name, "forged".to_owned()));
+                }
+            }
             let token = jwt::token(random);
             match random.below(8) {
                 0 => query = format!("?tok={token}&q=1"),

@@ -5,5 +5,6 @@ mod bookinfo;
 mod folder;
 mod gateway;
 mod random;
+mod security;
 mod side;
 mod workloads;

@@ -1,5 +1,7 @@
 //! Pods of the test: scripted upstreams at addresses of their own, and the YAML that says so.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use mesh_testkit::{
     address::OwnAddress,
     upstream::{Seen, Upstream},
@@ -34,6 +36,8 @@ impl Pod {
 /// Running pods.
 pub(crate) struct Workloads {
     running: Vec<(Pod, OwnAddress, Upstream)>,
+    /// What the proxy stands before, on its own machine.
+    application: Option<Upstream>,
 }
 
 impl Workloads {
@@ -44,13 +48,33 @@ impl Workloads {
             let upstream = Upstream::start(pod.name, own.with_port(9080)).await;
             running.push((*pod, own, upstream));
         }
-        Self { running }
+        Self {
+            running,
+            application: None,
+        }
+    }
+
+    /// No pods but an application beside the proxy, with the port where it listens on 127.0.0.1.
+    pub(crate) async fn application() -> (Self, u16) {
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let application = Upstream::start("application", local).await;
+        let port = application.address().port();
+        let workloads = Self {
+            running: Vec::new(),
+            application: Some(application),
+        };
+        (workloads, port)
     }
 
     /// Takes what all of them saw of a case.
     pub(crate) fn take(&self, case: &str) -> Vec<Seen> {
         let seen = |(_, _, upstream): &(Pod, OwnAddress, Upstream)| upstream.take(case);
-        self.running.iter().flat_map(seen).collect()
+        let of_application = self.application.iter().flat_map(|a| a.take(case));
+        self.running
+            .iter()
+            .flat_map(seen)
+            .chain(of_application)
+            .collect()
     }
 
     /// Pods and EndpointSlices as a kubelet and the EndpointSlice controller report them.

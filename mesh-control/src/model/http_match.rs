@@ -141,17 +141,29 @@ impl HttpMatch {
     }
 }
 
+/// The claim of a token that a header's name stands for: `@request.auth.claims.a.b` or `@request.auth.claims[a][b]`.
+pub(crate) fn claim(name: &str) -> Option<Vec<&str>> {
+    const PREFIX: &str = "@request.auth.claims";
+    let (start, rest) = name.split_at_checked(PREFIX.len())?;
+    if !start.eq_ignore_ascii_case(PREFIX) {
+        return None;
+    }
+    if let Some(path) = rest.strip_prefix('.').filter(|path| !path.is_empty()) {
+        return Some(path.split('.').collect());
+    }
+    let path = rest.strip_prefix('[')?.strip_suffix(']')?;
+    (!path.is_empty()).then(|| path.split("][").collect())
+}
+
 fn headers(fields: &crate::yaml::Fields<'_>, name: &'static str) -> BTreeMap<String, StringMatch> {
     let Some(at) = fields.get(name) else {
         return BTreeMap::new();
     };
     let mut headers = BTreeMap::new();
     for (name, at) in at.entries() {
-        if name.starts_with("@request.auth.claims") {
-            at.refuse("matching JWT claims is not supported yet", "match a header");
-            continue;
+        if claim(name).is_none() {
+            check_name(&at, name);
         }
-        check_name(&at, name);
         headers.insert(name.to_owned(), StringMatch::read(at));
     }
     headers

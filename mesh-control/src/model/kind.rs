@@ -250,7 +250,7 @@ static KINDS: &[Kind] = &[
         "RequestAuthentication",
         "requestauthentications",
         "ra",
-        Effect::Refused(LATER),
+        Effect::Read,
     ),
     kind(
         "telemetry.istio.io",

@@ -23,6 +23,7 @@ mod peer_authentication;
 mod pod;
 mod policy_target;
 mod protocol;
+mod request_authentication;
 mod resilience;
 mod service;
 mod service_entry;
@@ -44,7 +45,7 @@ pub(crate) use destination_rule::{DestinationRule, Subset};
 pub(crate) use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub(crate) use gateway::{Gateway, Server, ServerHost};
 pub(crate) use headers::{HeaderOps, Headers};
-pub(crate) use http_match::{HttpMatch, StringMatch};
+pub(crate) use http_match::{HttpMatch, StringMatch, claim};
 pub(crate) use http_route::{
     Body, Destination, HttpDestination, HttpRoute, MirrorAmount, Redirect, RedirectPort, Rewrite,
 };
@@ -65,6 +66,7 @@ pub(crate) use peer_authentication::PeerAuthentication;
 pub(crate) use pod::Pod;
 pub(crate) use policy_target::PolicyTarget;
 pub(crate) use protocol::Protocol;
+pub(crate) use request_authentication::{JwksSource, JwtRule, RemoteJwks, RequestAuthentication};
 pub(crate) use resilience::{Abort, AbortStatus, Cors, Fault, Percent, Retries};
 pub(crate) use service::{ClusterIp, Service, TargetPort, TrafficDistribution};
 pub(crate) use service_entry::{EntryPort, EntryResolution, ServiceEntry};

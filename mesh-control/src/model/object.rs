@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::kind::Effect;
 use super::{
     AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, Ingress, Kind, KubernetesNode,
-    PeerAuthentication, Pod, Service, ServiceEntry, Sidecar, Telemetry, VirtualService,
-    WorkloadEntry, WorkloadGroup,
+    PeerAuthentication, Pod, RequestAuthentication, Service, ServiceEntry, Sidecar, Telemetry,
+    VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::problem::{Problem, Severity};
 use crate::validate::{self, Judgement, UNSUPPORTED};
@@ -79,6 +79,7 @@ pub(crate) enum Object {
     Sidecar(Arc<Sidecar>),
     PeerAuthentication(Arc<PeerAuthentication>),
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    RequestAuthentication(Arc<RequestAuthentication>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Pod(Arc<Pod>),
@@ -101,6 +102,7 @@ impl Object {
             Object::Sidecar(o) => &o.metadata,
             Object::PeerAuthentication(o) => &o.metadata,
             Object::AuthorizationPolicy(o) => &o.metadata,
+            Object::RequestAuthentication(o) => &o.metadata,
             Object::Service(o) => &o.metadata,
             Object::EndpointSlice(o) => &o.metadata,
             Object::Pod(o) => &o.metadata,
@@ -123,6 +125,9 @@ impl Object {
             (Object::Sidecar(a), Object::Sidecar(b)) => Arc::ptr_eq(a, b),
             (Object::PeerAuthentication(a), Object::PeerAuthentication(b)) => Arc::ptr_eq(a, b),
             (Object::AuthorizationPolicy(a), Object::AuthorizationPolicy(b)) => Arc::ptr_eq(a, b),
+            (Object::RequestAuthentication(a), Object::RequestAuthentication(b)) => {
+                Arc::ptr_eq(a, b)
+            }
             (Object::Service(a), Object::Service(b)) => Arc::ptr_eq(a, b),
             (Object::EndpointSlice(a), Object::EndpointSlice(b)) => Arc::ptr_eq(a, b),
             (Object::Pod(a), Object::Pod(b)) => Arc::ptr_eq(a, b),
@@ -298,6 +303,13 @@ fn read_object(at: &At<'_>, kind: &'static Kind, id: &ObjectId, file: &Arc<str>)
         "AuthorizationPolicy" => {
             let spec = fields.get("spec");
             Object::AuthorizationPolicy(Arc::new(AuthorizationPolicy::read(
+                spec.map(|s| s.fields()),
+                metadata,
+            )))
+        }
+        "RequestAuthentication" => {
+            let spec = fields.get("spec");
+            Object::RequestAuthentication(Arc::new(RequestAuthentication::read(
                 spec.map(|s| s.fields()),
                 metadata,
             )))

@@ -128,6 +128,7 @@ fn http_filters(scope: &Scope, place: Place, grpc_web: bool) -> Vec<hcm::HttpFil
     };
     let mut all = Vec::new();
     if place != Place::Outbound {
+        all.extend(scope.jwt_authn().cloned());
         all.extend(scope.authorization().http.iter().cloned());
     }
     if grpc_web {

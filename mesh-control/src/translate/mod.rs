@@ -16,6 +16,7 @@ mod hash_policy;
 mod imports;
 mod inbound;
 mod inbound_cluster;
+mod jwt_authn;
 mod listener;
 mod listener_filters;
 mod load_balancer;

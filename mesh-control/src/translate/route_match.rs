@@ -4,7 +4,8 @@ use rt::header_matcher::HeaderMatchSpecifier;
 use rt::query_parameter_matcher::QueryParameterMatchSpecifier;
 use rt::route_match::PathSpecifier;
 
-use crate::model::{HttpMatch, StringMatch};
+use super::authorization::claim_of;
+use crate::model::{HttpMatch, StringMatch, claim};
 
 /// The match of a route; without conditions it is the prefix `/`.
 pub(super) fn route_match(matched: Option<&HttpMatch>) -> rt::RouteMatch {
@@ -13,12 +14,18 @@ pub(super) fn route_match(matched: Option<&HttpMatch>) -> rt::RouteMatch {
         ..Default::default()
     };
     let Some(matched) = matched else { return out };
-    let with = matched.headers.iter().map(|(name, m)| header(name, m));
-    let without = matched
-        .without_headers
-        .iter()
-        .map(|(name, m)| without_header(name, m));
-    out.headers = with.chain(without).collect();
+    for (inverted, headers) in [(false, &matched.headers), (true, &matched.without_headers)] {
+        for (name, m) in headers {
+            match claim(name) {
+                Some(claim) => out.dynamic_metadata.push(matcher::MetadataMatcher {
+                    invert: inverted,
+                    ..claim_of(&claim, claim_text(m))
+                }),
+                None if inverted => out.headers.push(without_header(name, m)),
+                None => out.headers.push(header(name, m)),
+            }
+        }
+    }
     out.headers.sort_by(|a, b| a.name.cmp(&b.name));
     match &matched.uri {
         Some(StringMatch::Exact(path)) => {
@@ -59,7 +66,23 @@ pub(super) fn is_catch_all(matched: &rt::RouteMatch) -> bool {
         Some(PathSpecifier::SafeRegex(regex)) => regex.regex == ".*",
         _ => false,
     };
-    any_path && matched.headers.is_empty() && matched.query_parameters.is_empty()
+    any_path
+        && matched.headers.is_empty()
+        && matched.query_parameters.is_empty()
+        && matched.dynamic_metadata.is_empty()
+}
+
+/// Text that a claim must be; presence cannot be asked for.
+fn claim_text(matched: &StringMatch) -> matcher::StringMatcher {
+    match matched {
+        StringMatch::Regex(regex) => matcher::StringMatcher {
+            match_pattern: Some(matcher::string_matcher::MatchPattern::SafeRegex(
+                self::regex(regex),
+            )),
+            ..Default::default()
+        },
+        matched => string_match(matched).unwrap_or_default(),
+    }
 }
 
 fn header(name: &str, matched: &StringMatch) -> rt::HeaderMatcher {

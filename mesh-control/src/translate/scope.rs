@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
+use mesh_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
+
 use super::authorization::AuthorizationFilters;
 use super::imports::{Imports, imported_services, imported_virtual_services};
-use super::{Node, NodeKind};
+use super::{Node, NodeKind, jwt_authn};
 use crate::config::Config;
 use crate::model::{
     CaptureMode, Destination, DestinationRule, Protocol, Sidecar, TargetPort, VirtualService,
@@ -29,6 +31,7 @@ pub(super) struct Scope {
     /// Labels of the node's workload, and where it is.
     pub(super) labels: BTreeMap<String, String>,
     authorization: OnceLock<AuthorizationFilters>,
+    jwt_authn: OnceLock<Option<HttpFilter>>,
 }
 
 /// An egress listener of the node's Sidecar, or the one for everything if it has none.
@@ -122,7 +125,14 @@ impl Scope {
             locality,
             labels,
             authorization: OnceLock::new(),
+            jwt_authn: OnceLock::new(),
         }
+    }
+
+    /// What RequestAuthentications make of the node's connection managers.
+    pub(super) fn jwt_authn(&self) -> Option<&HttpFilter> {
+        let filter = self.jwt_authn.get_or_init(|| jwt_authn::filter(self));
+        filter.as_ref()
     }
 
     /// What AuthorizationPolicies make of the node's listeners.

@@ -37,6 +37,11 @@ mod workload;
 pub(crate) use document::UNSUPPORTED;
 pub use document::{Verdict, verdicts};
 
+/// Whether a text is a JSON Web Key Set.
+pub(crate) fn check_jwks(text: &str) -> Result<(), String> {
+    jwks::check(text).map(|_| ())
+}
+
 use crate::problem::{Problem, Severity};
 use crate::yaml::{At, Node, Report, Value, nearest};
 use part::Part;

@@ -146,9 +146,9 @@ fn without_ours(value: &mut Value) {
 fn normalise(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            for key in ["query_parameters"] {
+            for key in ["query_parameters", "dynamic_metadata"] {
                 if let Some(Value::Array(items)) = map.get_mut(key) {
-                    items.sort_by_key(|item| item["name"].to_string());
+                    items.sort_by_key(|item| item["name"].to_string() + &item["path"].to_string());
                 }
             }
             map.values_mut().for_each(normalise);

@@ -140,6 +140,7 @@ folders! {
     mesh_json
     telemetry
     authorization
+    request_authentication
     ingress
 }
 

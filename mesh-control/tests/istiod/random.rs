@@ -79,6 +79,9 @@ pub(crate) fn folder(random: &mut Random) -> String {
     for i in 0..maker.random.below(4) {
         maker.authorization_policy(i);
     }
+    for i in 0..maker.random.below(3) {
+        maker.request_authentication(i);
+    }
     maker.text
 }
 

@@ -384,7 +384,7 @@ impl Stream {
             head: RequestHead::of(parts),
             random: self.random,
             connection: self.connection.info(),
-            metadata: None,
+            metadata: self.seen.states.metadata(),
         }
     }
 }

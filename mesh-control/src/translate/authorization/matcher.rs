@@ -7,9 +7,9 @@ use mesh_proto::envoy::config::route::v3 as route;
 use mesh_proto::envoy::r#type::matcher::v3 as matcher;
 use route::header_matcher::HeaderMatchSpecifier;
 
-pub(super) const JWT_FILTER: &str = "envoy.filters.http.jwt_authn";
+pub(in crate::translate) const JWT_FILTER: &str = "envoy.filters.http.jwt_authn";
 /// Where the filter above puts the claims of a token.
-pub(super) const JWT_PAYLOAD: &str = "payload";
+pub(in crate::translate) const JWT_PAYLOAD: &str = "payload";
 
 pub(super) fn regex(regex: impl Into<String>) -> matcher::StringMatcher {
     pattern(MatchPattern::SafeRegex(matcher::RegexMatcher {
@@ -135,7 +135,21 @@ pub(super) fn metadata<'a>(
 
 /// A claim of the request's token: text, or a list with it.
 pub(super) fn claim(path: &[&str], values: &[String]) -> matcher::MetadataMatcher {
-    let value = one_of(values.iter().map(|v| text_value(string(v))).collect());
+    claim_value(
+        path,
+        one_of(values.iter().map(|v| text_value(string(v))).collect()),
+    )
+}
+
+/// The same for a text of routes.
+pub(in crate::translate) fn claim_of(
+    path: &[&str],
+    text: matcher::StringMatcher,
+) -> matcher::MetadataMatcher {
+    claim_value(path, text_value(text))
+}
+
+fn claim_value(path: &[&str], value: matcher::ValueMatcher) -> matcher::MetadataMatcher {
     let path = [JWT_PAYLOAD].into_iter().chain(path.iter().copied());
     metadata(
         JWT_FILTER,

@@ -15,6 +15,8 @@ use mesh_proto::envoy::extensions::filters::network::http_connection_manager::v3
 use mesh_proto::envoy::extensions::filters::network::rbac::v3::Rbac as TcpRbac;
 use rbac::rbac::Action;
 
+pub(super) use matcher::{JWT_FILTER, JWT_PAYLOAD, claim_of};
+
 use super::address::any;
 use super::policies;
 use super::scope::Scope;

@@ -154,6 +154,48 @@ impl Maker<'_> {
         }
     }
 
+    pub(super) fn request_authentication(&mut self, i: usize) {
+        let namespace = self.namespace();
+        let api = *self
+            .random
+            .one(&["security.istio.io/v1", "security.istio.io/v1beta1"]);
+        self.object(
+            api,
+            "RequestAuthentication",
+            &format!("jwt-{i}"),
+            namespace,
+            "",
+        );
+        self.line("spec:");
+        self.selector();
+        let count = self.random.below(4);
+        if count == 0 {
+            return self.line("  jwtRules: []");
+        }
+        self.line("  jwtRules:");
+        for _ in 0..count {
+            let issuer = self.random.below(3);
+            self.line(&format!(
+                "  - issuer: issuer-{issuer}\n    jwks: '{{\"keys\": [{{\"kty\": \"oct\", \"k\": \"AQI{issuer}\"}}]}}'"
+            ));
+            for field in [
+                "audiences: [a, b.example]",
+                "fromHeaders: [{name: x-jwt, prefix: \"Bearer \"}, {name: x-token}]",
+                "fromParams: [token, t2]",
+                "fromCookies: [session]",
+                "outputPayloadToHeader: x-payload",
+                "forwardOriginalToken: true",
+                "outputClaimToHeaders: [{header: x-sub, claim: sub}, {header: x-nested, claim: a.b}]",
+                "spaceDelimitedClaims: [roles, scope]",
+                "timeout: 2s",
+            ] {
+                if self.random.chance(25) {
+                    self.line(&format!("    {field}"));
+                }
+            }
+        }
+    }
+
     pub(super) fn authorization_policy(&mut self, i: usize) {
         let namespace = self.namespace();
         let api = *self

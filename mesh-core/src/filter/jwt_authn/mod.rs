@@ -87,6 +87,8 @@ pub struct JwtAuthnConfig {
     providers: Vec<Provider>,
     rules: Vec<(RouteMatch, Option<Arc<Verifier>>)>,
     named: BTreeMap<Box<str>, Arc<Verifier>>,
+    /// What only providers may write, whichever of them the request is for.
+    sanitized: Vec<HeaderName>,
     /// `bypass_cors_preflight`.
     bypass_cors_preflight: bool,
     /// `strip_failure_response`: answers say nothing.
@@ -164,7 +166,13 @@ impl JwtAuthnConfig {
                 Ok((matcher, verifier))
             })
             .collect::<Result<_, UnknownName>>()?;
+        let written = |provider: &Provider| {
+            let claims = provider.claim_to_headers.iter().map(|(name, _)| name);
+            let payload = provider.forward_payload_header.iter();
+            payload.chain(claims).cloned().collect::<Vec<_>>()
+        };
         Ok(Self {
+            sanitized: providers.iter().flat_map(written).collect(),
             providers,
             rules,
             named,
@@ -211,6 +219,9 @@ pub(super) fn on_request_head(
     stats: &JwtAuthnStats,
     cx: &mut FilterContext<'_>,
 ) -> FilterVerdict {
+    for name in &config.sanitized {
+        cx.parts.headers.remove(name);
+    }
     if config.bypass_cors_preflight && is_preflight(cx.parts) {
         stats.cors_preflight_bypassed.inc();
         stats.allowed.inc();
