@@ -3,14 +3,16 @@
 use std::{net::SocketAddr, path::Path, process::Stdio};
 
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
 };
 
 /// A running istiod, the program of `tests/oracles/istiod` in `MESH_ISTIOD`; ended when dropped.
 #[derive(Debug)]
 pub struct Istiod {
     _process: Child,
+    commands: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
     address: SocketAddr,
 }
 
@@ -33,6 +35,7 @@ impl Istiod {
             .spawn()
             .expect("istiod starts");
         let stdout = process.stdout.take().expect("its output is a pipe");
+        let commands = process.stdin.take().expect("its input is a pipe");
         let mut lines = BufReader::new(stdout).lines();
         while let Some(line) = lines.next_line().await.expect("its output is text") {
             assert!(!line.starts_with("refused"), "istiod: {line}");
@@ -40,11 +43,25 @@ impl Istiod {
                 let address = address.parse().expect("an address");
                 return Self {
                     _process: process,
+                    commands,
+                    answers: lines,
                     address,
                 };
             }
         }
         panic!("istiod ended before it listened");
+    }
+
+    /// Makes a change, such as `apply FILE`; returns when later pushes have it.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub async fn command(&mut self, command: &str) {
+        let line = format!("{command}\n");
+        let told = self.commands.write_all(line.as_bytes()).await;
+        told.expect("istiod reads its input");
+        let answer = self.answers.next_line().await.expect("its output is text");
+        assert_eq!(answer, Some(format!("done {command}")));
     }
 
     /// Where it serves plaintext ADS.

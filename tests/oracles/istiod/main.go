@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pkg/log"
@@ -36,6 +37,7 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:0", "address to serve ADS at; port 0 takes a free one")
 	mtls := flag.Bool("mtls", false, "without the PeerAuthentication DISABLE for the whole mesh")
 	stock := flag.Bool("stock", false, "with Istio's own extensions, as istiod is installed")
+	debounce := flag.Duration("debounce", 0, "how long a change waits for more; istiod's own default is 100ms")
 	level := flag.String("log", "error", "log level of istiod: none, error, warn, info, debug")
 	check := flag.Bool("check", false, "print what is refused, then exit")
 	verdicts := flag.Bool("verdicts", false, "print Istio's verdict on every document of the files named on standard input")
@@ -56,7 +58,7 @@ func main() {
 		return
 	}
 	if *dir == "" || flag.NArg() > 0 {
-		fail("usage: istiod --dir DIR [--addr 127.0.0.1:PORT] [--mtls] [--stock] [--log LEVEL] [--check]")
+		fail("usage: istiod --dir DIR [--addr 127.0.0.1:PORT] [--mtls] [--stock] [--debounce TIME] [--log LEVEL] [--check]")
 	}
 	if !*stock {
 		withEnvironment()
@@ -71,7 +73,7 @@ func main() {
 	if *check {
 		return
 	}
-	server := start(*dir, *addr, *stock, *mtls, objects)
+	server := start(*dir, *addr, *stock, *mtls, *debounce, objects)
 	fmt.Println("listening", server.discovery.Listener.Addr())
 	server.follow()
 }
@@ -105,10 +107,11 @@ type server struct {
 	mutex     sync.Mutex
 }
 
-func start(dir, addr string, stock, mtls bool, objects []object) *server {
+func start(dir, addr string, stock, mtls bool, debounce time.Duration, objects []object) *server {
 	options := xds.FakeOptions{
 		MeshConfig:                 meshConfig(dir, stock),
 		DisableSecretAuthorization: true,
+		DebounceTime:               debounce,
 		ListenerBuilder:            func() (net.Listener, error) { return net.Listen("tcp", addr) },
 	}
 	held := map[key]object{}
