@@ -75,18 +75,7 @@ fn main() -> ExitCode {
             pick(&cluster, picks.parse().expect("a number"));
             ExitCode::SUCCESS
         }
-        _ if std::env::var_os("MESH_WITHOUT_VALGRIND").is_some() => {
-            println!("skipped: instructions are counted by valgrind");
-            ExitCode::SUCCESS
-        }
-        _ => match ARMS.iter().map(gate).collect::<Result<Vec<bool>, String>>() {
-            Ok(passed) if passed.iter().all(|passed| *passed) => ExitCode::SUCCESS,
-            Ok(_) => ExitCode::FAILURE,
-            Err(failed) => {
-                eprintln!("{failed}");
-                ExitCode::FAILURE
-            }
-        },
+        _ => callgrind::gates(&ARMS, gate),
     }
 }
 

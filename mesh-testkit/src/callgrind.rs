@@ -1,6 +1,24 @@
 //! Instructions counted by callgrind: a program runs itself under valgrind.
 
-use std::process::Command;
+use std::process::{Command, ExitCode};
+
+/// Measures every arm and fails if one is beyond its limit or cannot be measured; `passes` prints what it saw.
+///
+/// `MESH_WITHOUT_VALGRIND` in the environment skips all, and says so.
+pub fn gates<T>(arms: &[T], passes: impl FnMut(&T) -> Result<bool, String>) -> ExitCode {
+    if std::env::var_os("MESH_WITHOUT_VALGRIND").is_some() {
+        println!("skipped: instructions are counted by valgrind");
+        return ExitCode::SUCCESS;
+    }
+    match arms.iter().map(passes).collect::<Result<Vec<bool>, _>>() {
+        Ok(passed) if passed.iter().all(|passed| *passed) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(failed) => {
+            eprintln!("{failed}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Instructions of one step: what a run of many steps has more than one of few, so that everything that happens once is
 /// left out. `args` make this program take so many steps.
