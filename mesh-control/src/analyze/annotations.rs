@@ -3,6 +3,7 @@
 use super::finding::Findings;
 use super::objects::{Object, World};
 use crate::validate::part::Part;
+use crate::yaml::parse_bool;
 
 /// Every annotation of Istio, whether it is deprecated, and what it is for.
 static KNOWN: &[(&str, bool, &str)] = &[
@@ -211,20 +212,7 @@ fn check_value(name: &str, value: &str) -> Result<(), String> {
         "traffic.sidecar.istio.io/includeInboundPorts" => ports(value),
         "traffic.sidecar.istio.io/excludeInboundPorts"
         | "traffic.sidecar.istio.io/excludeOutboundPorts" => ports(value) && value != "*",
-        "prometheus.istio.io/merge-metrics" => matches!(
-            value,
-            "1" | "t"
-                | "T"
-                | "TRUE"
-                | "true"
-                | "True"
-                | "0"
-                | "f"
-                | "F"
-                | "FALSE"
-                | "false"
-                | "False"
-        ),
+        "prometheus.istio.io/merge-metrics" => parse_bool(value).is_some(),
         _ => true,
     };
     match right {

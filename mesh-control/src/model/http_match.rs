@@ -73,18 +73,25 @@ impl StringMatch {
     }
 }
 
+/// What is wrong with a regular expression that Istio refuses, and what would be right.
+pub(crate) fn regex_problem(regex: &str) -> Option<(String, &'static str)> {
+    if regex.len() > 1024 {
+        return Some((
+            "regex is too large, max length allowed is 1024".into(),
+            "make it shorter",
+        ));
+    }
+    let error = mesh_core::regex::Regex::new(regex).err()?;
+    Some((
+        format!("is no RE2 regular expression: {error}"),
+        "correct it, see RE2's syntax",
+    ))
+}
+
 /// Refuses a regular expression that Istio refuses.
 pub(crate) fn check_regex(at: &At<'_>, regex: &str) {
-    if regex.len() > 1024 {
-        at.refuse(
-            "regex is too large, max length allowed is 1024",
-            "make it shorter",
-        );
-    } else if let Err(error) = mesh_core::regex::Regex::new(regex) {
-        at.refuse(
-            format_args!("is no RE2 regular expression: {error}"),
-            "correct it, see RE2's syntax",
-        );
+    if let Some((wrong, right)) = regex_problem(regex) {
+        at.refuse(wrong, right);
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) use destination_rule::{DestinationRule, Subset};
 pub(crate) use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub(crate) use gateway::{Gateway, Server, ServerHost};
 pub(crate) use headers::{HeaderOps, Headers};
-pub(crate) use http_match::{HttpMatch, StringMatch, claim};
+pub(crate) use http_match::{HttpMatch, StringMatch, claim, regex_problem};
 pub(crate) use http_route::{
     Body, Destination, HttpDestination, HttpRoute, MirrorAmount, Redirect, RedirectPort, Rewrite,
 };
@@ -67,7 +67,7 @@ pub(crate) use pod::Pod;
 pub(crate) use policy_target::PolicyTarget;
 pub(crate) use protocol::Protocol;
 pub(crate) use request_authentication::{JwksSource, JwtRule, RemoteJwks, RequestAuthentication};
-pub(crate) use resilience::{Abort, AbortStatus, Cors, Fault, Percent, Retries};
+pub(crate) use resilience::{Abort, AbortStatus, Cors, Fault, Percent, RETRY_POLICIES, Retries};
 pub(crate) use service::{ClusterIp, Service, TargetPort, TrafficDistribution};
 pub(crate) use service_entry::{EntryPort, EntryResolution, ServiceEntry};
 pub(crate) use sidecar::{CaptureMode, EgressHost, IngressEndpoint, IngressListener, Sidecar};

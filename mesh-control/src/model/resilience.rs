@@ -61,7 +61,7 @@ pub(crate) struct Cors {
 }
 
 /// The policies of `x-envoy-retry-on` and `x-envoy-retry-grpc-on`.
-const RETRY_POLICIES: [&str; 16] = [
+pub(crate) const RETRY_POLICIES: [&str; 16] = [
     "5xx",
     "gateway-error",
     "reset",

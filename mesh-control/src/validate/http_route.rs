@@ -2,6 +2,7 @@ use mesh_core::grpc::STATUS_NAMES;
 
 use super::part::Part;
 use super::{destination, header, names};
+use crate::model::RETRY_POLICIES;
 
 pub(super) fn check(route: &Part<'_>, is_delegate: bool, converted: bool) {
     check_conflicts(route, is_delegate);
@@ -397,10 +398,10 @@ fn check_retries(retries: &Part<'_>) {
     }
     for condition in retry_on.split(',') {
         let status = condition.parse::<i64>().unwrap_or(0);
-        if !is_http_status(status) && !CONDITIONS.contains(&condition) {
-            let suggestion = match crate::yaml::nearest(condition, &CONDITIONS) {
+        if !is_http_status(status) && !RETRY_POLICIES.contains(&condition) {
+            let suggestion = match crate::yaml::nearest(condition, &RETRY_POLICIES) {
                 Some(name) => format!("did you mean {name}?"),
-                None => format!("write statuses, or some of {}", CONDITIONS.join(", ")),
+                None => format!("write statuses, or some of {}", RETRY_POLICIES.join(", ")),
             };
             retries.refuse_at(
                 "retryOn",
@@ -410,25 +411,6 @@ fn check_retries(retries: &Part<'_>) {
         }
     }
 }
-
-const CONDITIONS: [&str; 16] = [
-    "5xx",
-    "gateway-error",
-    "reset",
-    "reset-before-request",
-    "connect-failure",
-    "retriable-4xx",
-    "refused-stream",
-    "retriable-status-codes",
-    "retriable-headers",
-    "envoy-ratelimited",
-    "http3-post-connect-failure",
-    "cancelled",
-    "deadline-exceeded",
-    "internal",
-    "resource-exhausted",
-    "unavailable",
-];
 
 /// A status that has a name in Go.
 fn is_http_status(status: i64) -> bool {

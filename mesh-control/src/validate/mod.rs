@@ -43,7 +43,7 @@ pub(crate) fn check_jwks(text: &str) -> Result<(), String> {
 }
 
 use crate::problem::{Problem, Severity};
-use crate::yaml::{At, Node, Report, Value, nearest};
+use crate::yaml::{At, Node, Report, Value, nearest, parse_bool};
 use part::Part;
 use schema::Schema;
 
@@ -309,20 +309,8 @@ fn check_annotations(metadata: &Part<'_>, kind: &str, spec: &Part<'_>) {
                     Value::Bool(_) => "true",
                     _ => value.as_text(),
                 };
-                let is_bool = matches!(
-                    text,
-                    "1" | "t"
-                        | "T"
-                        | "TRUE"
-                        | "true"
-                        | "True"
-                        | "0"
-                        | "f"
-                        | "F"
-                        | "FALSE"
-                        | "false"
-                        | "False"
-                ) || matches!(value.node().value, Value::Int(0 | 1));
+                let is_bool =
+                    parse_bool(text).is_some() || matches!(value.node().value, Value::Int(0 | 1));
                 match (action, is_bool) {
                     ("ALLOW" | "DENY", true) => continue,
                     ("ALLOW" | "DENY", false) => "must be \"true\" or \"false\"",

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::part::Part;
+use crate::model::regex_problem;
 
 pub(super) type Check = Result<(), String>;
 
@@ -451,16 +452,8 @@ pub(super) fn check_gateway_names(of: &Part<'_>, converted: bool) {
 
 /// Reports a pattern that RE2 does not take.
 pub(super) fn check_regex(at: &Part<'_>, regex: &str) {
-    if regex.len() > 1024 {
-        at.refuse(
-            "regex is too large, max length allowed is 1024",
-            "make it shorter",
-        );
-    } else if let Err(error) = mesh_core::regex::Regex::new(regex) {
-        at.refuse(
-            format_args!("is no RE2 regular expression: {error}"),
-            "correct it, see RE2's syntax",
-        );
+    if let Some((wrong, right)) = regex_problem(regex) {
+        at.refuse(wrong, right);
     }
 }
 

@@ -15,4 +15,4 @@ pub use fields::Fields;
 pub use node::{Entry, Mark, Node, Value};
 pub(crate) use spelling::{json_name, nearest};
 pub use split::{Document, split};
-pub(crate) use values::parse_duration;
+pub(crate) use values::{parse_bool, parse_duration};

@@ -1,5 +1,14 @@
 use std::time::Duration;
 
+/// A boolean in text, in the spellings of Go's `strconv.ParseBool`, which Istio and Kubernetes read annotations with.
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 /// A duration as Go and Istio write it (`1h2m`, `1.5s`, `10ms`); `None` if it is none or negative.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
