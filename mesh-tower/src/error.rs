@@ -17,7 +17,7 @@ pub struct TransportError {
     detail: String,
     source: Option<BoxError>,
     /// The request's place in the queue: it counts while the retry is decided, of whose budget it is a part.
-    pending: Option<Permit>,
+    permit: Option<Permit>,
 }
 
 impl TransportError {
@@ -28,7 +28,7 @@ impl TransportError {
             sent: false,
             detail: String::new(),
             source: None,
-            pending: None,
+            permit: None,
         }
     }
 
@@ -47,15 +47,16 @@ impl TransportError {
         self
     }
 
-    /// With the place in the queue that the request failed in.
-    pub(crate) fn with_pending(mut self, pending: Permit) -> Self {
-        self.pending = Some(pending);
+    /// With the breaker's permit of the place in the queue, or of the request, that failed: it counts until it is decided
+    /// whether it is retried.
+    pub(crate) fn with_permit(mut self, permit: Permit) -> Self {
+        self.permit = Some(permit);
         self
     }
 
     /// The retry is decided.
     pub(crate) fn release(&mut self) {
-        self.pending = None;
+        self.permit = None;
     }
 
     /// With Envoy's transport failure reason.

@@ -22,6 +22,7 @@ use crate::{
     clock::Moment,
     dispatch::Dispatch,
     error::{BoxError, TransportError},
+    hedge::{self, Hedges},
     limits::Expired,
     mesh_error::MeshError,
     stages::{Attempt, Decision, Slow, Step, dns_failed},
@@ -51,6 +52,8 @@ pin_project! {
         BackOff,
         // An attempt is under way.
         Attempt { #[pin] future: F },
+        // Several may be.
+        Hedging { hedges: Box<Hedges<F>> },
         Done,
     }
 }
@@ -127,7 +130,7 @@ where
                             };
                             let body = match body.take() {
                                 Some(body) => first_body(stream, &parts, this.replay, body),
-                                None => next_body(stream, &parts, this.replay.as_ref()),
+                                None => next_body(stream, &parts, this.replay.as_ref(), false),
                             };
                             let dispatch = Dispatch::new(
                                 Request::from_parts(parts, body),
@@ -138,7 +141,13 @@ where
                                 attempt.pool_ready,
                             );
                             let future = this.inner.call(dispatch);
-                            this.state.set(State::Attempt { future });
+                            this.state.set(match stream.limits.hedges {
+                                false => State::Attempt { future },
+                                true => {
+                                    let hedges = Box::new(Hedges::new(future));
+                                    State::Hedging { hedges }
+                                }
+                            });
                             continue;
                         }
                     }
@@ -187,7 +196,7 @@ where
                                     this.state.set(State::Head { parts, body: None });
                                     continue;
                                 }
-                                Decision::Deliver => Ok((parts, body, now)),
+                                Decision::Deliver | Decision::Wait => Ok((parts, body, now)),
                             }
                         }
                         Poll::Ready(Err(error)) => {
@@ -221,6 +230,25 @@ where
                         }
                     }
                 }
+                StateProj::Hedging { hedges } => {
+                    let replay = this.replay.as_ref();
+                    match ready!(hedges.poll(stream, &mut *this.inner, replay, cx)) {
+                        hedge::Outcome::Deliver(parts, body, now) => Ok((parts, body, now)),
+                        hedge::Outcome::Reply(reply, source) => Err((reply, source)),
+                        hedge::Outcome::Redirect => {
+                            let Some((parts, drops_body)) = stream.begin_again(Moment::now())
+                            else {
+                                return Poll::Pending;
+                            };
+                            if drops_body {
+                                *this.replay = None;
+                            }
+                            let parts = Some(parts);
+                            this.state.set(State::Head { parts, body: None });
+                            continue;
+                        }
+                    }
+                }
                 StateProj::Done => {
                     debug_assert!(false, "polled after it was ready");
                     return Poll::Pending;
@@ -234,14 +262,15 @@ where
             return Poll::Ready(match result {
                 Ok((mut parts, body, now)) => {
                     stream.deliver(&mut parts, now);
-                    let tail = match !stream.seen.tunnel && body.is_end_stream() {
+                    let body = match !stream.seen.tunnel && body.is_end_stream() {
                         true => {
                             stream.seen.finish_at(now);
-                            None
+                            // What it still holds of its connection ends here.
+                            drop(body);
+                            MeshBody::default()
                         }
-                        false => Some(stream.tail()),
+                        false => MeshBody::upstream(body, Some(stream.tail())),
                     };
-                    let body = MeshBody::upstream(body, tail);
                     Ok(Response::from_parts(parts, body))
                 }
                 Err((reply, source)) => answer(stream, *reply, source),
@@ -251,7 +280,7 @@ where
 }
 
 /// What comes of the head.
-enum Leave {
+pub(crate) enum Leave {
     Attempt(Attempt),
     Buffer,
     Reply(Box<LocalReply>, Option<BoxError>),
@@ -263,7 +292,7 @@ fn reply_with(reply: Box<LocalReply>, source: Option<BoxError>) -> Poll<Option<L
 
 impl Stream {
     /// Runs the head's stages, then waits for the inner service, then picks.
-    fn poll_head(
+    pub(crate) fn poll_head(
         &mut self,
         parts: &mut request::Parts,
         cx: &mut Context<'_>,
@@ -349,33 +378,43 @@ impl Stream {
     }
 
     /// A limit was reached while no attempt was under way.
-    fn expire(&mut self, expired: Expired) -> Box<LocalReply> {
+    pub(crate) fn expire(&mut self, expired: Expired) -> Box<LocalReply> {
         self.until = None;
         self.expired_reply(expired)
     }
 
-    fn poll_attempt_expired(&mut self, now: Moment, cx: &Context<'_>) -> Poll<Expired> {
+    pub(crate) fn poll_attempt_expired(&mut self, now: Moment, cx: &Context<'_>) -> Poll<Expired> {
         if self.limits.ready.is_none() && self.pool_ready.as_ref().is_some_and(|p| p.is_set()) {
             self.limits.ready = Some(now);
         }
         self.poll_expired(now, cx)
     }
 
-    fn answered(&mut self, parts: &mut response::Parts, can_replay: bool, now: Moment) -> Decision {
+    pub(crate) fn answered(
+        &mut self,
+        parts: &mut response::Parts,
+        can_replay: bool,
+        now: Moment,
+    ) -> Decision {
         self.sent = true;
         one_line::join(HeadKind::Response, &mut parts.headers);
         let outcome = self.outcome_of(parts);
         self.attempt_ended(outcome, Some(&parts.headers), can_replay, now)
     }
 
-    fn failed(&mut self, error: &TransportError, can_replay: bool) -> Decision {
+    pub(crate) fn failed(&mut self, error: &TransportError, can_replay: bool) -> Decision {
         self.sent |= error.was_sent();
         self.limits.update(self.progress.as_deref());
         let outcome = Outcome::Reset(error.reason());
         self.attempt_ended(outcome, None, can_replay, Moment::now())
     }
 
-    fn attempt_expired(&mut self, expired: Expired, can_replay: bool, now: Moment) -> Decision {
+    pub(crate) fn attempt_expired(
+        &mut self,
+        expired: Expired,
+        can_replay: bool,
+        now: Moment,
+    ) -> Decision {
         // What a transport that was cut off has sent is not known.
         self.sent = true;
         let outcome = match expired {
@@ -432,10 +471,12 @@ where
 }
 
 /// The body of a retry, or of the first attempt where a filter has waited for it.
-fn next_body<B>(
+/// `beside`: others read it meanwhile.
+pub(crate) fn next_body<B>(
     stream: &mut Stream,
     parts: &request::Parts,
     replay: Option<&Replay<B>>,
+    beside: bool,
 ) -> RequestBody<B> {
     let Some(replay) = replay else {
         return RequestBody::empty();
@@ -448,7 +489,10 @@ fn next_body<B>(
     if let Some(tee) = stream.kept.as_mut().and_then(|kept| kept.tee.take()) {
         replay.copy_to(&tee);
     }
-    RequestBody::replay(replay.reader())
+    RequestBody::replay(match beside {
+        false => replay.reader(),
+        true => replay.reader_beside(),
+    })
 }
 
 fn answer<RB>(stream: &mut Stream, reply: LocalReply, source: Option<BoxError>) -> Output<RB> {

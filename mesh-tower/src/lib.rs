@@ -23,6 +23,7 @@ mod future;
 #[cfg(feature = "tonic")]
 mod grpc;
 mod head_copy;
+mod hedge;
 mod layer;
 mod limits;
 mod local_reply_layer;

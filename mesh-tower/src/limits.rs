@@ -58,6 +58,8 @@ pub(crate) struct Limits {
     idle: Length,
     /// Answer 204 on the route timeout.
     pub(crate) alternative_response: bool,
+    /// A per-try timeout makes another attempt beside the one that it is over for.
+    pub(crate) hedges: bool,
     /// The stream is (to be) a tunnel: its request is never complete.
     pub(crate) tunnel: bool,
     /// The stream's first moment.
@@ -84,6 +86,7 @@ impl Limits {
             attempt: Length::NONE,
             idle: Length::NONE,
             alternative_response: false,
+            hedges: false,
             tunnel: false,
             started: Moment::UNSET,
             active: Moment::UNSET,
@@ -137,7 +140,7 @@ impl Limits {
             return self.expected_later(now);
         }
         // The first attempt, nearly always: nothing is used up yet.
-        match (self.per_try, self.route) {
+        match (self.expected_per_try(), self.route) {
             (Length::NONE, Length::NONE) => None,
             (Length(per_try), Length::NONE) => Some(u64::from(per_try)),
             // None is the longest.
@@ -145,11 +148,19 @@ impl Limits {
         }
     }
 
+    /// An attempt that is hedged may take longer.
+    fn expected_per_try(&self) -> Length {
+        match self.hedges {
+            true => Length::NONE,
+            false => self.per_try,
+        }
+    }
+
     #[inline(never)]
     fn expected_later(&self, now: Moment) -> Option<u64> {
         let mut timeouts = Timeouts::default();
         timeouts.global = self.route.get();
-        timeouts.per_try = self.per_try.get();
+        timeouts.per_try = self.expected_per_try().get();
         let elapsed = self.routed.map_or(Duration::ZERO, |at| now.since(at));
         let expected = timeouts.expected_rq_timeout(elapsed)?;
         Some(u64::try_from(expected.as_millis()).unwrap_or(u64::MAX))
@@ -220,6 +231,8 @@ impl Limits {
             let stop = self.per_try.from(ready);
             !stop.is_some_and(|stop| idle_try < Some(stop) && stop <= *over)
         });
+        // What is hedged has answered: nobody makes another attempt.
+        let idle_over = idle_over.filter(|_| !(headers && self.hedges));
         let per_try = if headers { None } else { ready };
         [
             (self.caller, Expired::Caller),

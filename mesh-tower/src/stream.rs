@@ -25,6 +25,7 @@ use crate::{
     dispatch::{PoolReady, UpstreamConnection},
     entropy::ThreadEntropy,
     head_copy::HeadCopy,
+    hedge::Hedging,
     limits::{Expired, Limits},
     observe::Observed,
     stages::{Application, Entered, SlowFuture, Target},
@@ -139,6 +140,8 @@ pub(crate) struct Kept {
     pub(crate) remote: Option<IpAddr>,
     /// `x-envoy-upstream-alt-stat-name`.
     pub(crate) alternative_stats: Option<HeaderValue>,
+    /// The attempt that ended is one of several.
+    pub(crate) hedging: Option<Hedging>,
     /// The connection that took the last attempt.
     pub(crate) connected: Option<UpstreamConnection>,
     /// Where the request's body is copied to.

@@ -61,7 +61,10 @@ const LATE: &[&str] = &[
     "200;wait=1600",
     "503;wait=1600",
     "200;pause=1600",
-    "reset;wait=300",
+    "reset;wait=370",
+    "200;wait=370",
+    "503;wait=370",
+    "200;wait=370;body=70000",
 ];
 const HTTP2: &[&str] = &[
     "reset;rst=refused",
@@ -123,6 +126,12 @@ impl Case {
             random,
         );
         header(
+            12,
+            "x-envoy-hedge-on-per-try-timeout",
+            &["true", "true", "false", "TRUE"],
+            random,
+        );
+        header(
             15,
             "x-envoy-upstream-rq-timeout-ms",
             &["460", "700", "0", "x"],
@@ -167,6 +176,17 @@ impl Case {
         } else {
             1
         };
+        if burst > 1 {
+            // Which attempt beside which goes where is a matter of time.
+            headers.retain(|(name, _)| {
+                ![
+                    "x-envoy-hedge-on-per-try-timeout",
+                    "x-envoy-upstream-stream-duration-ms",
+                ]
+                .contains(name)
+            });
+            headers.push(("x-envoy-hedge-on-per-try-timeout", "false".into()));
+        }
         headers.push((SCRIPT, script(random, configuration.http2, grpc, burst > 1)));
         let method = if grpc {
             "POST"
@@ -215,7 +235,7 @@ impl Case {
 fn script(random: &mut Random, http2: bool, grpc: bool, burst: bool) -> String {
     if burst {
         // All of them are under way at once.
-        return random.one(&["200;wait=300", "503;wait=300"]).to_string();
+        return random.one(&["200;wait=370", "503;wait=370"]).to_string();
     }
     let words: Vec<&str> = (0..1 + random.below(4))
         .map(|_| match random.below(12) {

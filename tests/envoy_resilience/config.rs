@@ -196,8 +196,8 @@ impl Generator<'_> {
         if self.random.chance(20) {
             host["retry_policy"] = self.retry_policy();
         }
-        if self.random.chance(0) {
-            host["hedge_policy"] = json!({"hedge_on_per_try_timeout": true});
+        if self.random.chance(20) {
+            host["hedge_policy"] = json!({"hedge_on_per_try_timeout": self.random.chance(80)});
         }
         if self.random.chance(15) {
             host["per_request_buffer_limit_bytes"] = json!(self.random.one(&[0, 1000, 20_000]));
@@ -241,8 +241,15 @@ impl Generator<'_> {
         if self.random.chance(85) {
             action["retry_policy"] = self.retry_policy();
         }
-        if self.random.chance(0) {
-            action["hedge_policy"] = json!({"hedge_on_per_try_timeout": self.random.chance(80)});
+        if self.random.chance(20) {
+            action["hedge_policy"] = json!({
+                "hedge_on_per_try_timeout": self.random.chance(80),
+                "initial_requests": 2,
+            });
+            // Between two of these an attempt may still answer.
+            if action["retry_policy"].is_object() {
+                action["retry_policy"]["per_try_timeout"] = json!("0.26s");
+            }
         }
         if self.random.chance(15) {
             action["priority"] = json!("HIGH");

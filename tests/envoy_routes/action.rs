@@ -90,7 +90,7 @@ impl Generator<'_> {
                 ]))
             }
             1 if !template => {
-                redirect["prefix_rewrite"] = json!(self.random.one(&["/new", "/", "/new/", "new"]))
+                redirect["prefix_rewrite"] = json!(self.random.one(&["/new", "/", "/new/"]))
             }
             2 => {
                 redirect["regex_rewrite"] =

@@ -58,6 +58,8 @@ pub struct VirtualHost {
     pub require_tls: RequireTls,
     /// Header operations of this level.
     pub headers: HeaderOperations,
+    /// `hedge_policy.hedge_on_per_try_timeout`: used by routes without a hedge policy of their own.
+    pub hedge_on_per_try_timeout: Option<bool>,
     /// `retry_policy`: used by routes without their own.
     pub retry_policy: Option<Arc<RetryPolicy>>,
     /// `include_request_attempt_count`; default false.
@@ -248,6 +250,9 @@ pub struct Forward {
     pub max_grpc_timeout: Option<Duration>,
     /// `grpc_timeout_offset` (deprecated).
     pub grpc_timeout_offset: Option<Duration>,
+    /// `hedge_policy.hedge_on_per_try_timeout`: a per-try timeout makes another attempt beside the one that it is over
+    /// for; the first good answer is taken. None: there is no hedge policy.
+    pub hedge_on_per_try_timeout: Option<bool>,
     /// `retry_policy`.
     pub retry_policy: Option<Arc<RetryPolicy>>,
     /// `priority`.
@@ -284,6 +289,7 @@ impl Forward {
             max_stream_duration: None,
             max_grpc_timeout: None,
             grpc_timeout_offset: None,
+            hedge_on_per_try_timeout: None,
             retry_policy: None,
             priority: RoutingPriority::Default,
             upgrades: Vec::new(),

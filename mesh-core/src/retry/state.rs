@@ -63,15 +63,26 @@ impl RetryState {
             .headers
             .keys()
             .any(|name| is_retry_header(name.as_str()));
-        Self::of(policy, head, asks)
+        Self::of(policy, head, asks, false)
+    }
+
+    /// The same for a request that is hedged: it has attempts of its own even if nothing about it is retriable, as long
+    /// as something would be (Envoy `RetryStateImpl::create`).
+    pub fn hedging(policy: Option<&RetryPolicy>, head: &RequestHead<'_>) -> Option<Self> {
+        Self::of(policy, head, true, true)
     }
 
     /// The same for a request that is known to have no `x-envoy-*` header.
     pub fn configured(policy: Option<&RetryPolicy>, head: &RequestHead<'_>) -> Option<Self> {
-        Self::of(policy, head, false)
+        Self::of(policy, head, false, false)
     }
 
-    fn of(policy: Option<&RetryPolicy>, head: &RequestHead<'_>, asks: bool) -> Option<Self> {
+    fn of(
+        policy: Option<&RetryPolicy>,
+        head: &RequestHead<'_>,
+        asks: bool,
+        hedges: bool,
+    ) -> Option<Self> {
         let header = |name: &str| match asks {
             true => head.headers.get(name)?.to_str().ok(),
             false => None,
@@ -83,8 +94,14 @@ impl RetryState {
         if let Some(value) = header("x-envoy-retry-grpc-on") {
             on = on | RetryOn::of_header(value, RetryOn::GRPC);
         }
-        if on.is_empty() || !policy.is_none_or(|policy| is_retriable_request(policy, head)) {
+        if on.is_empty() {
             return None;
+        }
+        if !policy.is_none_or(|policy| is_retriable_request(policy, head)) {
+            if !hedges {
+                return None;
+            }
+            on = RetryOn::default();
         }
         let max_retries = header("x-envoy-max-retries").and_then(|v| v.trim().parse::<u64>().ok());
         Some(Self {
@@ -123,7 +140,31 @@ impl RetryState {
         sent: bool,
         entropy: &mut dyn Entropy,
     ) -> RetryDecision {
-        let retriable = match outcome {
+        if !self.would_retry(policy, outcome, headers, sent) {
+            return RetryDecision::Deliver;
+        }
+        let clock = self.clock;
+        self.count(entropy, |entropy| {
+            let policy = policy?.rate_limited_back_off.as_ref()?;
+            back_off::rate_limited(policy, headers?, clock, entropy)
+        })
+    }
+
+    /// Decides whether another attempt is made beside one whose per-try timeout is over: whatever `retry_on` says (Envoy
+    /// `shouldHedgeRetryPerTryTimeout`).
+    pub fn hedge(&mut self, entropy: &mut dyn Entropy) -> RetryDecision {
+        self.count(entropy, |_| None)
+    }
+
+    /// Whether the policy retries an outcome, if there are retries left.
+    pub fn would_retry(
+        &self,
+        policy: Option<&RetryPolicy>,
+        outcome: Outcome,
+        headers: Option<&HeaderMap>,
+        sent: bool,
+    ) -> bool {
+        match outcome {
             Outcome::Response { status, .. } => self.is_retriable_response(policy, status, headers),
             Outcome::Reset(reason) => self.on.holds_for_reset(reason, sent),
             Outcome::PerTryTimeout | Outcome::MaxDuration => {
@@ -131,23 +172,30 @@ impl RetryState {
             }
             // The route timeout covers all attempts.
             Outcome::RouteTimeout | Outcome::AlternativeTimeout => false,
-        };
-        if !retriable {
-            return RetryDecision::Deliver;
         }
+    }
+
+    /// One retry more, after the wait that the response asked for, or else the back-off.
+    fn count(
+        &mut self,
+        entropy: &mut dyn Entropy,
+        asked: impl FnOnce(&mut dyn Entropy) -> Option<Duration>,
+    ) -> RetryDecision {
         let Some(remaining) = self.remaining.checked_sub(1) else {
             return RetryDecision::LimitExceeded;
         };
         self.remaining = remaining;
         self.retries += 1;
-        let asked = headers.and_then(|headers| {
-            let policy = policy?.rate_limited_back_off.as_ref()?;
-            back_off::rate_limited(policy, headers, self.clock, entropy)
-        });
+        let asked = asked(entropy);
         RetryDecision::Retry {
             after: asked.unwrap_or_else(|| self.back_off.next(entropy)),
             asked: asked.is_some(),
         }
+    }
+
+    /// Whether anything is retriable at all: a request that is hedged has a state even if nothing is.
+    pub fn is_enabled(&self) -> bool {
+        !self.on.is_empty()
     }
 
     /// Retries so far.

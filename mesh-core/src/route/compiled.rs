@@ -29,6 +29,7 @@ use crate::{
 pub struct CompiledRoute {
     config: Arc<Route>,
     retry_policy: Option<Arc<RetryPolicy>>,
+    hedges: bool,
     selection: Option<Selection>,
     filters: RouteFilters,
     /// By place in `weighted_clusters`; empty if no entry has overrides.
@@ -82,6 +83,10 @@ impl CompiledRoute {
         Self {
             fixed_timeouts: forward.and_then(|f| Timeouts::fixed(f, per_try, per_try_idle)),
             retry_policy: retry_policy.cloned(),
+            hedges: forward
+                .and_then(|f| f.hedge_on_per_try_timeout)
+                .or(host.hedge_on_per_try_timeout)
+                .unwrap_or(false),
             mirrors: forward.map_or_else(Box::default, |forward| {
                 let levels = [&forward.mirrors, &host.mirrors, &config.mirrors];
                 let set = levels.into_iter().find(|mirrors| !mirrors.is_empty());
@@ -152,6 +157,11 @@ impl CompiledRoute {
     /// The retry policy in force: the route's, else the virtual host's.
     pub fn retry_policy(&self) -> Option<&Arc<RetryPolicy>> {
         self.retry_policy.as_ref()
+    }
+
+    /// `hedge_on_per_try_timeout` of the policy in force: the route's, else the virtual host's.
+    pub fn hedges(&self) -> bool {
+        self.hedges
     }
 
     /// Merged per-filter configuration, by position in the chain, without that of a weighted cluster.

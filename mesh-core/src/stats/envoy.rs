@@ -132,6 +132,7 @@ group! {
         upstream_rq_pending_total "Requests that waited for a connection.",
         upstream_rq_pending_overflow "Requests refused by the breaker for pending requests.",
         upstream_rq_active_overflow "Requests refused by the breaker for requests.",
+        upstream_rq_cancelled "Requests that were given up before a connection took them.",
         upstream_rq_pending_failure_eject "Requests failed because their connection was not made.",
         upstream_rq_timeout "Requests that ran into the route timeout.",
         upstream_rq_per_try_timeout "Attempts that ran into the per-try timeout.",

@@ -89,6 +89,15 @@ impl<B> Replay<B> {
         }
     }
 
+    /// A reader from the start, beside those that read already: of a body that is here whole.
+    pub(crate) fn reader_beside(&self) -> Reader<B> {
+        Reader {
+            attempt: lock(&self.shared).attempt,
+            shared: Arc::clone(&self.shared),
+            at: 0,
+        }
+    }
+
     /// Whoever reads now reads an error from now on. The number of the next attempt.
     fn supersede(&self) -> u32 {
         let mut shared = lock(&self.shared);

@@ -144,7 +144,7 @@ impl Stream {
     /// which none is looked for (`VirtualHostImpl::getRouteFromEntries`); that route's header operations hold.
     #[cold]
     fn route_of_refused(&mut self, parts: &mut request::Parts, reply: &LocalReply) {
-        if self.table().is_none() || !parts.headers.contains_key("x-forwarded-proto") {
+        if self.table().is_none() {
             return;
         }
         absolute(parts);
@@ -157,7 +157,9 @@ impl Stream {
             uri.path_and_query = Some(path);
             parts.uri = http::Uri::from_parts(uri).unwrap_or_default();
         }
-        self.keep_route_of_refused(parts);
+        if parts.headers.contains_key("x-forwarded-proto") {
+            self.keep_route_of_refused(parts);
+        }
     }
 
     /// A redirected request always came so.

@@ -29,6 +29,8 @@ pub(crate) enum Decision {
     Retry,
     /// A redirect is followed: the stream begins anew ([`Stream::begin_again`]).
     Redirect,
+    /// Nothing: another attempt may do better.
+    Wait,
 }
 
 impl Stream {
@@ -54,7 +56,13 @@ impl Stream {
             self.hear_of_health(headers, now);
         }
         self.count_attempt(outcome);
-        let decision = self.retry_or_deliver(outcome, headers, can_replay, now);
+        let hedging = self.kept.as_mut().and_then(|kept| kept.hedging.take());
+        let (decision, refused) = match hedging {
+            Some(hedging) if hedging.retried => {
+                (Decision::Deliver, self.would_retry(outcome, headers))
+            }
+            _ => self.retry_or_deliver(outcome, headers, can_replay, now),
+        };
         if let (Decision::Deliver, Outcome::Response { status, .. }, Some(headers)) =
             (decision, outcome, headers)
             && self.follows(status, headers, can_replay)
@@ -62,6 +70,16 @@ impl Stream {
             return Decision::Redirect;
         }
         let answer = self.status_of(outcome);
+        if decision == Decision::Deliver && hedging.is_some_and(|hedging| hedging.others) {
+            match outcome {
+                Outcome::Response { .. } if refused => return Decision::Wait,
+                Outcome::Reset(_) => {
+                    self.count_answer(answer, false);
+                    return Decision::Wait;
+                }
+                _ => {}
+            }
+        }
         match (decision, &self.seen.cluster) {
             (Decision::Deliver, _) if outcome == Outcome::MaxDuration => {}
             (Decision::Deliver, _) => self.count_answer(answer, headers.is_some_and(is_canary)),
@@ -79,10 +97,54 @@ impl Stream {
         headers: Option<&HeaderMap>,
         can_replay: bool,
         now: Moment,
-    ) -> Decision {
-        let Some(decision) = self.decide(outcome, headers, can_replay) else {
-            return Decision::Deliver;
+    ) -> (Decision, bool) {
+        match self.decide(outcome, headers, can_replay) {
+            None => (Decision::Deliver, false),
+            Some(decision) => self.follow(decision, outcome == Outcome::PerTryTimeout, false, now),
+        }
+    }
+
+    /// The per-try timeout of an attempt that goes on: whether another is made beside it.
+    pub(crate) fn hedge(&mut self, can_replay: bool, now: Moment) -> bool {
+        self.sent = true;
+        self.observe(Outcome::PerTryTimeout, now);
+        // It has no timer any more.
+        self.keep_connection();
+        self.pool_ready = None;
+        self.limits.ready = None;
+        if !can_replay {
+            self.retry = None;
+        }
+        let Some(retry) = self.retry.as_mut() else {
+            return false;
         };
+        retry.permit = None;
+        let decision = retry.state.hedge(&mut ThreadEntropy);
+        let (decision, _) = self.follow(decision, true, true, now);
+        decision == Decision::Retry
+    }
+
+    /// The route timeout ends an attempt beside the newest.
+    pub(crate) fn count_route_timeout(&self) {
+        self.seen.count_expired(Expired::Route);
+        self.count_answer(self.status_of(Outcome::RouteTimeout), false);
+    }
+
+    /// Whether an attempt that was hedged would be retried otherwise.
+    fn would_retry(&self, outcome: Outcome, headers: Option<&HeaderMap>) -> bool {
+        let policy = self.retry_policy();
+        let state = self.retry.as_ref().map(|retry| &retry.state);
+        state.is_some_and(|state| state.would_retry(policy, outcome, headers, self.sent))
+    }
+
+    /// Does as was decided; and whether the retry that was due was refused. `beside`: the attempt goes on.
+    fn follow(
+        &mut self,
+        decision: RetryDecision,
+        after_timeout: bool,
+        beside: bool,
+        now: Moment,
+    ) -> (Decision, bool) {
         let stats = self.seen.cluster.as_ref().map(|c| c.stats());
         match decision {
             RetryDecision::Retry { after, asked } => {
@@ -97,7 +159,7 @@ impl Stream {
                         stats.upstream_rq_retry_overflow.inc();
                     }
                     self.seen.flags.set(ResponseFlag::UpstreamOverflow);
-                    return Decision::Deliver;
+                    return (Decision::Deliver, true);
                 };
                 if let Some(stats) = stats {
                     stats.upstream_rq_retry.inc();
@@ -109,19 +171,21 @@ impl Stream {
                 let avoids = self
                     .retry_policy()
                     .is_some_and(|p| p.previous_hosts || p.previous_priorities.is_some());
-                let load = self.seen.in_flight.take();
                 if let Some(retry) = &mut self.retry {
                     retry.permit = Some(permit);
-                    retry.after_timeout = outcome == Outcome::PerTryTimeout;
-                    if avoids && let Some(load) = &load {
+                    retry.after_timeout = after_timeout;
+                    if avoids && let Some(load) = &self.seen.in_flight {
                         let previous = retry.previous.get_or_insert_default();
                         previous.push(load.endpoint().clone());
                     }
                 }
+                if !beside {
+                    self.seen.in_flight = None;
+                }
                 self.until = Some(now.after(after));
                 // The timers of the attempt that ended end with it.
                 self.limits.ready = None;
-                Decision::Retry
+                (Decision::Retry, false)
             }
             RetryDecision::LimitExceeded => {
                 if let Some(stats) = stats {
@@ -130,7 +194,7 @@ impl Stream {
                 self.seen
                     .flags
                     .set(ResponseFlag::UpstreamRetryLimitExceeded);
-                Decision::Deliver
+                (Decision::Deliver, true)
             }
             _ => {
                 // Whatever came of it: nobody tries again.
@@ -139,7 +203,7 @@ impl Stream {
                 {
                     stats.upstream_rq_retry_success.inc();
                 }
-                Decision::Deliver
+                (Decision::Deliver, false)
             }
         }
     }
@@ -152,8 +216,8 @@ impl Stream {
     ) -> Option<RetryDecision> {
         if !can_replay {
             // The body outgrew the buffer: nobody tries again.
-            self.retry.take()?;
-            if let Some(cluster) = &self.seen.cluster {
+            let was_enabled = self.retry.take()?.state.is_enabled();
+            if let Some(cluster) = self.seen.cluster.as_ref().filter(|_| was_enabled) {
                 cluster.stats().retry_or_shadow_abandoned.inc();
             }
             return None;

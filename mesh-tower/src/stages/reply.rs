@@ -33,6 +33,10 @@ impl Stream {
         if let Some(chain) = &self.seen.chain {
             chain.stats().local_reply(&reply.details);
         }
+        // Counted as what it is, but Envoy's details tell no difference.
+        if reply.details == "path_normalization_redirect" {
+            reply.details = "path_normalization_failed".into();
+        }
         // Header operations see the status that HTTP clients get, not gRPC's 200.
         let (code, details) = (reply.status, reply.details.clone());
         let additions = std::mem::take(&mut reply.additions);

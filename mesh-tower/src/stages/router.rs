@@ -32,6 +32,8 @@ const ALTERNATIVE_STATS: HeaderName = HeaderName::from_static("x-envoy-upstream-
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+const HEDGE: HeaderName = HeaderName::from_static("x-envoy-hedge-on-per-try-timeout");
+
 /// Headers that tell the router something and go no further; the first only if it was read.
 const CONSUMED: [HeaderName; 10] = [
     HeaderName::from_static("x-envoy-upstream-rq-timeout-ms"),
@@ -42,7 +44,7 @@ const CONSUMED: [HeaderName; 10] = [
     HeaderName::from_static("x-envoy-max-retries"),
     HeaderName::from_static("x-envoy-retriable-status-codes"),
     HeaderName::from_static("x-envoy-retriable-header-names"),
-    HeaderName::from_static("x-envoy-hedge-on-per-try-timeout"),
+    HEDGE,
     HeaderName::from_static("x-envoy-upstream-stream-duration-ms"),
 ];
 
@@ -159,6 +161,10 @@ impl Stream {
             }
             None => self.read_timeouts(parts, chain, route, forward),
         };
+        self.limits.hedges = match self.asks {
+            true => asks_to_hedge(&parts.headers).unwrap_or(route.hedges()),
+            false => route.hedges(),
+        };
         if let Some(cluster) = &self.seen.cluster
             && let Some(duration) = cluster.config().http.max_stream_duration
             && !asked.says_duration
@@ -179,6 +185,7 @@ impl Stream {
         // The application is not called twice.
         let retry = match (&self.application, asks) {
             (Some(_), _) => None,
+            (None, _) if self.limits.hedges => RetryState::hedging(policy, &RequestHead::of(parts)),
             (None, true) => RetryState::new(policy, &RequestHead::of(parts)),
             (None, false) => RetryState::configured(policy, &RequestHead::of(parts)),
         };
@@ -338,6 +345,15 @@ impl Stream {
     /// The forwarding action of the route, if it has one.
     pub(super) fn forward_action(&self) -> Option<&Forward> {
         self.table()?.route(self.route?)?.forward()
+    }
+}
+
+/// `x-envoy-hedge-on-per-try-timeout`; any other word than these says nothing.
+fn asks_to_hedge(headers: &HeaderMap) -> Option<bool> {
+    match headers.get(HEDGE)?.as_bytes() {
+        b"true" => Some(true),
+        b"false" => Some(false),
+        _ => None,
     }
 }
 

@@ -15,6 +15,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
+use mesh_core::cluster::Permit;
+
 use super::{pool::Lease, reset};
 use crate::error::{BoxError, TransportError};
 
@@ -176,6 +178,8 @@ pub struct TransportBody {
     body: Incoming,
     drops_trailers: bool,
     lease: Option<Lease>,
+    /// Of a response that ended with its head: the request counts until it is decided whether it is retried.
+    permit: Option<Permit>,
 }
 
 impl TransportBody {
@@ -184,8 +188,9 @@ impl TransportBody {
             body,
             drops_trailers: false,
             lease: Some(lease),
+            permit: None,
         };
-        this.release_at_end();
+        this.permit = this.release_at_end();
         this
     }
 
@@ -195,12 +200,12 @@ impl TransportBody {
         self
     }
 
-    fn release_at_end(&mut self) {
-        if self.body.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
-            lease.finish();
-        }
+    fn release_at_end(&mut self) -> Option<Permit> {
+        let lease = match self.body.is_end_stream() {
+            true => self.lease.take(),
+            false => None,
+        };
+        lease.map(Lease::finish)
     }
 }
 
@@ -219,10 +224,10 @@ impl Body for TransportBody {
         match &frame {
             None => {
                 if let Some(lease) = self.lease.take() {
-                    lease.finish();
+                    drop(lease.finish());
                 }
             }
-            Some(Ok(_)) => self.release_at_end(),
+            Some(Ok(_)) => drop(self.release_at_end()),
             // The lease is dropped without being finished: the connection is not used again.
             Some(Err(error)) => {
                 if let Some(lease) = self.lease.take()

@@ -23,7 +23,7 @@ use super::{
     connect::connect,
     counted::Counted,
     idle::IdleReaper,
-    pool::{ConnectionGuard, Hold, Lease, Pool},
+    pool::{ConnectionGuard, Hold, Lease, Pool, Waits},
     reset,
     waiters::ConnectFailure,
 };
@@ -111,7 +111,7 @@ pub(crate) async fn send(
                 let lease = Lease {
                     hold,
                     request_end,
-                    _permit: permit,
+                    permit,
                 };
                 return Ok(response.map(|body| {
                     let body = TransportBody::new(body, lease);
@@ -124,12 +124,14 @@ pub(crate) async fn send(
                 unsent => {
                     if unsent.is_some() {
                         let error = failed.into_error();
-                        return Err(
-                            TransportError::unsent(reset::reason(&error)).with_source(error)
-                        );
+                        return Err(TransportError::unsent(reset::reason(&error))
+                            .with_source(error)
+                            .with_permit(permit));
                     }
                     let error = failed.into_error();
-                    return Err(TransportError::sent(reset::reason(&error)).with_source(error));
+                    return Err(TransportError::sent(reset::reason(&error))
+                        .with_source(error)
+                        .with_permit(permit));
                 }
             },
         }
@@ -149,18 +151,21 @@ async fn wait(
     };
     cluster.stats().upstream_rq_pending_total.inc();
     let turn = pool.waiters1.wait();
+    let waits = Waits::new(cluster);
     if !spawn(pool, endpoint, cluster, breaker)
         && let Some(connection) = pool.checkout()
     {
         // One came back between the first look and the place in the queue.
         pool.give_back(connection);
     }
-    match turn.await {
+    let turn = turn.await;
+    waits.over();
+    match turn {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(failure)) => {
             cluster.stats().upstream_rq_pending_failure_eject.inc();
             let error = TransportError::unsent(failure.reason).with_detail(failure.detail);
-            Err(error.with_pending(pending))
+            Err(error.with_permit(pending))
         }
         Err(_) => Err(TransportError::unsent(ResetReason::LocalConnectionFailure)),
     }

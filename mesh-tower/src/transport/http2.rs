@@ -24,7 +24,7 @@ use super::{
     connect::connect,
     counted::Counted,
     idle::{IdleReaper, Tick},
-    pool::{ConnectionGuard, Hold, Lease, Pool},
+    pool::{ConnectionGuard, Hold, Lease, Pool, Waits},
     reset,
     waiters::ConnectFailure,
 };
@@ -178,7 +178,7 @@ pub(crate) async fn send(
                 let lease = Lease {
                     hold: Hold::Http2 { stream },
                     request_end,
-                    _permit: permit,
+                    permit,
                 };
                 return Ok(response.map(|body| TransportBody::new(body, lease)));
             }
@@ -201,7 +201,7 @@ pub(crate) async fn send(
                             Some(_) => TransportError::unsent(reason),
                             None => TransportError::sent(reason),
                         };
-                        return Err(failure.with_source(error));
+                        return Err(failure.with_source(error).with_permit(permit));
                     }
                 }
             }
@@ -222,13 +222,16 @@ async fn wait(
     };
     cluster.stats().upstream_rq_pending_total.inc();
     let turn = pool.waiters2.wait();
+    let waits = Waits::new(cluster);
     spawn(pool, endpoint, cluster, breaker);
-    match turn.await {
+    let turn = turn.await;
+    waits.over();
+    match turn {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(failure)) => {
             cluster.stats().upstream_rq_pending_failure_eject.inc();
             let error = TransportError::unsent(failure.reason).with_detail(failure.detail);
-            Err(error.with_pending(pending))
+            Err(error.with_permit(pending))
         }
         Err(_) => Err(TransportError::unsent(ResetReason::LocalConnectionFailure)),
     }

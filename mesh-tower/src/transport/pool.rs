@@ -217,11 +217,33 @@ impl Drop for ConnectionGuard {
     }
 }
 
+/// A place in the queue. Left before its turn, the request counts as cancelled.
+pub(super) struct Waits<'a>(Option<&'a Cluster>);
+
+impl<'a> Waits<'a> {
+    pub(super) fn new(cluster: &'a Cluster) -> Self {
+        Self(Some(cluster))
+    }
+
+    /// It was its turn.
+    pub(super) fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if let Some(cluster) = self.0 {
+            cluster.stats().upstream_rq_cancelled.inc();
+        }
+    }
+}
+
 /// A request's hold on its connection and on the breaker's request, to the end of the response's body.
 pub(crate) struct Lease {
     pub(super) hold: Hold,
     pub(super) request_end: RequestEnd,
-    pub(super) _permit: Permit,
+    pub(super) permit: Permit,
 }
 
 /// What a request holds of its connection.
@@ -236,15 +258,16 @@ pub(crate) enum Hold {
 }
 
 impl Lease {
-    /// The response is complete: the connection can serve the next request, if this one was sent whole.
-    pub(super) fn finish(self) {
-        if !self.request_end.is_reached() {
-            return;
+    /// The response is complete: the connection can serve the next request, if this one was sent whole. The request
+    /// itself is counted for as long as the permit is kept.
+    pub(super) fn finish(self) -> Permit {
+        if self.request_end.is_reached() {
+            match self.hold {
+                Hold::Http1 { connection, pool } => pool.give_back(connection),
+                Hold::Http2 { mut stream } => stream.end(),
+            }
         }
-        match self.hold {
-            Hold::Http1 { connection, pool } => pool.give_back(connection),
-            Hold::Http2 { mut stream } => stream.end(),
-        }
+        self.permit
     }
 
     /// The peer ended it early.

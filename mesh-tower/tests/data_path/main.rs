@@ -9,6 +9,7 @@ mod faults;
 mod filters;
 #[cfg(feature = "tonic")]
 mod grpc;
+mod hedging;
 mod misses;
 mod mock;
 mod redirects;

@@ -36,6 +36,20 @@ pub(super) fn retry_policy(
     p.field("retry_policy", |p| decode(p, value))
 }
 
+/// What the policy in field `hedge_policy` says; Envoy implements nothing else of it.
+pub(super) fn hedge_on_per_try_timeout(
+    p: &mut Problems,
+    value: Option<&proto::HedgePolicy>,
+) -> Option<bool> {
+    let value = value?;
+    if value.initial_requests == Some(0) {
+        p.field("hedge_policy", |p| {
+            p.error_at("initial_requests", "must be at least 1");
+        });
+    }
+    Some(value.hedge_on_per_try_timeout)
+}
+
 fn decode(p: &mut Problems, value: &proto::RetryPolicy) -> Option<RetryPolicy> {
     let mut policy = RetryPolicy::default();
     let (retry_on, unknown) = RetryOn::parse(&value.retry_on);

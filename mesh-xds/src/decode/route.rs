@@ -16,7 +16,7 @@ use super::{
     matcher, metadata,
     mirror::mirror_policies,
     rate_limit,
-    retry::retry_policy,
+    retry::{hedge_on_per_try_timeout, retry_policy},
     route_action,
     route_match::route_match,
     scalar::{enumeration, header_name},
@@ -95,6 +95,7 @@ fn virtual_host(
             &value.response_headers_to_remove,
         ),
     );
+    host.hedge_on_per_try_timeout = hedge_on_per_try_timeout(p, value.hedge_policy.as_ref());
     host.retry_policy = retry_policy(p, value.retry_policy.as_ref()).map(Arc::new);
     host.include_request_attempt_count = value.include_request_attempt_count;
     host.include_attempt_count_in_response = value.include_attempt_count_in_response;

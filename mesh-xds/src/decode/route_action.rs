@@ -28,7 +28,7 @@ use super::{
     matcher,
     mirror::{internal_redirect_policy, mirror_policies},
     rate_limit,
-    retry::retry_policy,
+    retry::{hedge_on_per_try_timeout, retry_policy},
     route_rewrite as rewrite,
     scalar::{duration, duration_or, enumeration, header_name, header_value},
     subset::metadata_match,
@@ -105,6 +105,7 @@ pub(super) fn forward(
     forward.max_grpc_timeout = duration(p, "max_grpc_timeout", value.max_grpc_timeout.as_ref());
     forward.grpc_timeout_offset =
         duration(p, "grpc_timeout_offset", value.grpc_timeout_offset.as_ref());
+    forward.hedge_on_per_try_timeout = hedge_on_per_try_timeout(p, value.hedge_policy.as_ref());
     forward.retry_policy = retry_policy.map(Arc::new);
     forward.priority = priority;
     forward.upgrades = p.each("upgrade_configs", &value.upgrade_configs, |p, upgrade| {

@@ -283,9 +283,12 @@ const ROUTE: &[Fields] = fields! {
         "name domains routes require_tls request_headers_to_add request_headers_to_remove response_headers_to_add
          response_headers_to_remove include_request_attempt_count include_attempt_count_in_response retry_policy
          per_request_buffer_limit_bytes request_body_buffer_limit virtual_clusters
-         include_is_timeout_retry_header request_mirror_policies rate_limits",
-        silent: "typed_per_filter_config metadata",
-        warn: "hedge_policy"
+         include_is_timeout_retry_header request_mirror_policies rate_limits
+         hedge_policy",
+        silent: "typed_per_filter_config metadata", warn: ""
+    }
+    "envoy.config.route.v3.HedgePolicy" {
+        "hedge_on_per_try_timeout", silent: "initial_requests additional_request_chance", warn: ""
     }
     "envoy.config.route.v3.VirtualCluster" { "headers name", silent: "", warn: "" }
     "envoy.config.route.v3.Route" {
@@ -320,9 +323,10 @@ const ROUTE: &[Fields] = fields! {
          host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex host_rewrite path_rewrite
          path_rewrite_policy append_x_forwarded_host timeout idle_timeout
          retry_policy priority max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration
-         hash_policy metadata_match request_mirror_policies internal_redirect_policy rate_limits include_vh_rate_limits",
+         hash_policy metadata_match request_mirror_policies internal_redirect_policy rate_limits include_vh_rate_limits
+         hedge_policy",
         silent: "early_data_policy",
-        warn: "hedge_policy flush_timeout"
+        warn: "flush_timeout"
     }
     "envoy.config.route.v3.RouteAction.HashPolicy" {
         "header cookie connection_properties query_parameter filter_state terminal", silent: "", warn: ""

@@ -185,3 +185,20 @@ fn filters() {
         &["allow_private_network_access: Some(true)"],
     );
 }
+
+#[test]
+fn hedge_policies() {
+    let policy = |fields: &str| with_action(&format!("cluster: a, hedge_policy: {{{fields}}}"));
+    let hedges = policy("hedge_on_per_try_timeout: true, initial_requests: 2");
+    assert_eq!(warnings(ROUTES, &hedges), [""; 0]);
+    says(ROUTES, &hedges, &["hedge_on_per_try_timeout: Some(true)"]);
+    says(
+        ROUTES,
+        &policy(""),
+        &["hedge_on_per_try_timeout: Some(false)"],
+    );
+    assert_eq!(
+        errors(ROUTES, &policy("initial_requests: 0")),
+        "virtual_hosts[0].routes[0].route.hedge_policy.initial_requests: must be at least 1"
+    );
+}
