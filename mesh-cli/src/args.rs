@@ -36,6 +36,15 @@ pub(crate) enum Command {
     RouteCheck(RouteCheckArgs),
     /// Say what becomes of a request in a folder's mesh, and why
     Explain(ExplainArgs),
+    /// Show what a proxy is configured with
+    #[command(visible_alias = "pc")]
+    ProxyConfig(crate::proxy_config::ProxyConfigArgs),
+    /// Show which proxies have what the control plane made for them
+    #[command(visible_alias = "ps")]
+    ProxyStatus(crate::proxy_status::ProxyStatusArgs),
+    /// Say which rules apply to a pod or a service
+    #[command(alias = "desc")]
+    Describe(crate::describe::DescribeArgs),
     /// Become a program that ends when the process that started it ends
     #[command(hide = true)]
     RunPod(RunPodArgs),
@@ -332,6 +341,15 @@ mod tests {
             "meshctl serve dir --grpc-addr 127.0.0.1:15010",
             "meshctl explain dir --from productpage-v1.default GET http://reviews:9080/ -H end-user:jason -o json",
             "meshctl run-pod --parent=1 -- a -b",
+            "meshctl pc routes productpage-v1.default --name 9080 -o yaml",
+            "meshctl pc c deploy/productpage-v1 --fqdn reviews --port 9080 --direction outbound --subset v1",
+            "meshctl proxy-config listeners 127.0.0.1:15000 --port 9080 --verbose=false",
+            "meshctl pc ep -f clusters.json --status healthy --cluster x -o json",
+            "meshctl pc all --node productpage-v1 --dir d --with-headers",
+            "meshctl pc log productpage-v1 --level http:debug",
+            "meshctl ps -n shop --xds-address 127.0.0.1:15010",
+            "meshctl describe pod productpage-v1 --dir d",
+            "meshctl describe svc reviews -n shop",
             "meshctl route-check -c routes.yaml -t cases.json --details --only-show-failures -f 90",
             "meshctl route-check --config-path a --test-path b -d --covall --detailed-coverage",
         ] {

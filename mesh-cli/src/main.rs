@@ -2,10 +2,15 @@
 
 mod analyze;
 mod args;
+mod columns;
 mod demo;
+mod describe;
 mod explain;
 mod last;
+mod proxy_config;
+mod proxy_status;
 mod refused;
+mod request;
 mod route_check;
 mod run_pod;
 mod serve;
@@ -44,6 +49,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::RouteCheck(args) => return route_check::run(&args),
         Command::Analyze(args) => return analyze::run(&args),
         Command::Validate(args) => return validate::run(&args),
+        Command::Describe(args) => return describe::run(&args),
         _ => {}
     }
     // Processes that this one starts end with the thread that started them: everything stays on this thread.
@@ -68,7 +74,16 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             log_to_stderr("error");
             runtime.block_on(explain::run(args))
         }
+        Command::ProxyConfig(args) => {
+            log_to_stderr("error");
+            runtime.block_on(proxy_config::run(args))
+        }
+        Command::ProxyStatus(args) => {
+            log_to_stderr("error");
+            runtime.block_on(proxy_status::run(&args))
+        }
         Command::RunPod(_)
+        | Command::Describe(_)
         | Command::Apply(_)
         | Command::Get(_)
         | Command::Delete(_)

@@ -55,6 +55,19 @@ impl Workload {
             .collect()
     }
 
+    /// In words: what selects this workload, and each service that it belongs to with the rules that apply to calls of
+    /// it, with their places.
+    pub fn describe(&self, config: &Arc<Config>) -> String {
+        let translator = Translator::new(Arc::clone(config), Arc::new(self.node(config)));
+        translator.describe_workload(&self.name)
+    }
+
+    /// In words: a service as this workload sees it, by its full name; `None` if it sees none of this name.
+    pub fn describe_service(&self, config: &Arc<Config>, host: &str) -> Option<String> {
+        let translator = Translator::new(Arc::clone(config), Arc::new(self.node(config)));
+        translator.describe_service(host)
+    }
+
     fn node(&self, config: &Config) -> XdsNode {
         let Self {
             name,
@@ -83,6 +96,7 @@ impl Workload {
             locality: String::new(),
             node_name: node.to_owned(),
             bind_instance_ip: false,
+            metadata: BTreeMap::new(),
         }
     }
 }
@@ -147,7 +161,12 @@ impl Config {
 
     /// A workload of no labels in the default namespace.
     pub fn anybody(&self) -> Workload {
-        self.introduce("anybody", "default", "", BTreeMap::new())
+        self.anybody_of("default")
+    }
+
+    /// A workload of no labels in a namespace.
+    pub fn anybody_of(&self, namespace: &str) -> Workload {
+        self.introduce("anybody", namespace, "", BTreeMap::new())
     }
 
     /// Names of all workloads as [`workload`](Self::workload) takes them, `NAME.NAMESPACE`, sorted.

@@ -5,6 +5,7 @@ mod support;
 use mesh_proto::envoy::config::cluster::v3::Cluster;
 use mesh_proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use mesh_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use mesh_proto::envoy::service::status::v3::{ClientConfig, ConfigStatus};
 use prost::Name;
 use support::{bookinfo, copy_of, decode, node, open};
 use tokio::net::TcpListener;
@@ -39,8 +40,10 @@ async fn state_of_the_world_is_served_and_incremental_is_not() {
         type_url: Cluster::type_url(),
         ..Default::default()
     };
+    let (sender, requests) = tokio::sync::mpsc::channel(1);
+    sender.send(request).await.unwrap();
     let mut responses = client
-        .stream_aggregated_resources(tokio_stream::iter([request]))
+        .stream_aggregated_resources(tokio_stream::wrappers::ReceiverStream::new(requests))
         .await
         .unwrap()
         .into_inner();
@@ -50,6 +53,33 @@ async fn state_of_the_world_is_served_and_incremental_is_not() {
             .iter()
             .any(|c| c.name == "BlackHoleCluster")
     );
+
+    // as istioctl asks who is in sync, on a stream of its own; the client above has not answered yet
+    let who = DiscoveryRequest {
+        node: Some(node("sidecar", "0.0.0.0", "asks", &[])),
+        type_url: "istio.io/debug/syncz".to_owned(),
+        ..Default::default()
+    };
+    let asked = client
+        .stream_aggregated_resources(tokio_stream::iter([who]))
+        .await
+        .unwrap();
+    let answer = asked.into_inner().message().await.unwrap().unwrap();
+    let clients: Vec<ClientConfig> = answer
+        .resources
+        .iter()
+        .map(|any| any.to_msg().unwrap())
+        .collect();
+    let [status] = &clients[..] else {
+        panic!("{clients:?}")
+    };
+    let types: Vec<_> = status
+        .generic_xds_configs
+        .iter()
+        .map(|config| (config.type_url.clone(), config.config_status()))
+        .collect();
+    assert_eq!(types, [(Cluster::type_url(), ConfigStatus::Stale)]);
+    assert!(status.node.as_ref().unwrap().id.contains("~web."));
 
     let no_node = DiscoveryRequest {
         type_url: Cluster::type_url(),
@@ -73,7 +103,7 @@ async fn state_of_the_world_is_served_and_incremental_is_not() {
         .await;
     assert_eq!(delta.unwrap_err().code(), tonic::Code::Unimplemented);
 
-    drop((responses, client));
+    drop((sender, responses, client));
     stop.send(()).unwrap();
     server.await.unwrap().unwrap();
 }

@@ -28,5 +28,10 @@ pub fn config_dump(bootstrap: &Bootstrap, subscriber: &Subscriber, include_eds: 
     json!({ "configs": configs })
 }
 
+/// A resource as JSON, with `@type` and the names of the .proto files: as it stands in a dump.
+pub fn any(resource: &prost_types::Any) -> Value {
+    json::any(resource)
+}
+
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::request::{self, Connection};
 use crate::Error;
+use crate::request::{self, Connection};
 
 /// After this long a user gives up.
 const PATIENCE: Duration = Duration::from_secs(15);

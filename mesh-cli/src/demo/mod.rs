@@ -6,7 +6,6 @@ mod load;
 mod processes;
 mod prometheus;
 mod record;
-mod request;
 mod table;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -20,7 +19,7 @@ use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::args::{DemoArgs, DemoOutput};
-use crate::{Error, serve};
+use crate::{Error, request, serve};
 use edges::{Edges, Scrapes};
 use load::{Load, Seen};
 use processes::{Processes, living};

@@ -42,9 +42,9 @@ impl Session {
         }
     }
 
-    /// Id of the node, once it is known.
-    pub(super) fn node_id(&self) -> Option<&str> {
-        self.client.as_ref().map(|(node, _)| node.id.as_str())
+    /// The node, once it is known.
+    pub(super) fn node(&self) -> Option<&Node> {
+        self.client.as_ref().map(|(node, _)| &**node)
     }
 
     pub(super) fn handle_request(&mut self, request: &DiscoveryRequest) -> Result<(), Refused> {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 
 use super::session::{Refused, Session};
-use super::status::{ClientStatus, Clients};
+use super::status::{ClientStatus, Clients, SYNCZ, syncz};
 use crate::config::Config;
 
 /// What streams are made from.
@@ -59,9 +59,12 @@ impl<S> Responses<S> {
     }
 
     fn publish_status(&self) {
-        if let Some(node) = self.session.node_id() {
+        if let Some(node) = self.session.node() {
             let status = ClientStatus {
-                node: node.to_owned(),
+                node: node.id.clone(),
+                cluster_id: node.cluster_id.clone(),
+                namespace: node.namespace.clone(),
+                istio_version: node.istio_version().to_owned(),
                 types: self.session.type_statuses(),
             };
             self.source.clients.set(self.id, status);
@@ -85,6 +88,13 @@ impl<S: Stream<Item = DiscoveryRequest> + Unpin> Stream for Responses<S> {
                 this.requests_ended = true;
                 break;
             };
+            if request.type_url == SYNCZ {
+                // asked once; who asks is no client of the mesh
+                if request.response_nonce.is_empty() {
+                    return Poll::Ready(Some(Ok(syncz(&this.source.clients.all()))));
+                }
+                continue;
+            }
             if let Err(refused) = this.session.handle_request(&request) {
                 this.ended = true;
                 return Poll::Ready(Some(Err(refused)));
@@ -111,7 +121,7 @@ impl<S: Stream<Item = DiscoveryRequest> + Unpin> Stream for Responses<S> {
 
 impl<S> Drop for Responses<S> {
     fn drop(&mut self) {
-        if let Some(node) = self.session.node_id() {
+        if let Some(node) = self.session.node().map(|node| &node.id) {
             tracing::info!(%node, "client disconnected");
         }
         self.source.clients.remove(self.id);

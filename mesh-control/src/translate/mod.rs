@@ -8,6 +8,7 @@ mod address;
 mod authorization;
 mod cluster;
 mod connection_manager;
+mod describe;
 mod endpoints;
 mod filter_chain;
 mod gateway;

@@ -24,6 +24,8 @@ pub(crate) struct Node {
     /// Metadata `BIND_INSTANCE_IP: "true"` (ours): the node shares its machine with others, so what would listen
     /// on 0.0.0.0 listens on the node's own address.
     pub(crate) bind_instance_ip: bool,
+    /// What it says of itself in words: the metadata that are strings.
+    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +95,15 @@ impl Node {
             node_name: text("NODE_NAME"),
             locality: locality(node),
             bind_instance_ip: text("BIND_INSTANCE_IP") == "true",
+            metadata: metadata_words(node),
         })
+    }
+
+    /// `ISTIO_VERSION`; empty if it says none.
+    pub(crate) fn istio_version(&self) -> &str {
+        self.metadata
+            .get("ISTIO_VERSION")
+            .map_or("", String::as_str)
     }
 }
 
@@ -119,6 +129,15 @@ fn metadata_text<'a>(node: &'a core::Node, name: &str) -> Option<&'a str> {
         Kind::StringValue(text) => Some(text),
         _ => None,
     }
+}
+
+fn metadata_words(node: &core::Node) -> BTreeMap<String, String> {
+    let fields = node.metadata.iter().flat_map(|metadata| &metadata.fields);
+    let word = |(name, value): (&String, &prost_types::Value)| match &value.kind {
+        Some(Kind::StringValue(word)) => Some((name.clone(), word.clone())),
+        _ => None,
+    };
+    fields.filter_map(word).collect()
 }
 
 fn metadata_labels(node: &core::Node) -> BTreeMap<String, String> {

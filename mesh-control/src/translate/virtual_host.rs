@@ -164,7 +164,7 @@ fn group_of(
 }
 
 /// The VirtualService whose host fits a service best: by name, else the longest wildcard, else the oldest.
-fn most_specific<'a>(egress: &'a Egress, host: &str) -> Option<&'a Arc<VirtualService>> {
+pub(super) fn most_specific<'a>(egress: &'a Egress, host: &str) -> Option<&'a Arc<VirtualService>> {
     let mut best: Option<(usize, &Arc<VirtualService>)> = None;
     for vs in &egress.virtual_services {
         for pattern in vs.hosts.iter().filter(|p| covers(p, host)) {
