@@ -5,9 +5,10 @@ use std::sync::{Arc, Weak};
 
 use crate::jwks::Jwks;
 use crate::model::{
-    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, Ingress, KubernetesNode,
-    MeshConfig, Metadata, Object, ObjectId, Other, PeerAuthentication, Pod, RequestAuthentication,
-    Service, ServiceEntry, Sidecar, Telemetry, VirtualService, WorkloadEntry, merged,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Ingress,
+    KubernetesNode, MeshConfig, Metadata, Object, ObjectId, Other, PeerAuthentication, Pod,
+    RequestAuthentication, Service, ServiceEntry, Sidecar, Telemetry, VirtualService,
+    WorkloadEntry, merged,
 };
 use crate::registry::Registry;
 
@@ -31,6 +32,7 @@ pub struct Config {
     pub(crate) service_entries: Vec<Arc<ServiceEntry>>,
     pub(crate) telemetries: Vec<Arc<Telemetry>>,
     pub(crate) ingresses: Vec<Arc<Ingress>>,
+    pub(crate) envoy_filters: Vec<Arc<EnvoyFilter>>,
     pub(crate) workload_entries: Vec<Arc<WorkloadEntry>>,
     pub(crate) others: Vec<Arc<Other>>,
     pub(crate) objects: Arc<BTreeMap<ObjectId, Metadata>>,
@@ -79,6 +81,7 @@ impl Config {
                 Object::WorkloadEntry(o) => config.workload_entries.push(o.clone()),
                 Object::Telemetry(o) => config.telemetries.push(o.clone()),
                 Object::Ingress(o) => config.ingresses.push(o.clone()),
+                Object::EnvoyFilter(o) => config.envoy_filters.push(o.clone()),
                 Object::WorkloadGroup(_) => {}
                 Object::Other(o) => config.others.push(o.clone()),
             }

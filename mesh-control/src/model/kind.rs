@@ -224,13 +224,7 @@ static KINDS: &[Kind] = &[
         "wg",
         Effect::Read,
     ),
-    kind(
-        NETWORKING,
-        "EnvoyFilter",
-        "envoyfilters",
-        "",
-        Effect::Refused(LATER),
-    ),
+    kind(NETWORKING, "EnvoyFilter", "envoyfilters", "", Effect::Read),
     kind(
         NETWORKING,
         "ProxyConfig",

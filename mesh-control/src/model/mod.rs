@@ -6,6 +6,7 @@ mod connection_pool;
 mod delegate;
 mod destination_rule;
 mod endpoint_slice;
+mod envoy_filter;
 mod gateway;
 mod headers;
 mod http_match;
@@ -43,6 +44,10 @@ pub(crate) use connection_pool::{ConnectionPool, Keepalive};
 pub(crate) use delegate::merged;
 pub(crate) use destination_rule::{DestinationRule, Subset};
 pub(crate) use endpoint_slice::{EndpointSlice, SliceEndpoint};
+pub(crate) use envoy_filter::{
+    ApplyTo, ChainMatch, ClusterMatch, EnvoyFilter, ListenerMatch, Operation, Patch, PatchContext,
+    RouteKind, RouteMatch,
+};
 pub(crate) use gateway::{Gateway, Server, ServerHost};
 pub(crate) use headers::{HeaderOps, Headers};
 pub(crate) use http_match::{HttpMatch, StringMatch, claim, regex_problem};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::kind::Effect;
 use super::{
-    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, Ingress, Kind, KubernetesNode,
-    PeerAuthentication, Pod, RequestAuthentication, Service, ServiceEntry, Sidecar, Telemetry,
-    VirtualService, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Ingress, Kind,
+    KubernetesNode, PeerAuthentication, Pod, RequestAuthentication, Service, ServiceEntry, Sidecar,
+    Telemetry, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::problem::{Problem, Severity};
 use crate::validate::{self, Judgement, UNSUPPORTED};
@@ -90,6 +90,7 @@ pub(crate) enum Object {
     /// Telemetry.
     Telemetry(Arc<Telemetry>),
     Ingress(Arc<Ingress>),
+    EnvoyFilter(Arc<EnvoyFilter>),
     Other(Arc<Other>),
 }
 
@@ -112,6 +113,7 @@ impl Object {
             Object::WorkloadGroup(o) => &o.metadata,
             Object::Telemetry(o) => &o.metadata,
             Object::Ingress(o) => &o.metadata,
+            Object::EnvoyFilter(o) => &o.metadata,
             Object::Other(o) => &o.metadata,
         }
     }
@@ -137,6 +139,7 @@ impl Object {
             (Object::WorkloadGroup(a), Object::WorkloadGroup(b)) => Arc::ptr_eq(a, b),
             (Object::Telemetry(a), Object::Telemetry(b)) => Arc::ptr_eq(a, b),
             (Object::Ingress(a), Object::Ingress(b)) => Arc::ptr_eq(a, b),
+            (Object::EnvoyFilter(a), Object::EnvoyFilter(b)) => Arc::ptr_eq(a, b),
             (Object::Other(a), Object::Other(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
@@ -333,6 +336,7 @@ fn read_object(at: &At<'_>, kind: &'static Kind, id: &ObjectId, file: &Arc<str>)
             metadata,
         ))),
         "Ingress" => Object::Ingress(Arc::new(Ingress::read(spec(&fields)?, metadata))),
+        "EnvoyFilter" => Object::EnvoyFilter(Arc::new(EnvoyFilter::read(spec(&fields)?, metadata))),
         "Telemetry" => Object::Telemetry(Arc::new(Telemetry::read(spec(&fields)?, metadata))),
         "WorkloadGroup" => {
             Object::WorkloadGroup(Arc::new(WorkloadGroup::read(spec(&fields)?, metadata)))

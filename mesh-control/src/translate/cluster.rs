@@ -15,6 +15,7 @@ use xds::cluster::{
 
 use super::address::{ads, any, duration, stat_prefix};
 use super::network_filters::{BLACK_HOLE, PASSTHROUGH};
+use super::patch::Clusters;
 use super::scope::Scope;
 use super::traffic_policy::{self, HttpOptions};
 use super::{NodeKind, endpoints, inbound_cluster, metadata, outbound_cluster};
@@ -22,7 +23,7 @@ use crate::model::{DestinationRule, Protocol, SimpleLb, Subset, TargetPort, Traf
 use crate::registry::{Origin, Port, Resolution, Service};
 
 /// All clusters of a node: services by port and subset, then the special ones, then inbound.
-pub(super) fn clusters(scope: &Scope) -> Vec<xds::Cluster> {
+pub(super) fn clusters(scope: &Scope) -> Clusters {
     let mut clusters = Vec::new();
     for service in &scope.services {
         if service.resolution == Resolution::Alias {
@@ -43,12 +44,16 @@ pub(super) fn clusters(scope: &Scope) -> Vec<xds::Cluster> {
             }
         }
     }
-    clusters.push(black_hole(scope));
+    let (mut special, mut inbound) = (vec![black_hole(scope)], Vec::new());
     if scope.node.kind == NodeKind::Sidecar {
-        clusters.push(passthrough(scope, PASSTHROUGH));
-        clusters.extend(inbound_cluster::clusters(scope));
+        special.push(passthrough(scope, PASSTHROUGH));
+        inbound = inbound_cluster::clusters(scope);
     }
-    clusters
+    Clusters {
+        services: clusters,
+        special,
+        inbound,
+    }
 }
 
 /// `None`: it would have its endpoints in itself, and there are none.

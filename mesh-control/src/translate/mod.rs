@@ -26,6 +26,7 @@ mod metadata;
 mod network_filters;
 mod node;
 mod outlier_detection;
+mod patch;
 mod policies;
 mod resilience;
 mod route;
@@ -44,7 +45,9 @@ use mesh_proto::envoy::config::listener::v3::Listener;
 use mesh_proto::envoy::config::route::v3::RouteConfiguration;
 
 use crate::config::Config;
+use crate::model::PatchContext;
 pub(crate) use node::{InvalidNode, Node, NodeKind};
+use patch::{Group, Patches};
 use scope::Scope;
 
 /// Translates for one node and one configuration.
@@ -54,6 +57,7 @@ pub(crate) struct Translator {
     node: Arc<Node>,
     /// Made when something is asked for.
     scope: OnceLock<Scope>,
+    patches: OnceLock<Patches>,
 }
 
 impl Translator {
@@ -62,6 +66,7 @@ impl Translator {
             config,
             node,
             scope: OnceLock::new(),
+            patches: OnceLock::new(),
         }
     }
 
@@ -70,30 +75,54 @@ impl Translator {
             .get_or_init(|| Scope::new(self.config.clone(), self.node.clone()))
     }
 
+    /// The EnvoyFilters' patches for the node.
+    fn patches(&self) -> &Patches {
+        self.patches.get_or_init(|| Patches::of(self.scope()))
+    }
+
     pub(crate) fn listeners(&self) -> Vec<Listener> {
-        let mut listeners = match self.node.kind {
-            NodeKind::Router => gateway::listeners(self.scope()),
+        let group = |context, can_grow| Group { context, can_grow };
+        let (inbound, outbound) = (PatchContext::SidecarInbound, PatchContext::SidecarOutbound);
+        let groups = match self.node.kind {
+            NodeKind::Router => vec![(
+                group(PatchContext::Gateway, true),
+                gateway::listeners(self.scope()),
+            )],
             NodeKind::Sidecar => {
-                let mut listeners = listener::outbound(self.scope());
-                listeners.push(listener::virtual_outbound(self.scope()));
-                listeners.extend(inbound::listeners(self.scope()));
-                listeners
+                let mut bound = inbound::listeners(self.scope());
+                let virtual_inbound = bound.remove(0);
+                let virtual_outbound = listener::virtual_outbound(self.scope());
+                vec![
+                    (group(outbound, true), listener::outbound(self.scope())),
+                    (group(outbound, false), vec![virtual_outbound]),
+                    (group(inbound, false), vec![virtual_inbound]),
+                    (group(inbound, true), bound),
+                ]
             }
         };
-        access_log::add(self.scope(), &mut listeners);
-        listeners
+        let mut all = Vec::new();
+        for (group, mut listeners) in groups {
+            access_log::add(self.scope(), &mut listeners);
+            if !self.patches().is_empty() {
+                listeners = patch::listeners(self.patches(), group, listeners);
+            }
+            all.extend(listeners);
+        }
+        all
     }
 
     pub(crate) fn clusters(&self) -> Vec<Cluster> {
-        cluster::clusters(self.scope())
+        cluster::clusters(self.scope()).patched(self.scope(), self.patches())
     }
 
     /// A route configuration by name; an unknown one is empty, as istiod answers.
     pub(crate) fn route(&self, name: &str) -> RouteConfiguration {
-        match self.node.kind {
+        let mut routes = match self.node.kind {
             NodeKind::Router => gateway::route_configuration(self.scope(), name),
             NodeKind::Sidecar => virtual_host::route_configuration(self.scope(), name),
-        }
+        };
+        patch::route_configuration(self.scope(), self.patches(), &mut routes);
+        routes
     }
 
     /// The endpoints of a cluster by name; `None` if there is no such cluster of type EDS.

@@ -37,7 +37,7 @@ const CONTEXTS: [&str; 5] = [
     "WAYPOINT",
 ];
 
-const OPERATIONS: [&str; 8] = [
+const OPERATIONS: [&str; 9] = [
     "INVALID",
     "MERGE",
     "ADD",
@@ -46,6 +46,7 @@ const OPERATIONS: [&str; 8] = [
     "INSERT_AFTER",
     "INSERT_FIRST",
     "REPLACE",
+    "MERGE_AND_REPLACE_LIST",
 ];
 
 const MATCHES: [&str; 4] = ["listener", "routeConfiguration", "cluster", "waypoint"];

@@ -148,8 +148,18 @@ folders! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs istiod: cargo verify"]
 async fn random_folders_are_what_istiod_makes_of_them() {
+    compare_random(100, random::folder).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs istiod: cargo verify"]
+async fn random_patches_are_what_istiod_makes_of_them() {
+    compare_random(60, random::folder_with_patches).await;
+}
+
+async fn compare_random(cases: usize, make: fn(&mut mesh_testkit::random::Random) -> String) {
     let seed = mesh_testkit::random::Random::seed();
-    let cases = mesh_testkit::random::Random::cases(100);
+    let cases = mesh_testkit::random::Random::cases(cases);
     println!("MESH_SEED={seed} MESH_CASES={cases}");
     let next = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let mut workers = tokio::task::JoinSet::new();
@@ -163,7 +173,7 @@ async fn random_folders_are_what_istiod_makes_of_them() {
                     return found;
                 }
                 let mut random = mesh_testkit::random::Random::new(seed.wrapping_add(case as u64));
-                let text = random::folder(&mut random);
+                let text = make(&mut random);
                 let folder = tempfile::tempdir().unwrap();
                 std::fs::write(folder.path().join("all.yaml"), &text).unwrap();
                 let istiod = Istiod::start(folder.path()).await;

@@ -3,12 +3,15 @@
 //! What istiod leaves to the order of Go's maps is not written: a host with several addresses and HTTP, the same
 //! name of a port with two meanings.
 
+mod patches;
 mod security;
 mod traffic;
 
 use std::fmt::Write as _;
 
 use mesh_testkit::random::Random;
+
+pub(crate) use patches::folder_with_patches;
 
 const NAMESPACES: [&str; 3] = ["default", "other", "istio-system"];
 const VERSIONS: [&str; 3] = ["v1", "v2", "v3"];
