@@ -141,10 +141,9 @@ fn resource(kind: &Kind) -> String {
 }
 
 fn resource_of(id: &ObjectId) -> String {
-    // two groups have a kind Gateway, of which one is refused and never gets here
     kinds()
         .iter()
-        .find(|kind| kind.name == id.kind)
+        .find(|kind| kind.identity() == id.kind)
         .map_or_else(|| id.kind.to_lowercase(), resource)
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
+use crate::gateway_api::GatewayApi;
 use crate::jwks::Jwks;
 use crate::model::{
     AuthorizationPolicy, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Ingress,
@@ -33,6 +34,7 @@ pub struct Config {
     pub(crate) telemetries: Vec<Arc<Telemetry>>,
     pub(crate) ingresses: Vec<Arc<Ingress>>,
     pub(crate) envoy_filters: Vec<Arc<EnvoyFilter>>,
+    pub(crate) gateway_api: GatewayApi,
     pub(crate) workload_entries: Vec<Arc<WorkloadEntry>>,
     pub(crate) others: Vec<Arc<Other>>,
     pub(crate) objects: Arc<BTreeMap<ObjectId, Metadata>>,
@@ -82,6 +84,10 @@ impl Config {
                 Object::Telemetry(o) => config.telemetries.push(o.clone()),
                 Object::Ingress(o) => config.ingresses.push(o.clone()),
                 Object::EnvoyFilter(o) => config.envoy_filters.push(o.clone()),
+                Object::GatewayClass(o) => config.gateway_api.classes.push(o.clone()),
+                Object::ApiGateway(o) => config.gateway_api.gateways.push(o.clone()),
+                Object::ApiRoute(o) => config.gateway_api.routes.push(o.clone()),
+                Object::ReferenceGrant(o) => config.gateway_api.grants.push(o.clone()),
                 Object::WorkloadGroup(_) => {}
                 Object::Other(o) => config.others.push(o.clone()),
             }
@@ -97,6 +103,7 @@ impl Config {
         sort!(services slices service_entries workload_entries telemetries ingresses);
         config.virtual_services = merged(&config.virtual_services);
         crate::ingress::derive(&mut config);
+        crate::gateway_api::derive(&mut config);
         config.registry = Registry::new(&config);
         config
     }

@@ -87,6 +87,8 @@ fn gateway(config: &Config, ingress: &Ingress) -> Gateway {
     Gateway {
         metadata: derived(&ingress.metadata, gateway_name(name, namespace), NAMESPACE),
         selector: [selector].into(),
+        services: None,
+        is_managed: false,
         servers: vec![Server {
             port: 80,
             protocol: Protocol::Http,
@@ -144,6 +146,7 @@ fn virtual_services(config: &Config, ingresses: &[Arc<Ingress>]) -> Vec<VirtualS
             tls: Vec::new(),
             tcp: Vec::new(),
             export_to: Vec::new(),
+            is_of_gateway_api: false,
         });
     }
     services

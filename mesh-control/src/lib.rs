@@ -21,6 +21,7 @@ mod analyze;
 mod config;
 mod control_plane;
 mod folder;
+mod gateway_api;
 mod ingress;
 mod jwks;
 pub mod model;

@@ -192,12 +192,16 @@ impl Config {
         address: &str,
         labels: BTreeMap<String, String>,
     ) -> Workload {
-        let is_gateway = self.gateways.iter().any(|gateway| {
-            !gateway.selector.is_empty()
-                && gateway
-                    .selector
-                    .iter()
-                    .all(|(key, value)| labels.get(key) == Some(value))
+        let is_gateway = self.gateways.iter().any(|gateway| match &gateway.services {
+            None => !gateway.selector.is_empty() && gateway.selects(&labels),
+            Some(hosts) => self.registry.services.iter().any(|service| {
+                let selector = service.selector.as_ref();
+                service.namespace == namespace
+                    && hosts.contains(&service.host)
+                    && selector.is_some_and(|selector| {
+                        selector.iter().all(|(k, v)| labels.get(k) == Some(v))
+                    })
+            }),
         });
         Workload {
             name: name.to_owned(),

@@ -380,3 +380,94 @@ fn the_items_of_a_list_are_objects() {
     let objects: Vec<_> = config.objects().map(|(id, _)| id.to_string()).collect();
     assert_eq!(objects, ["Service default/a"]);
 }
+
+const EF: &str = "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: patch}\nspec:\n  configPatches:\n";
+const API: &str = "apiVersion: gateway.networking.k8s.io/v1\n";
+
+#[test]
+fn patches_of_envoys_configuration() {
+    check(
+        &format!(
+            "{EF}  - applyTo: HTTP_FILTER\n    patch:\n      operation: INSERT_FIRST\n      value:\n        name: script\n\
+             \x20       typed_config:\n          \"@type\": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua\n"
+        ),
+        true,
+        "bad.yaml:12: EnvoyFilter default/patch: spec.configPatches[0].patch.value.typed_config.@type: the type \
+         \"type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua\" is not supported yet; this mesh knows the types \
+         that docs/fields.md lists",
+    );
+    check(
+        &format!(
+            "{EF}  - applyTo: CLUSTER\n    patch: {{operation: MERGE, value: {{conect_timeout: 1s}}}}\n"
+        ),
+        false,
+        &format!(
+            "bad.yaml:7: EnvoyFilter default/patch: spec.configPatches[0].patch.value.conect_timeout: unknown field, it has \
+             no effect; {}",
+            "did you mean connectTimeout?"
+        ),
+    );
+    check(
+        &format!("{EF}  - applyTo: BOOTSTRAP\n    patch: {{operation: MERGE, value: {{}}}}\n"),
+        false,
+        "bad.yaml:6: EnvoyFilter default/patch: spec.configPatches[0].applyTo: istiod patches no bootstrap, Istio's agent \
+         does; there is none here; change the proxy's bootstrap itself",
+    );
+}
+
+#[test]
+fn gateways_and_routes_of_kubernetes_api() {
+    check(
+        &format!(
+            "{API}kind: Gateway\nmetadata: {{name: web}}\nspec:\n  gatewayClassName: istio\n  listeners:\n  - name: https\n\
+             \x20   port: 443\n    protocol: HTTPS\n    tls: {{certificateRefs: [{{name: cert}}]}}\n"
+        ),
+        true,
+        "bad.yaml:10: KubernetesGateway default/web: spec.listeners[0].tls: TLS termination is not supported yet; use mode \
+         Passthrough, or protocol HTTP without tls",
+    );
+    check(
+        &format!(
+            "{API}kind: HTTPRoute\nmetadata: {{name: r}}\nspec:\n  parentRefs: [{{kind: Service, name: reviews}}]\n  rules: []\n"
+        ),
+        false,
+        "bad.yaml:5: HTTPRoute default/r: spec.parentRefs[0]: a Service is of the group \"\", so nobody knows this parent; \
+         add group: \"\"",
+    );
+    check(
+        &format!(
+            "{API}kind: HTTPRoute\nmetadata: {{name: r}}\nspec:\n  parentRefs: [{{name: web}}]\n  rules:\n\
+             \x20 - matches: [{{path: {{type: Prefix, value: /}}}}]\n"
+        ),
+        true,
+        "bad.yaml:7: HTTPRoute default/r: spec.rules[0].matches[0].path.type: is the string \"Prefix\"; it must be one of \
+         PathPrefix, Exact, RegularExpression",
+    );
+    check(
+        &format!(
+            "{API}kind: GRPCRoute\nmetadata: {{name: r}}\nspec:\n  parentRefs: [{{name: web}}]\n  rules:\n\
+             \x20 - backendRef: [{{name: a, port: 80}}]\n"
+        ),
+        false,
+        "bad.yaml:7: GRPCRoute default/r: spec.rules[0].backendRef: unknown field, it has no effect; did you mean \
+         backendRefs?",
+    );
+}
+
+#[test]
+fn two_kinds_of_gateway_may_have_one_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{GW}spec: {{servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ['*']}}]}}\n---\n\
+         {API}kind: Gateway\nmetadata: {{name: web}}\nspec: {{gatewayClassName: istio, listeners: [{{name: a, port: 80, protocol: HTTP}}]}}\n"
+    );
+    std::fs::write(folder.path().join("all.yaml"), text).unwrap();
+    let control = open(folder.path());
+    assert_eq!(control.problems(), []);
+    let config = control.config();
+    let kinds: Vec<_> = config.objects().map(|(id, _)| id.to_string()).collect();
+    assert_eq!(
+        kinds,
+        ["Gateway default/web", "KubernetesGateway default/web"]
+    );
+}

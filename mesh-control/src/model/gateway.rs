@@ -8,6 +8,11 @@ use crate::yaml::{At, Fields};
 pub(crate) struct Gateway {
     pub(crate) metadata: Metadata,
     pub(crate) selector: BTreeMap<String, String>,
+    /// Full names of the Services whose pods it is for, instead of a selector: of one that was derived from
+    /// Kubernetes' Gateway API.
+    pub(crate) services: Option<Vec<String>>,
+    /// Of those whether Istio makes the workload, too.
+    pub(crate) is_managed: bool,
     pub(crate) servers: Vec<Server>,
 }
 
@@ -57,6 +62,8 @@ impl Gateway {
         }
         let gateway = Gateway {
             selector: spec.string_map("selector"),
+            services: None,
+            is_managed: false,
             servers,
             metadata,
         };
@@ -66,6 +73,17 @@ impl Gateway {
             ("port", "servers[].port"),
         ]);
         gateway
+    }
+}
+
+impl Gateway {
+    /// Whether it is for workloads with these labels; one that names Services is for their pods instead.
+    pub(crate) fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.services.is_none()
+            && self
+                .selector
+                .iter()
+                .all(|(key, value)| labels.get(key) == Some(value))
     }
 }
 

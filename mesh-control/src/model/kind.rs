@@ -265,14 +265,49 @@ static KINDS: &[Kind] = &[
         "Gateway",
         "gateways.gateway",
         "gtw",
-        Effect::Refused(LATER),
+        Effect::Read,
+    ),
+    kind(
+        "gateway.networking.k8s.io",
+        "GatewayClass",
+        "gatewayclasses",
+        "gc",
+        Effect::Read,
     ),
     kind(
         "gateway.networking.k8s.io",
         "HTTPRoute",
         "httproutes",
         "",
-        Effect::Refused(LATER),
+        Effect::Read,
+    ),
+    kind(
+        "gateway.networking.k8s.io",
+        "GRPCRoute",
+        "grpcroutes",
+        "",
+        Effect::Read,
+    ),
+    kind(
+        "gateway.networking.k8s.io",
+        "TLSRoute",
+        "tlsroutes",
+        "",
+        Effect::Read,
+    ),
+    kind(
+        "gateway.networking.k8s.io",
+        "TCPRoute",
+        "tcproutes",
+        "",
+        Effect::Read,
+    ),
+    kind(
+        "gateway.networking.k8s.io",
+        "ReferenceGrant",
+        "referencegrants",
+        "refgrant",
+        Effect::Read,
     ),
     kind(
         "authentication.istio.io",
@@ -348,12 +383,24 @@ impl Kind {
     /// The kind that a command calls `name`: its name, plural, short or singular form, in any case.
     pub fn by_command_name(name: &str) -> Option<&'static Kind> {
         let name = name.to_lowercase();
+        let is_whole = |k: &&Kind| k.plural == name;
+        if let Some(kind) = KINDS.iter().find(is_whole) {
+            return Some(kind);
+        }
         let name = name.split_once('.').map_or(name.as_str(), |(kind, _)| kind);
         KINDS.iter().find(|k| {
             k.plural == name
                 || k.name.to_lowercase() == name
                 || (!k.short.is_empty() && k.short == name)
         })
+    }
+
+    /// What its objects are called among those of all groups: two have a Gateway.
+    pub fn identity(&self) -> &'static str {
+        match (self.group, self.name) {
+            (super::GATEWAY_API, "Gateway") => "KubernetesGateway",
+            (_, name) => name,
+        }
     }
 
     /// The kind of a document, by its API group and name.

@@ -8,6 +8,7 @@ mod destination_rule;
 mod endpoint_slice;
 mod envoy_filter;
 mod gateway;
+mod gateway_api;
 mod headers;
 mod http_match;
 mod http_route;
@@ -45,14 +46,19 @@ pub(crate) use delegate::merged;
 pub(crate) use destination_rule::{DestinationRule, Subset};
 pub(crate) use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub(crate) use envoy_filter::{
-    ApplyTo, ChainMatch, ClusterMatch, EnvoyFilter, ListenerMatch, Operation, Patch, PatchContext,
-    RouteKind, RouteMatch,
+    ApplyTo, ChainMatch, ClusterMatch, EnvoyFilter, ListenerMatch, Patch, PatchContext,
+    PatchOperation, RouteKind, RouteMatch,
 };
-pub(crate) use gateway::{Gateway, Server, ServerHost};
+pub(crate) use gateway::{Gateway, Server, ServerHost, ServerTls};
+pub(crate) use gateway_api::{
+    AllowedNamespaces, ApiGateway, ApiRoute, GROUP as GATEWAY_API, GatewayClass, Listener, Parent,
+    ReferenceGrant, RouteKind as ApiRouteKind, RouteRule, Target, quoted,
+};
 pub(crate) use headers::{HeaderOps, Headers};
-pub(crate) use http_match::{HttpMatch, StringMatch, claim, regex_problem};
+pub(crate) use http_match::{HttpMatch, StringMatch, check_regex, claim, regex_problem};
 pub(crate) use http_route::{
-    Body, Destination, HttpDestination, HttpRoute, MirrorAmount, Redirect, RedirectPort, Rewrite,
+    Body, Destination, DirectResponse, HttpDestination, HttpRoute, Mirror, MirrorAmount, Redirect,
+    RedirectPort, Rewrite,
 };
 pub(crate) use ingress::{BackendPort, Ingress, IngressPath, PathType};
 pub use kind::{Effect, Kind, kinds};

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::kind::Effect;
 use super::{
-    AuthorizationPolicy, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Ingress, Kind,
-    KubernetesNode, PeerAuthentication, Pod, RequestAuthentication, Service, ServiceEntry, Sidecar,
+    ApiGateway, ApiRoute, ApiRouteKind, AuthorizationPolicy, DestinationRule, EndpointSlice,
+    EnvoyFilter, GATEWAY_API, Gateway, GatewayClass, Ingress, Kind, KubernetesNode,
+    PeerAuthentication, Pod, ReferenceGrant, RequestAuthentication, Service, ServiceEntry, Sidecar,
     Telemetry, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::problem::{Problem, Severity};
@@ -91,6 +92,10 @@ pub(crate) enum Object {
     Telemetry(Arc<Telemetry>),
     Ingress(Arc<Ingress>),
     EnvoyFilter(Arc<EnvoyFilter>),
+    GatewayClass(Arc<GatewayClass>),
+    ApiGateway(Arc<ApiGateway>),
+    ApiRoute(Arc<ApiRoute>),
+    ReferenceGrant(Arc<ReferenceGrant>),
     Other(Arc<Other>),
 }
 
@@ -114,6 +119,10 @@ impl Object {
             Object::Telemetry(o) => &o.metadata,
             Object::Ingress(o) => &o.metadata,
             Object::EnvoyFilter(o) => &o.metadata,
+            Object::GatewayClass(o) => &o.metadata,
+            Object::ApiGateway(o) => &o.metadata,
+            Object::ApiRoute(o) => &o.metadata,
+            Object::ReferenceGrant(o) => &o.metadata,
             Object::Other(o) => &o.metadata,
         }
     }
@@ -140,6 +149,10 @@ impl Object {
             (Object::Telemetry(a), Object::Telemetry(b)) => Arc::ptr_eq(a, b),
             (Object::Ingress(a), Object::Ingress(b)) => Arc::ptr_eq(a, b),
             (Object::EnvoyFilter(a), Object::EnvoyFilter(b)) => Arc::ptr_eq(a, b),
+            (Object::GatewayClass(a), Object::GatewayClass(b)) => Arc::ptr_eq(a, b),
+            (Object::ApiGateway(a), Object::ApiGateway(b)) => Arc::ptr_eq(a, b),
+            (Object::ApiRoute(a), Object::ApiRoute(b)) => Arc::ptr_eq(a, b),
+            (Object::ReferenceGrant(a), Object::ReferenceGrant(b)) => Arc::ptr_eq(a, b),
             (Object::Other(a), Object::Other(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
@@ -266,7 +279,7 @@ fn read_head(at: &At<'_>, default_namespace: &str) -> Option<(ObjectId, &'static
     }
     Some((
         ObjectId {
-            kind: kind.name,
+            kind: kind.identity(),
             namespace,
             name,
         },
@@ -293,6 +306,24 @@ fn read_object(at: &At<'_>, kind: &'static Kind, id: &ObjectId, file: &Arc<str>)
         }
         "DestinationRule" => {
             Object::DestinationRule(Arc::new(DestinationRule::read(spec(&fields)?, metadata)))
+        }
+        "Gateway" if kind.group == GATEWAY_API => {
+            Object::ApiGateway(Arc::new(ApiGateway::read(spec(&fields)?, metadata)))
+        }
+        "GatewayClass" => {
+            Object::GatewayClass(Arc::new(GatewayClass::read(spec(&fields)?, metadata)))
+        }
+        "ReferenceGrant" => {
+            Object::ReferenceGrant(Arc::new(ReferenceGrant::read(spec(&fields)?, metadata)))
+        }
+        "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" => {
+            let route = match kind.name {
+                "HTTPRoute" => ApiRouteKind::Http,
+                "GRPCRoute" => ApiRouteKind::Grpc,
+                "TLSRoute" => ApiRouteKind::Tls,
+                _ => ApiRouteKind::Tcp,
+            };
+            Object::ApiRoute(Arc::new(ApiRoute::read(spec(&fields)?, metadata, route)))
         }
         "Gateway" => Object::Gateway(Arc::new(Gateway::read(spec(&fields)?, metadata))),
         "Sidecar" => Object::Sidecar(Arc::new(Sidecar::read(spec(&fields)?, metadata))),

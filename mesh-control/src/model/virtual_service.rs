@@ -15,6 +15,8 @@ pub(crate) struct VirtualService {
     pub(crate) tls: Vec<L4Route>,
     pub(crate) tcp: Vec<L4Route>,
     pub(crate) export_to: Vec<String>,
+    /// Derived from a route of Kubernetes' Gateway API, for which some things are otherwise.
+    pub(crate) is_of_gateway_api: bool,
 }
 
 pub(crate) const MESH_GATEWAY: &str = "mesh";
@@ -94,6 +96,7 @@ impl VirtualService {
             tls,
             tcp,
             export_to,
+            is_of_gateway_api: false,
         }
     }
 }

@@ -70,7 +70,12 @@ pub(super) fn desired(
             .iter()
             .all(|(k, v)| k == GATEWAY_LABEL && v == GATEWAY_VALUE)
     };
-    if !workloads.iter().any(is_gateway) && config.gateways.iter().any(|g| asks(&g.selector)) {
+    if !workloads.iter().any(is_gateway)
+        && config
+            .gateways
+            .iter()
+            .any(|g| g.services.is_none() && asks(&g.selector))
+    {
         workloads.push(gateway(proxy));
     }
     (workloads, problems)

@@ -157,7 +157,7 @@ impl Store {
     ) -> io::Result<Vec<Stored>> {
         let mut found = self.all()?;
         found.retain(|stored| {
-            stored.id.kind == kind.name
+            stored.id.kind == kind.identity()
                 && namespace.is_none_or(|namespace| stored.id.namespace == namespace)
                 && name.is_none_or(|name| stored.id.name == name)
         });

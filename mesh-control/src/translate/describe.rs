@@ -23,10 +23,8 @@ impl Translator {
         }
         if node.kind == NodeKind::Router {
             text += "   A gateway\n";
-            for gateway in scope.config.gateways.iter().filter(|gateway| {
-                let selector = &gateway.selector;
-                selector.iter().all(|(k, v)| scope.labels.get(k) == Some(v))
-            }) {
+            let all = scope.config.gateways.iter();
+            for gateway in all.filter(|gateway| gateway.selects(&scope.labels)) {
                 let _ = writeln!(text, "Gateway: {}", named(&gateway.metadata));
             }
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::listener::WILDCARD;
 use super::scope::Scope;
 use crate::model::{Gateway, Protocol, Server};
+use crate::registry::ServiceTarget;
 
 /// A server, and the port that it really listens on.
 pub(super) struct Bound<'a> {
@@ -64,12 +65,26 @@ struct Merging<'a> {
 
 /// All that are left, oldest Gateway first.
 pub(super) fn merged_servers(scope: &Scope) -> Vec<Merged<'_>> {
-    let labels = &scope.labels;
-    let selects = |g: &&Arc<Gateway>| g.selector.iter().all(|(k, v)| labels.get(k) == Some(v));
     let targets = scope.targets();
     let mut merging = Merging::default();
-    for gateway in scope.config.gateways.iter().filter(selects) {
+    for gateway in gateways_of(scope, &targets) {
         for server in &gateway.servers {
+            if let Some(hosts) = &gateway.services {
+                // of these it listens on the ports that the Services lead to, and nowhere else
+                let ports: BTreeSet<u32> = targets
+                    .iter()
+                    .filter(|t| t.port.port == server.port && is_for(hosts, gateway, t))
+                    .map(|t| t.target_port)
+                    .collect();
+                for port in ports {
+                    merging.add(Bound {
+                        gateway,
+                        server,
+                        port,
+                    });
+                }
+                continue;
+            }
             // a Service in front of the gateway may map its port to another one of the pod; the first one does
             let mapped = targets.iter().find(|t| t.port.port == server.port);
             merging.add(Bound {
@@ -80,6 +95,34 @@ pub(super) fn merged_servers(scope: &Scope) -> Vec<Merged<'_>> {
         }
     }
     merging.merged
+}
+
+/// The Gateways of a node. Where one of Kubernetes' API makes the node, Istio's own of other namespaces have no say.
+fn gateways_of<'a>(
+    scope: &'a Scope,
+    targets: &[ServiceTarget],
+) -> impl Iterator<Item = &'a Arc<Gateway>> {
+    let selects = |gateway: &&Arc<Gateway>| match &gateway.services {
+        None => gateway.selects(&scope.labels),
+        Some(hosts) => targets.iter().any(|target| is_for(hosts, gateway, target)),
+    };
+    let found: Vec<_> = scope.config.gateways.iter().filter(selects).collect();
+    let managed: BTreeSet<&str> = found
+        .iter()
+        .filter(|gateway| gateway.is_managed)
+        .map(|gateway| gateway.metadata.namespace.as_str())
+        .collect();
+    let namespaces: BTreeSet<String> = managed.into_iter().map(str::to_owned).collect();
+    found.into_iter().filter(move |gateway| {
+        gateway.services.is_some()
+            || namespaces.is_empty()
+            || namespaces.contains(&gateway.metadata.namespace)
+    })
+}
+
+/// Whether a Gateway of Kubernetes' API means a port of a workload.
+fn is_for(hosts: &[String], gateway: &Gateway, target: &ServiceTarget) -> bool {
+    target.service.namespace == gateway.metadata.namespace && hosts.contains(&target.service.host)
 }
 
 impl<'a> Merging<'a> {

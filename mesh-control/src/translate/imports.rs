@@ -23,9 +23,12 @@ impl Hosts {
         self.excluded.iter().any(|h| names::is_subset(host, h))
     }
 
-    /// Either may cover the other.
-    fn has_virtual_host(&self, host: &str) -> bool {
-        self.imported.iter().any(|h| names::overlaps(host, h))
+    /// Either may cover the other, but of the Gateway API only as for services.
+    fn has_virtual_host(&self, host: &str, is_of_gateway_api: bool) -> bool {
+        self.imported.iter().any(|h| match is_of_gateway_api {
+            true => names::is_subset(host, h),
+            false => names::overlaps(host, h),
+        })
     }
 }
 
@@ -126,7 +129,7 @@ pub(super) fn imported_virtual_services(
         imports.of(namespace).any(|hosts| {
             vs.hosts
                 .iter()
-                .any(|host| hosts.has_virtual_host(host) && !excluded(host))
+                .any(|host| hosts.has_virtual_host(host, vs.is_of_gateway_api) && !excluded(host))
         })
     };
     all.iter().filter(is_imported).cloned().collect()

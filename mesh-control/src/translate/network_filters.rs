@@ -101,6 +101,10 @@ pub(super) fn destination_cluster(
     service: Option<&Arc<Service>>,
     listener_port: u32,
 ) -> String {
+    if destination.host.is_empty() {
+        // only a wrong backend of the Gateway API has none
+        return "UnknownService".to_owned();
+    }
     let host = match service {
         Some(service) if !service.external_name.is_empty() => &service.external_name,
         _ => &destination.host,

@@ -94,7 +94,7 @@ fn route(
         .headers
         .as_ref()
         .and_then(|headers| add_headers(&mut route, headers));
-    route_action::set_action(&mut route, context, http, authority);
+    route_action::set_action(&mut route, context, vs, http, authority);
     route.decorator = Some(rt::Decorator {
         operation: operation(&route, vs, context.listener_port),
         propagate: None,

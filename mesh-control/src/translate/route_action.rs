@@ -12,12 +12,14 @@ use super::scope::Scope;
 use super::{hash_policy, network_filters, outbound_cluster, resilience, route_match};
 use crate::model::{
     Body, Destination, HttpDestination, HttpRoute, Protocol, Redirect, RedirectPort,
+    VirtualService, quoted,
 };
 
 /// Gives a route its action: redirect, direct response or destinations.
 pub(super) fn set_action(
     route: &mut rt::Route,
     context: &RouteContext<'_>,
+    vs: &VirtualService,
     http: &HttpRoute,
     authority: Option<String>,
 ) {
@@ -37,19 +39,25 @@ pub(super) fn set_action(
             ..Default::default()
         })
     } else {
-        Action::Route(forward(route, context, http, authority))
+        Action::Route(forward(route, context, vs, http, authority))
     });
 }
 
 fn forward(
     route: &mut rt::Route,
     context: &RouteContext<'_>,
+    vs: &VirtualService,
     http: &HttpRoute,
     mut host: Option<String>,
 ) -> rt::RouteAction {
     let mut action = rt::RouteAction {
         ..without_timeout()
     };
+    if vs.is_of_gateway_api {
+        // what leads nowhere is the server's fault
+        action.cluster_not_found_response_code =
+            rt::route_action::ClusterNotFoundResponseCode::InternalServerError.into();
+    }
     if let Some(timeout) = http.timeout {
         action.timeout = Some(duration(timeout));
         action.max_grpc_timeout = Some(duration(timeout));
@@ -61,6 +69,9 @@ fn forward(
                     pattern: Some(route_match::regex(pattern)),
                     substitution: substitution.clone(),
                 });
+            }
+            None if vs.is_of_gateway_api && rewrite.uri == "/" => {
+                action.regex_rewrite = Some(without_prefix(route));
             }
             None => action.prefix_rewrite = rewrite.uri.clone(),
         }
@@ -118,6 +129,23 @@ fn forward(
         .or(context.scope.config.mesh.retries.as_ref());
     action.retry_policy = resilience::retry_policy(retries, hashes);
     action
+}
+
+/// Takes the matched prefix away, so that a slash is left of it at most.
+fn without_prefix(route: &rt::Route) -> RegexMatchAndSubstitute {
+    use rt::route_match::PathSpecifier;
+    let specifier = route
+        .r#match
+        .as_ref()
+        .and_then(|m| m.path_specifier.as_ref());
+    let prefix = match specifier {
+        Some(PathSpecifier::PathSeparatedPrefix(prefix)) => quoted(prefix),
+        _ => String::new(),
+    };
+    RegexMatchAndSubstitute {
+        pattern: Some(route_match::regex(&format!("^{prefix}(/?)(.*)"))),
+        substitution: r"/\2".to_owned(),
+    }
 }
 
 fn cluster_weight(context: &RouteContext<'_>, destination: &HttpDestination) -> ClusterWeight {

@@ -316,7 +316,9 @@ fn virtual_services(config: &Config, own: &str, gateway: &str) -> Vec<Arc<Virtua
         .filter(|vs| is_exported(&vs.export_to, &vs.metadata.namespace, own))
         .cloned()
         .collect();
-    found.sort_by_key(|vs| rank(vs));
+    // a route of the Gateway API in the caller's own namespace goes before others
+    let is_own = |vs: &VirtualService| vs.is_of_gateway_api && vs.metadata.namespace == own;
+    found.sort_by_key(|vs| (rank(vs), !is_own(vs)));
     found
 }
 

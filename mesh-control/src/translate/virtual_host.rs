@@ -124,6 +124,10 @@ fn group_of(
             }
             continue;
         }
+        if vs.is_of_gateway_api {
+            other_hosts.push(host.to_lowercase());
+            continue;
+        }
         let covered: Vec<_> = registry
             .values()
             .filter(|s| names::overlaps(host, &s.host))
@@ -135,6 +139,14 @@ fn group_of(
             most_specific(egress, &s.host).is_some_and(|best| Arc::ptr_eq(best, vs))
         };
         services.extend(covered.iter().filter(mine).map(|s| (**s).clone()));
+    }
+    // a route of the Gateway API is of its service's namespace, or of the caller's
+    if vs.is_of_gateway_api {
+        let namespace = &vs.metadata.namespace;
+        let is_own = *namespace == scope.node.namespace;
+        if !services.iter().any(|s| is_own || s.namespace == *namespace) {
+            return None;
+        }
     }
     services.retain(|s| {
         s.port(port)

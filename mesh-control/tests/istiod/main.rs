@@ -157,6 +157,12 @@ async fn random_patches_are_what_istiod_makes_of_them() {
     compare_random(60, random::folder_with_patches).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs istiod: cargo verify"]
+async fn random_gateway_apis_are_what_istiod_makes_of_them() {
+    compare_random(60, random::folder_with_gateway_api).await;
+}
+
 async fn compare_random(cases: usize, make: fn(&mut mesh_testkit::random::Random) -> String) {
     let seed = mesh_testkit::random::Random::seed();
     let cases = mesh_testkit::random::Random::cases(cases);

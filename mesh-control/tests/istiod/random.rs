@@ -3,6 +3,7 @@
 //! What istiod leaves to the order of Go's maps is not written: a host with several addresses and HTTP, the same
 //! name of a port with two meanings.
 
+mod gateway_api;
 mod patches;
 mod security;
 mod traffic;
@@ -11,6 +12,7 @@ use std::fmt::Write as _;
 
 use mesh_testkit::random::Random;
 
+pub(crate) use gateway_api::folder_with_gateway_api;
 pub(crate) use patches::folder_with_patches;
 
 const NAMESPACES: [&str; 3] = ["default", "other", "istio-system"];

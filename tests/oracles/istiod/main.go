@@ -19,7 +19,13 @@ import (
 	"syscall"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/metadata/fake"
+	"k8s.io/client-go/testing"
+
 	"istio.io/istio/pilot/test/xds"
+	"istio.io/istio/pkg/kube"
 	"istio.io/istio/pkg/log"
 )
 
@@ -113,6 +119,7 @@ func start(dir, addr string, stock, mtls bool, debounce time.Duration, objects [
 		DisableSecretAuthorization: true,
 		DebounceTime:               debounce,
 		ListenerBuilder:            func() (net.Listener, error) { return net.Listen("tcp", addr) },
+		KubeClientModifier:         withGatewayAPI,
 	}
 	held := map[key]object{}
 	if !mtls {
@@ -129,6 +136,22 @@ func start(dir, addr string, stock, mtls bool, debounce time.Duration, objects [
 		}
 	}
 	return &server{dir: dir, discovery: xds.NewFakeDiscoveryServer(&failer{}, options), objects: held}
+}
+
+// withGatewayAPI gives the definitions of the Gateway API the version without
+// which istiod leaves GRPCRoute, TLSRoute and TCPRoute alone.
+func withGatewayAPI(client kube.Client) {
+	metadata, ok := client.Metadata().(*fake.FakeMetadataClient)
+	if !ok {
+		fail("the client of metadata is no fake one")
+	}
+	metadata.PrependReactor("create", "customresourcedefinitions", func(action testing.Action) (bool, runtime.Object, error) {
+		definition, ok := action.(testing.CreateAction).GetObject().(metav1.Object)
+		if ok && strings.HasSuffix(definition.GetName(), ".gateway.networking.k8s.io") {
+			definition.SetAnnotations(map[string]string{"gateway.networking.k8s.io/bundle-version": "v1.7.0"})
+		}
+		return false, nil, nil
+	})
 }
 
 // follow takes changes until it is stopped: SIGHUP reads the folder again, and

@@ -6,7 +6,7 @@ use mesh_proto::envoy::config::core::v3::transport_socket::ConfigType;
 
 use super::super::scope::Scope;
 use super::{Patches, merge, outbound, value};
-use crate::model::{ApplyTo, ClusterMatch, Operation, Patch, PatchContext};
+use crate::model::{ApplyTo, ClusterMatch, Patch, PatchContext, PatchOperation};
 
 /// A node's clusters, in the groups in which they are patched.
 pub(in super::super) struct Clusters {
@@ -57,7 +57,7 @@ fn apply(patches: &Patches, context: PatchContext, scope: &Scope, cluster: &mut 
         if !is_meant(patch.cluster.as_ref(), scope, &cluster.name) {
             continue;
         }
-        if patch.operation == Operation::Remove {
+        if patch.operation == PatchOperation::Remove {
             return false;
         }
         if patch.operation.is_merge() && !merge_transport_socket(cluster, patch) {

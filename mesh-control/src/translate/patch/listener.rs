@@ -11,7 +11,7 @@ use super::super::address::any;
 use super::cluster::merge_socket;
 use super::route;
 use super::{Patches, change_list, merge, value};
-use crate::model::{ApplyTo, ChainMatch, ListenerMatch, Operation, Patch, PatchContext};
+use crate::model::{ApplyTo, ChainMatch, ListenerMatch, Patch, PatchContext, PatchOperation};
 
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
@@ -82,7 +82,7 @@ fn patch_listener(patches: &Patches, context: PatchContext, listener: &mut Liste
         if !is_listener(listener, patch) {
             continue;
         }
-        if patch.operation == Operation::Remove {
+        if patch.operation == PatchOperation::Remove {
             return false;
         }
         if patch.operation.is_merge() {
@@ -104,7 +104,7 @@ fn patch_listener_filters(patches: &Patches, context: PatchContext, listener: &m
             .as_ref()
             .map(|matched| matched.listener_filter.as_str())
             .filter(|name| !name.is_empty());
-        if patch.operation == Operation::Merge {
+        if patch.operation == PatchOperation::Merge {
             // whatever filter is named, the configuration goes into every one of the same type
             if wanted.is_some()
                 && let Some(other) = value::<ListenerFilter>(patch)
@@ -142,7 +142,7 @@ fn patch_chains(patches: &Patches, context: PatchContext, listener: &mut Listene
         listener.default_filter_chain = stays.then_some(chain);
     }
     for patch in patches.of_object(ApplyTo::FilterChain, context) {
-        if patch.operation == Operation::Add && is_listener(listener, patch) {
+        if patch.operation == PatchOperation::Add && is_listener(listener, patch) {
             let added = value::<FilterChain>(patch);
             chains.extend(added.filter(|chain| !chain.filters.is_empty()));
         }
@@ -161,7 +161,7 @@ fn patch_chain(
         if !is_listener(listener, patch) || !is_chain(listener, chain, patch) {
             continue;
         }
-        if patch.operation == Operation::Remove {
+        if patch.operation == PatchOperation::Remove {
             return false;
         }
         if !patch.operation.is_merge() {
@@ -210,7 +210,7 @@ fn patch_filter(
     filter: &mut Filter,
 ) {
     for patch in patches.of_object(ApplyTo::NetworkFilter, context) {
-        if patch.operation != Operation::Merge
+        if patch.operation != PatchOperation::Merge
             || !is_listener(listener, patch)
             || !is_chain(listener, chain, patch)
             || !is_filter(&filter.name, patch)
@@ -264,7 +264,7 @@ fn patch_http_filters(
         );
     }
     for filter in &mut manager.http_filters {
-        for patch in meant().filter(|patch| patch.operation == Operation::Merge) {
+        for patch in meant().filter(|patch| patch.operation == PatchOperation::Merge) {
             if sub_filter(patch).is_some_and(|name| name != filter.name) {
                 continue;
             }

@@ -5,14 +5,14 @@ use prost::{Message, Name};
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 use prost_types::Any;
 
-use crate::model::{Operation, Patch};
+use crate::model::{Patch, PatchOperation};
 
 /// Merges a patch's message into another one of its type.
 pub(super) fn into<M: Message + Name + Default>(target: &mut M, patch: &Patch) {
     let Some(value) = &patch.value else {
         return;
     };
-    let replaces = patch.operation == Operation::MergeAndReplaceList;
+    let replaces = patch.operation == PatchOperation::MergeAndReplaceList;
     let encoded = Any {
         type_url: M::type_url(),
         value: target.encode_to_vec(),

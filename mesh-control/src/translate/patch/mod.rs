@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::NodeKind;
 use super::scope::Scope;
-use crate::model::{ApplyTo, EnvoyFilter, Operation, Patch, PatchContext};
+use crate::model::{ApplyTo, EnvoyFilter, Patch, PatchContext, PatchOperation};
 
 pub(super) use cluster::Clusters;
 pub(super) use listener::{Group, listeners};
@@ -67,7 +67,7 @@ impl Patches {
     ) -> Vec<M> {
         let is_first = context != PatchContext::SidecarInbound;
         self.of_object(apply_to, context)
-            .filter(|patch| patch.operation == Operation::Add)
+            .filter(|patch| patch.operation == PatchOperation::Add)
             .filter(|patch| is_first || patch.context != PatchContext::Any)
             .filter_map(value)
             .collect()
@@ -114,29 +114,31 @@ fn value<M: prost::Message + prost::Name + Default>(patch: &Patch) -> Option<M> 
 /// Changes a list as a patch asks; `fits` says which element is meant, `None` that the patch names none.
 fn change_list<T>(
     list: &mut Vec<T>,
-    operation: Operation,
+    operation: PatchOperation,
     value: Option<T>,
     fits: Option<impl Fn(&T) -> bool>,
 ) {
     match (operation, value, fits) {
-        (Operation::Remove, _, Some(fits)) => list.retain(|element| !fits(element)),
-        (Operation::Add, Some(value), _) | (Operation::InsertAfter, Some(value), None) => {
+        (PatchOperation::Remove, _, Some(fits)) => list.retain(|element| !fits(element)),
+        (PatchOperation::Add, Some(value), _)
+        | (PatchOperation::InsertAfter, Some(value), None) => {
             list.push(value);
         }
-        (Operation::InsertFirst, Some(value), _) | (Operation::InsertBefore, Some(value), None) => {
+        (PatchOperation::InsertFirst, Some(value), _)
+        | (PatchOperation::InsertBefore, Some(value), None) => {
             list.insert(0, value);
         }
-        (Operation::InsertAfter, Some(value), Some(fits)) => {
+        (PatchOperation::InsertAfter, Some(value), Some(fits)) => {
             if let Some(at) = list.iter().position(fits) {
                 list.insert(at + 1, value);
             }
         }
-        (Operation::InsertBefore, Some(value), Some(fits)) => {
+        (PatchOperation::InsertBefore, Some(value), Some(fits)) => {
             if let Some(at) = list.iter().position(fits) {
                 list.insert(at, value);
             }
         }
-        (Operation::Replace, Some(value), Some(fits)) => {
+        (PatchOperation::Replace, Some(value), Some(fits)) => {
             if let Some(element) = list.iter_mut().find(|element| fits(element)) {
                 *element = value;
             }

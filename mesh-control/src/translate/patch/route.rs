@@ -6,7 +6,7 @@ use mesh_proto::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHos
 use super::super::gateway_servers::merged_servers;
 use super::super::scope::Scope;
 use super::{Patches, change_list, merge, outbound, value};
-use crate::model::{ApplyTo, Operation, Patch, PatchContext, RouteKind, RouteMatch};
+use crate::model::{ApplyTo, Patch, PatchContext, PatchOperation, RouteKind, RouteMatch};
 
 /// Whether a gateway's port (of its pod) is one that a server names, with the port of the patch.
 type IsServerPort<'a> = &'a dyn Fn(u32, u32) -> bool;
@@ -61,7 +61,7 @@ pub(super) fn patch(
         }
     }
     for patch in of(ApplyTo::VirtualHost).filter(is_meant) {
-        if patch.operation == Operation::Add {
+        if patch.operation == PatchOperation::Add {
             routes.virtual_hosts.extend(value::<VirtualHost>(patch));
         }
     }
@@ -85,8 +85,8 @@ fn patch_host(
             continue;
         }
         match patch.operation {
-            Operation::Remove => return false,
-            Operation::Replace => {
+            PatchOperation::Remove => return false,
+            PatchOperation::Replace => {
                 if let Some(other) = value(patch) {
                     *host = other;
                 }
@@ -112,8 +112,8 @@ fn patch_host(
         let value = value(patch).map(Some);
         match (patch.operation, &fits) {
             // routes are removed one by one, above, and never replaced
-            (Operation::Remove | Operation::Replace, _) => {}
-            (Operation::InsertFirst, Some(fits)) if !routes.iter().any(fits) => {}
+            (PatchOperation::Remove | PatchOperation::Replace, _) => {}
+            (PatchOperation::InsertFirst, Some(fits)) if !routes.iter().any(fits) => {}
             (operation, _) => change_list(&mut routes, operation, value, fits),
         }
     }
@@ -131,7 +131,7 @@ fn patch_route<'a>(
         if !route_match(patch).is_none_or(|matched| is_route(route, matched)) {
             continue;
         }
-        if patch.operation == Operation::Remove {
+        if patch.operation == PatchOperation::Remove {
             return false;
         }
         if patch.operation.is_merge() {

@@ -397,7 +397,7 @@ impl Maker<'_> {
     fn route_configuration_patch(&mut self) -> (&'static str, String, &'static str, String) {
         let value = *self.random.one(&[
             "response_headers_to_add: [{header: {key: a, value: b}}]",
-            "request_headers_to_remove: [x], internal_only_headers: [y]",
+            "request_headers_to_remove: [x], internal_only_headers: [x-y]",
             "ignore_path_parameters_in_path_matching: true",
         ]);
         let matched = self.of_routes("");

@@ -1,0 +1,283 @@
+mod matching;
+mod value;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prost_types::Any;
+
+use super::{Metadata, names};
+use crate::yaml::{At, Fields, Value};
+pub(crate) use matching::{
+    ChainMatch, ClusterMatch, ListenerMatch, ProxyMatch, RouteConfigurationMatch, RouteKind,
+    RouteMatch,
+};
+use value::message;
+
+/// Patches of what proxies are sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EnvoyFilter {
+    pub(crate) metadata: Metadata,
+    /// Lower ones are applied first.
+    pub(crate) priority: i32,
+    /// `None`: every workload.
+    pub(crate) selector: Option<BTreeMap<String, String>>,
+    pub(crate) targets: Vec<PolicyTarget>,
+    pub(crate) patches: Vec<Arc<Patch>>,
+}
+
+/// One of `targetRefs`: what a policy is attached to instead of labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PolicyTarget {
+    pub(crate) group: String,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+}
+
+/// One of `configPatches`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Patch {
+    pub(crate) apply_to: ApplyTo,
+    pub(crate) context: PatchContext,
+    pub(crate) proxy: ProxyMatch,
+    pub(crate) listener: Option<ListenerMatch>,
+    pub(crate) route_configuration: Option<RouteConfigurationMatch>,
+    pub(crate) cluster: Option<ClusterMatch>,
+    pub(crate) operation: PatchOperation,
+    /// The message of `apply_to`; none where something is removed.
+    pub(crate) value: Option<Any>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ApplyTo {
+    Listener,
+    FilterChain,
+    NetworkFilter,
+    HttpFilter,
+    RouteConfiguration,
+    VirtualHost,
+    HttpRoute,
+    Cluster,
+    ExtensionConfig,
+    Bootstrap,
+    ListenerFilter,
+}
+
+const APPLY_TO: [(&str, ApplyTo); 11] = [
+    ("LISTENER", ApplyTo::Listener),
+    ("FILTER_CHAIN", ApplyTo::FilterChain),
+    ("NETWORK_FILTER", ApplyTo::NetworkFilter),
+    ("HTTP_FILTER", ApplyTo::HttpFilter),
+    ("ROUTE_CONFIGURATION", ApplyTo::RouteConfiguration),
+    ("VIRTUAL_HOST", ApplyTo::VirtualHost),
+    ("HTTP_ROUTE", ApplyTo::HttpRoute),
+    ("CLUSTER", ApplyTo::Cluster),
+    ("EXTENSION_CONFIG", ApplyTo::ExtensionConfig),
+    ("BOOTSTRAP", ApplyTo::Bootstrap),
+    ("LISTENER_FILTER", ApplyTo::ListenerFilter),
+];
+
+impl ApplyTo {
+    /// The message that a patch of it holds.
+    fn message(self) -> &'static str {
+        match self {
+            ApplyTo::Listener => "envoy.config.listener.v3.Listener",
+            ApplyTo::FilterChain => "envoy.config.listener.v3.FilterChain",
+            ApplyTo::NetworkFilter => "envoy.config.listener.v3.Filter",
+            ApplyTo::HttpFilter => {
+                "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter"
+            }
+            ApplyTo::RouteConfiguration => "envoy.config.route.v3.RouteConfiguration",
+            ApplyTo::VirtualHost => "envoy.config.route.v3.VirtualHost",
+            ApplyTo::HttpRoute => "envoy.config.route.v3.Route",
+            ApplyTo::Cluster => "envoy.config.cluster.v3.Cluster",
+            ApplyTo::ExtensionConfig => "envoy.config.core.v3.TypedExtensionConfig",
+            ApplyTo::Bootstrap => "envoy.config.bootstrap.v3.Bootstrap",
+            ApplyTo::ListenerFilter => "envoy.config.listener.v3.ListenerFilter",
+        }
+    }
+
+    /// Whether the place within a list can be said; elsewhere what is inserted is added.
+    fn has_order(self) -> bool {
+        matches!(
+            self,
+            ApplyTo::HttpFilter
+                | ApplyTo::NetworkFilter
+                | ApplyTo::HttpRoute
+                | ApplyTo::ListenerFilter
+        )
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PatchContext {
+    Any,
+    SidecarInbound,
+    SidecarOutbound,
+    Gateway,
+    /// There are no waypoints here.
+    Waypoint,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PatchOperation {
+    Merge,
+    /// `MERGE_AND_REPLACE_LIST`.
+    MergeAndReplaceList,
+    Add,
+    Remove,
+    InsertBefore,
+    InsertAfter,
+    InsertFirst,
+    Replace,
+}
+
+impl PatchOperation {
+    pub(crate) fn is_merge(self) -> bool {
+        matches!(
+            self,
+            PatchOperation::Merge | PatchOperation::MergeAndReplaceList
+        )
+    }
+}
+
+impl EnvoyFilter {
+    pub(crate) fn read(spec: Fields<'_>, metadata: Metadata) -> Self {
+        let selector = spec.get("workloadSelector").map(|at| {
+            let fields = at.fields();
+            let labels = fields
+                .get("labels")
+                .map(|at| names::selector(&at))
+                .unwrap_or_default();
+            fields.finish_with(&[("matchLabels", "labels")]);
+            labels
+        });
+        let priority = spec.get("priority").map_or(0, |at| match at.node().value {
+            Value::Int(number) => i32::try_from(number).unwrap_or_default(),
+            _ => 0,
+        });
+        let filter = EnvoyFilter {
+            metadata,
+            priority,
+            selector,
+            targets: spec.list("targetRefs", |at| PolicyTarget::read(&at)),
+            patches: spec
+                .list("configPatches", |at| Patch::read(&at))
+                .into_iter()
+                .flatten()
+                .map(Arc::new)
+                .collect(),
+        };
+        spec.finish();
+        filter
+    }
+}
+
+impl PolicyTarget {
+    pub(crate) fn read(at: &At<'_>) -> Self {
+        let fields = at.fields();
+        let target = PolicyTarget {
+            group: fields.string("group"),
+            kind: fields.string("kind"),
+            name: fields.string("name"),
+            namespace: fields.string("namespace"),
+        };
+        fields.finish();
+        target
+    }
+}
+
+impl Patch {
+    /// `None`: it is not right, which was said, or does nothing.
+    fn read(at: &At<'_>) -> Option<Self> {
+        let fields = at.fields();
+        let apply_to_at = fields.get("applyTo");
+        let apply_to = apply_to_at.as_ref().and_then(|at| at.word(&APPLY_TO));
+        let matched = fields.get("match").map(|at| at.fields());
+        let patch = fields.get("patch").map(|at| at.fields());
+        let context = matched
+            .as_ref()
+            .and_then(|m| m.get("context"))
+            .and_then(|at| {
+                at.word(&[
+                    ("ANY", PatchContext::Any),
+                    ("SIDECAR_INBOUND", PatchContext::SidecarInbound),
+                    ("SIDECAR_OUTBOUND", PatchContext::SidecarOutbound),
+                    ("GATEWAY", PatchContext::Gateway),
+                    ("WAYPOINT", PatchContext::Waypoint),
+                ])
+            });
+        let proxy = matched.as_ref().and_then(|m| m.get("proxy")).map(|at| {
+            let fields = at.fields();
+            let proxy = ProxyMatch::read(&fields);
+            fields.finish();
+            proxy
+        });
+        let object = |name: &'static str| matched.as_ref().and_then(|m| m.get(name));
+        let listener = object("listener").map(|at| ListenerMatch::read(&at));
+        let route_configuration =
+            object("routeConfiguration").map(|at| RouteConfigurationMatch::read(&at));
+        let cluster = object("cluster").map(|at| ClusterMatch::read(&at));
+        if let Some(matched) = matched {
+            matched.ignore(&["waypoint"]);
+            matched.finish();
+        }
+        let mut operation = patch
+            .as_ref()
+            .and_then(|p| p.get("operation"))
+            .and_then(|at| {
+                at.word(&[
+                    ("MERGE", PatchOperation::Merge),
+                    (
+                        "MERGE_AND_REPLACE_LIST",
+                        PatchOperation::MergeAndReplaceList,
+                    ),
+                    ("ADD", PatchOperation::Add),
+                    ("REMOVE", PatchOperation::Remove),
+                    ("INSERT_BEFORE", PatchOperation::InsertBefore),
+                    ("INSERT_AFTER", PatchOperation::InsertAfter),
+                    ("INSERT_FIRST", PatchOperation::InsertFirst),
+                    ("REPLACE", PatchOperation::Replace),
+                ])
+            })?;
+        let value = patch.as_ref().and_then(|p| p.get("value"));
+        if let Some(patch) = patch {
+            patch.ignore(&["filterClass"]);
+            patch.finish();
+        }
+        fields.finish();
+        let apply_to = apply_to?;
+        if apply_to == ApplyTo::Bootstrap
+            && let Some(at) = apply_to_at
+        {
+            at.warn(
+                "istiod patches no bootstrap, Istio's agent does; there is none here",
+                "change the proxy's bootstrap itself",
+            );
+        }
+        let is_insert = matches!(
+            operation,
+            PatchOperation::InsertAfter
+                | PatchOperation::InsertBefore
+                | PatchOperation::InsertFirst
+        );
+        if is_insert && !apply_to.has_order() {
+            operation = PatchOperation::Add;
+        }
+        let value = match value {
+            Some(at) => Some(message(&at, apply_to.message())?),
+            None => None,
+        };
+        Some(Patch {
+            apply_to,
+            context: context.unwrap_or(PatchContext::Any),
+            proxy: proxy.unwrap_or_default(),
+            listener,
+            route_configuration,
+            cluster,
+            operation,
+            value,
+        })
+    }
+}
