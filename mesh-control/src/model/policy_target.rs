@@ -40,7 +40,7 @@ impl PolicyTarget {
 }
 
 impl PolicyReference {
-    fn read(fields: Fields<'_>) -> Self {
+    pub(crate) fn read(fields: Fields<'_>) -> Self {
         let reference = PolicyReference {
             group: fields.string("group"),
             kind: fields.string("kind"),

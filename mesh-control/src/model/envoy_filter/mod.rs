@@ -1,11 +1,11 @@
 mod matching;
 mod value;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prost_types::Any;
 
+use super::policy_target::{PolicyReference, PolicyTarget};
 use super::{Metadata, names};
 use crate::yaml::{At, Fields, Value};
 pub(crate) use matching::{
@@ -20,19 +20,8 @@ pub(crate) struct EnvoyFilter {
     pub(crate) metadata: Metadata,
     /// Lower ones are applied first.
     pub(crate) priority: i32,
-    /// `None`: every workload.
-    pub(crate) selector: Option<BTreeMap<String, String>>,
-    pub(crate) targets: Vec<PolicyTarget>,
+    pub(crate) target: PolicyTarget,
     pub(crate) patches: Vec<Arc<Patch>>,
-}
-
-/// One of `targetRefs`: what a policy is attached to instead of labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PolicyTarget {
-    pub(crate) group: String,
-    pub(crate) kind: String,
-    pub(crate) name: String,
-    pub(crate) namespace: String,
 }
 
 /// One of `configPatches`.
@@ -160,8 +149,10 @@ impl EnvoyFilter {
         let filter = EnvoyFilter {
             metadata,
             priority,
-            selector,
-            targets: spec.list("targetRefs", |at| PolicyTarget::read(&at)),
+            target: PolicyTarget {
+                selector: selector.unwrap_or_default(),
+                references: spec.list("targetRefs", |at| PolicyReference::read(at.fields())),
+            },
             patches: spec
                 .list("configPatches", |at| Patch::read(&at))
                 .into_iter()
@@ -171,20 +162,6 @@ impl EnvoyFilter {
         };
         spec.finish();
         filter
-    }
-}
-
-impl PolicyTarget {
-    pub(crate) fn read(at: &At<'_>) -> Self {
-        let fields = at.fields();
-        let target = PolicyTarget {
-            group: fields.string("group"),
-            kind: fields.string("kind"),
-            name: fields.string("name"),
-            namespace: fields.string("namespace"),
-        };
-        fields.finish();
-        target
     }
 }
 

@@ -7,16 +7,13 @@ mod route;
 
 use std::sync::Arc;
 
-use super::NodeKind;
 use super::scope::Scope;
+use super::{NodeKind, policies};
 use crate::model::{ApplyTo, EnvoyFilter, Patch, PatchContext, PatchOperation};
 
 pub(super) use cluster::Clusters;
 pub(super) use listener::{Group, listeners};
 pub(super) use route::route_configuration;
-
-/// The label by which a gateway that was made for a Gateway of Kubernetes' API names it.
-const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
 /// The patches for a node, first to last.
 #[derive(Debug, Default)]
@@ -26,9 +23,10 @@ impl Patches {
     pub(super) fn of(scope: &Scope) -> Self {
         let node = &scope.node;
         let root = scope.config.mesh.root_namespace.as_str();
+        let namespaces: Vec<&str> = policies::namespaces(scope).collect();
         let selects = |filter: &&Arc<EnvoyFilter>| {
-            let namespace = filter.metadata.namespace.as_str();
-            (namespace == root || namespace == node.namespace) && is_attached(scope, filter)
+            namespaces.contains(&filter.metadata.namespace.as_str())
+                && policies::is_for(scope, &filter.metadata, &filter.target)
         };
         let mut filters: Vec<_> = scope.config.envoy_filters.iter().filter(selects).collect();
         filters.sort_by_cached_key(|filter| {
@@ -80,30 +78,6 @@ fn outbound(scope: &Scope) -> PatchContext {
         NodeKind::Router => PatchContext::Gateway,
         NodeKind::Sidecar => PatchContext::SidecarOutbound,
     }
-}
-
-/// By labels; of a gateway of Kubernetes' API by its name, too.
-fn is_attached(scope: &Scope, filter: &EnvoyFilter) -> bool {
-    let is_selected = || {
-        let labels = filter.selector.iter().flatten();
-        labels
-            .into_iter()
-            .all(|(k, v)| scope.labels.get(k) == Some(v))
-    };
-    if filter.targets.is_empty() {
-        return is_selected();
-    }
-    let Some(gateway) = scope.labels.get(GATEWAY_NAME) else {
-        return false;
-    };
-    let own = scope.node.namespace.as_str();
-    filter.metadata.namespace == own
-        && filter.targets.iter().any(|target| {
-            target.group == "gateway.networking.k8s.io"
-                && target.kind == "Gateway"
-                && target.name == *gateway
-                && (target.namespace.is_empty() || target.namespace == own)
-        })
 }
 
 /// A patch's message; it was checked when it was read.
