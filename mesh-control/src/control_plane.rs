@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_core::Stream;
-use mesh_proto::envoy::service::discovery::v3::DiscoveryRequest;
+use mesh_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 
 use crate::config::Config;
 use crate::folder::Folder;
 use crate::jwks::{self, Fetcher};
 use crate::problem::{Problem, Severity};
-use crate::server::{ClientStatus, Responses, Source};
+use crate::server::{ClientStatus, DeltaResponses, Responses, Source};
 use crate::watch;
 
 /// How a folder is read.
@@ -114,12 +114,20 @@ impl ControlPlane {
 
     /// Serves one client: responses to its requests, and pushes when the configuration changes.
     ///
-    /// State of the world only. The first request must have a node.
+    /// State of the world. The first request must have a node.
     pub fn stream<S>(&self, requests: S) -> Responses<S>
     where
         S: Stream<Item = DiscoveryRequest> + Unpin,
     {
         Responses::new(self.source.clone(), requests)
+    }
+
+    /// The same, incremental: only what is different from what the client has.
+    pub fn delta_stream<S>(&self, requests: S) -> DeltaResponses<S>
+    where
+        S: Stream<Item = DeltaDiscoveryRequest> + Unpin,
+    {
+        DeltaResponses::new(self.source.clone(), requests)
     }
 
     /// Serves ADS over gRPC (plaintext) on a listener, until `shutdown` resolves.

@@ -41,7 +41,7 @@ pub use config::Config;
 pub use control_plane::{ControlPlane, Options};
 pub use folder::{Changes, Folder, Validated, validate_documents};
 pub use problem::{Problem, Severity};
-pub use server::{ClientStatus, Refused, Responses, TypeStatus};
+pub use server::{ClientStatus, DeltaResponses, Refused, Responses, TypeStatus};
 pub use store::{Action, Applied, Store, Stored, table};
 pub use validate::{Verdict, verdicts};
 pub use workload::Workload;

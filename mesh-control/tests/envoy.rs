@@ -47,6 +47,7 @@ async fn check(
     kind: &str,
     name: &str,
     labels: &str,
+    api_type: &str,
 ) -> (tempfile::TempDir, ControlPlane, Proxy, OwnAddress) {
     let folder = copy_of(source);
     write_status(folder.path(), &PODS);
@@ -54,7 +55,15 @@ async fn check(
     let xds = serve(&control).await;
     let own = OwnAddress::claim();
     let admin = own.with_port(15000);
-    let bootstrap = bootstrap(kind, &own.ip().to_string(), name, labels, xds, admin);
+    let bootstrap = bootstrap(
+        kind,
+        &own.ip().to_string(),
+        name,
+        labels,
+        xds,
+        admin,
+        api_type,
+    );
     let envoy = Proxy::start(Program::Envoy, &bootstrap, admin).await;
     synced(&control, 4).await;
     let stats = envoy.admin("/stats?filter=update_rejected").await.unwrap();
@@ -70,11 +79,22 @@ fn rules() -> std::path::PathBuf {
 #[tokio::test]
 #[ignore = "needs Envoy: cargo verify"]
 async fn a_sidecar_takes_bookinfo_and_edits_of_it() {
+    takes_edits("GRPC").await;
+}
+
+#[tokio::test]
+#[ignore = "needs Envoy: cargo verify"]
+async fn a_sidecar_takes_bookinfo_and_edits_of_it_incrementally() {
+    takes_edits("DELTA_GRPC").await;
+}
+
+async fn takes_edits(api_type: &str) {
     let (folder, control, envoy, _own) = check(
         &bookinfo(),
         "sidecar",
         "productpage",
         "{app: productpage, version: v1}",
+        api_type,
     )
     .await;
     let rules = folder.path().join("rules.yaml");
@@ -103,6 +123,7 @@ async fn a_sidecar_takes_every_rule() {
         "sidecar",
         "productpage",
         "{app: productpage, version: v1}",
+        "GRPC",
     )
     .await;
 }
@@ -115,6 +136,7 @@ async fn a_gateway_takes_bookinfo_and_answers() {
         "router",
         "istio-ingressgateway",
         "{istio: ingressgateway}",
+        "DELTA_GRPC",
     )
     .await;
     let answer = get(own.with_port(8080), "/").await.unwrap();

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 #[tokio::test]
-async fn state_of_the_world_is_served_and_incremental_is_not() {
+async fn state_of_the_world_and_differences_are_served() {
     let folder = copy_of(&bookinfo());
     let control = open(folder.path());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -98,10 +98,18 @@ async fn state_of_the_world_is_served_and_incremental_is_not() {
         )
     );
 
+    let request = DeltaDiscoveryRequest {
+        node: Some(node("sidecar", "127.9.0.1", "web", &[])),
+        type_url: Cluster::type_url(),
+        ..Default::default()
+    };
     let delta = client
-        .delta_aggregated_resources(tokio_stream::iter([DeltaDiscoveryRequest::default()]))
-        .await;
-    assert_eq!(delta.unwrap_err().code(), tonic::Code::Unimplemented);
+        .delta_aggregated_resources(tokio_stream::iter([request]))
+        .await
+        .unwrap();
+    let response = delta.into_inner().message().await.unwrap().unwrap();
+    let names: Vec<_> = response.resources.iter().map(|r| r.name.as_str()).collect();
+    assert!(names.contains(&"BlackHoleCluster"), "{names:?}");
 
     drop((sender, responses, client));
     stop.send(()).unwrap();

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::delta_stream::DeltaResponses;
 use super::stream::{Responses, Source};
 
 /// Serves ADS on a listener until `shutdown` resolves.
@@ -39,8 +40,7 @@ struct Service {
 #[tonic::async_trait]
 impl AggregatedDiscoveryService for Service {
     type StreamAggregatedResourcesStream = GrpcResponses;
-    type DeltaAggregatedResourcesStream =
-        tokio_stream::Empty<Result<DeltaDiscoveryResponse, Status>>;
+    type DeltaAggregatedResourcesStream = GrpcDeltaResponses;
 
     async fn stream_aggregated_resources(
         &self,
@@ -55,22 +55,24 @@ impl AggregatedDiscoveryService for Service {
 
     async fn delta_aggregated_resources(
         &self,
-        _: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented(
-            "incremental xDS is not served; use state of the world (api_type: GRPC)",
-        ))
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<GrpcDeltaResponses>, Status> {
+        let requests = Requests(Some(request.into_inner()));
+        Ok(Response::new(GrpcDeltaResponses(DeltaResponses::new(
+            self.source.clone(),
+            requests,
+        ))))
     }
 }
 
 /// Requests of one client; a broken stream has ended.
 #[derive(Debug)]
-struct Requests(Option<Streaming<DiscoveryRequest>>);
+struct Requests<R>(Option<Streaming<R>>);
 
-impl Stream for Requests {
-    type Item = DiscoveryRequest;
+impl<R> Stream for Requests<R> {
+    type Item = R;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<DiscoveryRequest>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<R>> {
         let Some(requests) = &mut self.0 else {
             return Poll::Ready(None);
         };
@@ -88,10 +90,25 @@ impl Stream for Requests {
 
 /// Responses with gRPC's errors.
 #[derive(Debug)]
-struct GrpcResponses(Responses<Requests>);
+struct GrpcResponses(Responses<Requests<DiscoveryRequest>>);
 
 impl Stream for GrpcResponses {
     type Item = Result<DiscoveryResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = ready!(Pin::new(&mut self.0).poll_next(cx));
+        Poll::Ready(item.map(|response| {
+            response.map_err(|refused| Status::invalid_argument(refused.to_string()))
+        }))
+    }
+}
+
+/// Incremental responses with gRPC's errors.
+#[derive(Debug)]
+struct GrpcDeltaResponses(DeltaResponses<Requests<DeltaDiscoveryRequest>>);
+
+impl Stream for GrpcDeltaResponses {
+    type Item = Result<DeltaDiscoveryResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let item = ready!(Pin::new(&mut self.0).poll_next(cx));

@@ -1,8 +1,10 @@
 //! The ADS server: one function from a stream of requests to a stream of responses per client.
 //!
-//! State of the world, scoped to the client's node; only types whose content changed are sent, clusters before
-//! endpoints before listeners before routes.
+//! Scoped to the client's node, clusters before endpoints before listeners before routes. State of the world: only
+//! types whose content changed are sent. Incremental: only resources that changed, and the names of those that are gone.
 
+mod delta;
+mod delta_stream;
 #[cfg(feature = "server")]
 mod grpc;
 mod session;
@@ -10,6 +12,7 @@ mod status;
 mod stream;
 mod subscription;
 
+pub use delta_stream::DeltaResponses;
 pub use session::Refused;
 pub use status::{ClientStatus, TypeStatus};
 pub use stream::Responses;

@@ -15,7 +15,7 @@ use crate::translate::{InvalidNode, Node, Translator};
 pub struct Refused(#[from] RefusedKind);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum RefusedKind {
+pub(super) enum RefusedKind {
     #[error("the first request has no node")]
     NoNode,
     #[error(transparent)]

@@ -35,12 +35,24 @@ pub struct ClientStatus {
 pub struct TypeStatus {
     /// The type's URL.
     pub type_url: String,
-    /// Version last made for it.
+    /// Version last made for it; of an incremental stream the nonce of the last response.
     pub sent_version: String,
-    /// Version that it last accepted; empty if none.
+    /// Version, or nonce, that it last accepted; empty if none.
     pub acked_version: String,
     /// Why it refused the last version, if it did.
     pub nack: Option<String>,
+}
+
+impl ClientStatus {
+    pub(super) fn of(node: &crate::translate::Node, types: Vec<TypeStatus>) -> Self {
+        ClientStatus {
+            node: node.id.clone(),
+            cluster_id: node.cluster_id.clone(),
+            namespace: node.namespace.clone(),
+            istio_version: node.istio_version().to_owned(),
+            types,
+        }
+    }
 }
 
 impl TypeStatus {

@@ -28,6 +28,11 @@ impl Source {
             next_id: AtomicU64::new(0),
         }
     }
+
+    /// By which a stream's status is kept.
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 /// The responses to one client; ends when its requests have, after what is due.
@@ -46,7 +51,7 @@ impl<S> Responses<S> {
     pub(crate) fn new(source: Arc<Source>, requests: S) -> Self {
         let receiver = source.config.subscribe();
         let session = Session::new(receiver.borrow().clone());
-        let id = source.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = source.next_id();
         Responses {
             requests,
             configs: WatchStream::from_changes(receiver),
@@ -60,13 +65,7 @@ impl<S> Responses<S> {
 
     fn publish_status(&self) {
         if let Some(node) = self.session.node() {
-            let status = ClientStatus {
-                node: node.id.clone(),
-                cluster_id: node.cluster_id.clone(),
-                namespace: node.namespace.clone(),
-                istio_version: node.istio_version().to_owned(),
-                types: self.session.type_statuses(),
-            };
+            let status = ClientStatus::of(node, self.session.type_statuses());
             self.source.clients.set(self.id, status);
         }
     }

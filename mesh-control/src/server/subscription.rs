@@ -41,7 +41,7 @@ impl ResourceType {
     }
 
     /// Whether subscribing without names means all resources.
-    fn has_wildcard(self) -> bool {
+    pub(super) fn has_wildcard(self) -> bool {
         matches!(self, ResourceType::Cluster | ResourceType::Listener)
     }
 }
@@ -86,6 +86,8 @@ impl Resource {
 pub(super) struct Subscription {
     kind: ResourceType,
     names: BTreeSet<String>,
+    /// Whether all resources are asked for.
+    is_wildcard: bool,
     /// Resources as last made, by name, in the order to send; each with its encoding and content version.
     resources: Vec<(Resource, prost_types::Any, u64)>,
     /// Version of the whole: changes only with the content.
@@ -104,6 +106,7 @@ impl Subscription {
         Subscription {
             kind,
             names: BTreeSet::new(),
+            is_wildcard: kind.has_wildcard(),
             resources: Vec::new(),
             version: String::new(),
             nonce: String::new(),
@@ -122,8 +125,22 @@ impl Subscription {
     pub(super) fn set_names(&mut self, names: &[String]) -> bool {
         let names = names.iter().filter(|name| *name != "*").cloned().collect();
         let changed = self.names != names;
+        self.is_wildcard = names.is_empty() && self.kind.has_wildcard();
         self.names = names;
         changed
+    }
+
+    /// Takes what an incremental client asks for by now.
+    pub(super) fn subscribe(&mut self, names: &BTreeSet<String>, is_wildcard: bool) {
+        self.names.clone_from(names);
+        self.is_wildcard = is_wildcard;
+    }
+
+    /// Resources as last made: names, encodings and versions of their own.
+    pub(super) fn resources(&self) -> impl Iterator<Item = (&str, &prost_types::Any, String)> {
+        self.resources
+            .iter()
+            .map(|(resource, any, hash)| (resource.name(), any, format!("{hash:016x}")))
     }
 
     /// Makes the resources anew; returns whether anything is different.
@@ -186,9 +203,7 @@ impl Subscription {
     }
 
     fn make(&self, translator: &Translator) -> Vec<Resource> {
-        let wanted = |name: &str| {
-            (self.names.is_empty() && self.kind.has_wildcard()) || self.names.contains(name)
-        };
+        let wanted = |name: &str| self.is_wildcard || self.names.contains(name);
         match self.kind {
             ResourceType::Cluster => {
                 let all = translator

@@ -310,6 +310,7 @@ pub fn bootstrap(
     labels: &str,
     xds: std::net::SocketAddr,
     admin: std::net::SocketAddr,
+    api_type: &str,
 ) -> String {
     format!(
         "node:
@@ -318,7 +319,7 @@ pub fn bootstrap(
   metadata: {{NAMESPACE: default, CLUSTER_ID: Kubernetes, ISTIO_VERSION: 1.31.0, LABELS: {labels}, BIND_INSTANCE_IP: \"true\"}}
 admin: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}
 dynamic_resources:
-  ads_config: {{api_type: GRPC, transport_api_version: V3, grpc_services: [{{envoy_grpc: {{cluster_name: xds}}}}]}}
+  ads_config: {{api_type: {api_type}, transport_api_version: V3, grpc_services: [{{envoy_grpc: {{cluster_name: xds}}}}]}}
   lds_config: {{ads: {{}}, resource_api_version: V3}}
   cds_config: {{ads: {{}}, resource_api_version: V3}}
 static_resources:
