@@ -217,12 +217,6 @@ fn faults() {
 #[test]
 fn destination_rules() {
     check(
-        &dr("  host: reviews\n  trafficPolicy:\n    tls: {mode: ISTIO_MUTUAL}\n"),
-        true,
-        "bad.yaml:7: DestinationRule default/reviews: spec.trafficPolicy.tls.mode: TLS is not supported yet, so mode \
-         ISTIO_MUTUAL cannot be used; write mode: DISABLE, or remove tls",
-    );
-    check(
         &dr("  host: reviews\n  trafficPolicy: {loadBalancer: {simple: RANDOMLY}}\n"),
         true,
         "bad.yaml:6: DestinationRule default/reviews: spec.trafficPolicy.loadBalancer.simple: is the string \
@@ -264,10 +258,15 @@ fn gateways_sidecars_and_services() {
          {mode: PASSTHROUGH}",
     );
     check(
-        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: x}\nspec:\n  mtls: {mode: STRICT}\n",
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: x}\nspec:\n  mtls: {modus: STRICT}\n",
+        false,
+        "bad.yaml:5: PeerAuthentication default/x: spec.mtls.modus: unknown field, it has no effect; did you mean mode?",
+    );
+    check(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: x}\nspec:\n  action: CUSTOM\n  provider: {name: p}\n  rules: [{}]\n",
         true,
-        "bad.yaml:5: PeerAuthentication default/x: spec.mtls.mode: mTLS is not supported yet, so mode STRICT cannot be \
-         used; write mode: DISABLE",
+        "bad.yaml:5: AuthorizationPolicy default/x: spec.action: external authorization is not supported yet, so action \
+         CUSTOM cannot be used; use ALLOW or DENY",
     );
     check(
         "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: x}\nspec:\n  egress:\n  - captureMode: NONE\n    hosts: [reviews]\n",
@@ -356,7 +355,6 @@ fn the_mesh_configuration_is_checked_too() {
     assert_eq!(
         problems,
         [
-            "mesh.yaml:2:1: MeshConfig: enableAutoMtls: is not supported yet; write enableAutoMtls: false",
             "mesh.yaml:3:1: MeshConfig: conectTimeout: unknown field, it has no effect; did you mean connectTimeout?",
         ]
     );

@@ -23,6 +23,11 @@ pub(crate) enum ClientTlsMode {
 }
 
 impl ClientTls {
+    /// TLS that is not the mesh's own.
+    pub(crate) fn is_originated(&self) -> bool {
+        matches!(self.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual)
+    }
+
     /// What Istio's webhook refuses is refused elsewhere.
     pub(super) fn read(at: &At<'_>) -> Self {
         let fields = at.fields();
@@ -43,9 +48,7 @@ impl ClientTls {
             credential_name: fields.string("credentialName"),
             subject_alt_names: fields.strings("subjectAltNames"),
             sni: fields.string("sni"),
-            insecure_skip_verify: fields
-                .get("insecureSkipVerify")
-                .is_some_and(|at| at.bool()),
+            insecure_skip_verify: fields.get("insecureSkipVerify").is_some_and(|at| at.bool()),
         };
         fields.finish();
         tls

@@ -44,6 +44,9 @@ pub(crate) struct MeshConfig {
     pub(crate) ingress_selector: String,
     /// Ours: class `nginx` and its annotation `rewrite-target` are served too.
     pub(crate) ingress_nginx: bool,
+    /// `enableAutoMtls`; off, unlike Istio's, until workloads have identities. Then without any PeerAuthentication they
+    /// take both plaintext and mutual TLS, otherwise plaintext only.
+    pub(crate) auto_mtls: bool,
     /// `trustDomain`; `cluster.local`.
     pub(crate) trust_domain: String,
     /// `trustDomainAliases`, sorted.
@@ -89,6 +92,7 @@ impl Default for MeshConfig {
             ingress_class: "istio".to_owned(),
             ingress_selector: "ingressgateway".to_owned(),
             ingress_nginx: false,
+            auto_mtls: false,
             trust_domain: DOMAIN.to_owned(),
             trust_domain_aliases: Vec::new(),
         }
@@ -120,11 +124,7 @@ impl MeshConfig {
         mesh.zone_aware = fields
             .get("zoneAwareLbSetting")
             .map(|at| ZoneAwareLb::read(&at));
-        if let Some(at) = fields.get("enableAutoMtls")
-            && at.bool()
-        {
-            at.refuse("is not supported yet", "write enableAutoMtls: false");
-        }
+        mesh.auto_mtls = fields.get("enableAutoMtls").is_some_and(|at| at.bool());
         mesh.keepalive = fields.get("tcpKeepalive").map(|at| Keepalive::read(&at));
         let h2 = fields.get("h2UpgradePolicy");
         mesh.h2_upgrade = h2

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod authorization_policy;
+mod client_tls;
 mod connection_pool;
 mod delegate;
 mod destination_rule;
@@ -41,6 +42,7 @@ pub(crate) use authorization_policy::{
     AuthorizationAction, AuthorizationPolicy, AuthorizationRule, Condition, Operation, Source,
     Values,
 };
+pub(crate) use client_tls::{ClientTls, ClientTlsMode};
 pub(crate) use connection_pool::{ConnectionPool, Keepalive};
 pub(crate) use delegate::merged;
 pub(crate) use destination_rule::{DestinationRule, Subset};
@@ -73,7 +75,7 @@ pub(crate) use node::KubernetesNode;
 pub use object::{Metadata, ObjectId, Other, Provenance};
 pub(crate) use object::{Object, ReadObject, read};
 pub(crate) use outlier_detection::OutlierDetection;
-pub(crate) use peer_authentication::PeerAuthentication;
+pub(crate) use peer_authentication::{MtlsMode, PeerAuthentication};
 pub(crate) use pod::Pod;
 pub(crate) use policy_target::PolicyTarget;
 pub(crate) use protocol::Protocol;

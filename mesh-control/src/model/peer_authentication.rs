@@ -1,60 +1,72 @@
-use super::Metadata;
+use std::collections::BTreeMap;
+
+use super::{Metadata, PolicyTarget};
 use crate::yaml::{At, Fields};
 
-/// Plaintext for the workloads of a namespace; the only mode until identity lands.
+/// Whether the workloads of a mesh, a namespace or a selector take plaintext, mutual TLS or both.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PeerAuthentication {
     pub(crate) metadata: Metadata,
+    pub(crate) target: PolicyTarget,
+    pub(crate) mode: MtlsMode,
+    /// `portLevelMtls`, by port of the workload.
+    pub(crate) ports: BTreeMap<u32, MtlsMode>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MtlsMode {
+    /// As the wider policy says.
+    Unset,
+    Disable,
+    Permissive,
+    Strict,
+}
+
+impl MtlsMode {
+    /// The other, where this one says nothing.
+    pub(crate) fn or(self, wider: MtlsMode) -> MtlsMode {
+        match self {
+            MtlsMode::Unset => wider,
+            mode => mode,
+        }
+    }
 }
 
 impl PeerAuthentication {
+    /// What Istio's webhook refuses is refused elsewhere.
     pub(crate) fn read(spec: Option<Fields<'_>>, metadata: Metadata) -> Self {
+        let mut policy = PeerAuthentication {
+            metadata,
+            target: PolicyTarget::default(),
+            mode: MtlsMode::Unset,
+            ports: BTreeMap::new(),
+        };
         if let Some(spec) = spec {
-            if let Some(at) = spec.get("selector") {
-                let fields = at.fields();
-                fields.string_map("matchLabels");
-                fields.finish();
-            }
-            if let Some(at) = spec.get("mtls") {
-                read_mode(at);
-            }
-            for (_, at) in spec
-                .get("portLevelMtls")
-                .map(|at| at.entries())
-                .unwrap_or_default()
-            {
-                if spec.get("selector").is_none() {
-                    at.refuse(
-                        "mesh/namespace peer authentication cannot have port level mTLS",
-                        "add a selector",
-                    );
-                }
-                read_mode(at);
+            policy.target = PolicyTarget::read(&spec);
+            policy.mode = spec.get("mtls").map_or(MtlsMode::Unset, read_mode);
+            let ports = spec.get("portLevelMtls").map(|at| at.entries());
+            for (port, at) in ports.unwrap_or_default() {
+                let mode = read_mode(at);
+                policy
+                    .ports
+                    .extend(port.parse().ok().map(|port: u32| (port, mode)));
             }
             spec.finish_with(&[("mode", "mtls.mode")]);
         }
-        PeerAuthentication { metadata }
+        policy
     }
 }
 
-fn read_mode(at: At<'_>) {
+fn read_mode(at: At<'_>) -> MtlsMode {
     let fields = at.fields();
-    if let Some(mode) = fields.get("mode") {
-        let words = [
-            ("DISABLE", true),
-            ("UNSET", true),
-            ("PERMISSIVE", false),
-            ("STRICT", false),
-        ];
-        if mode.word(&words) == Some(false) {
-            mode.refuse(
-                format_args!(
-                    "mTLS is not supported yet, so mode {} cannot be used",
-                    mode.string()
-                ),
-                "write mode: DISABLE",
-            );
-        }
-    }
+    let mode = fields.get("mode").and_then(|mode| {
+        mode.word(&[
+            ("UNSET", MtlsMode::Unset),
+            ("DISABLE", MtlsMode::Disable),
+            ("PERMISSIVE", MtlsMode::Permissive),
+            ("STRICT", MtlsMode::Strict),
+        ])
+    });
     fields.finish();
+    mode.unwrap_or(MtlsMode::Unset)
 }

@@ -9,6 +9,8 @@ pub(crate) struct Pod {
     pub(crate) ready: bool,
     /// `spec.nodeName`.
     pub(crate) node: String,
+    /// `spec.serviceAccountName`.
+    pub(crate) service_account: String,
     /// The Deployment, StatefulSet, … that it belongs to; its own name if to none.
     pub(crate) workload: String,
     /// Named container ports: (name, port).
@@ -33,9 +35,11 @@ impl Pod {
             ready = phase == "Running" && conditions.iter().any(|at| is_ready(at.node()));
         }
         let (mut ports, mut node) = (Vec::new(), String::new());
+        let mut service_account = String::new();
         if let Some(spec) = fields.get("spec") {
             let spec = spec.fields();
             node = spec.string("nodeName");
+            service_account = spec.string("serviceAccountName");
             for container in spec
                 .get("containers")
                 .map(|at| at.items())
@@ -57,6 +61,7 @@ impl Pod {
             ip,
             ready,
             node,
+            service_account,
             workload,
             ports,
         }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::{ConnectionPool, LoadBalancer, OutlierDetection};
+use super::{ClientTls, ConnectionPool, LoadBalancer, OutlierDetection};
 use crate::yaml::At;
 
 /// What is `None` has the mesh's default.
@@ -12,6 +12,7 @@ pub(crate) struct TrafficPolicy {
     /// `proxyProtocol.version`: 0 is V1, 1 is V2, as Envoy numbers them.
     pub(crate) proxy_protocol: Option<u32>,
     pub(crate) retry_budget: Option<RetryBudget>,
+    pub(crate) tls: Option<ClientTls>,
     /// `portLevelSettings`, by port.
     pub(crate) ports: BTreeMap<u32, TrafficPolicy>,
 }
@@ -44,9 +45,6 @@ impl TrafficPolicy {
                 "add one, or remove it",
             );
         }
-        if let Some(at) = fields.get("tls") {
-            read_tls(&at);
-        }
         fields.unsupported(
             &["tunnel"],
             "remove it, connections cannot go through another proxy",
@@ -63,6 +61,7 @@ impl TrafficPolicy {
                 .map(|at| OutlierDetection::read(&at)),
             proxy_protocol: None,
             retry_budget: None,
+            tls: fields.get("tls").map(|at| ClientTls::read(&at)),
             ports: BTreeMap::new(),
         };
         if with_ports {
@@ -136,6 +135,7 @@ impl TrafficPolicy {
                 .or_else(|| base.outlier_detection.filter(|_| or)),
             proxy_protocol: over.proxy_protocol.or(base.proxy_protocol),
             retry_budget: over.retry_budget.or(base.retry_budget),
+            tls: (over.tls.clone()).or_else(|| base.tls.filter(|_| or)),
             ports: BTreeMap::new(),
         }
     }
@@ -161,31 +161,4 @@ fn read_port(at: At<'_>) -> Option<(u32, TrafficPolicy)> {
     let number = port.require("number")?.port();
     port.finish();
     Some((u32::from(number), policy))
-}
-
-/// Only plaintext until TLS exists.
-fn read_tls(at: &At<'_>) {
-    let fields = at.fields();
-    match fields.get("mode") {
-        Some(mode) if mode.node().as_str() == Some("DISABLE") => {}
-        Some(mode) => {
-            mode.refuse(
-                format_args!(
-                    "TLS is not supported yet, so mode {} cannot be used",
-                    mode.string()
-                ),
-                "write mode: DISABLE, or remove tls",
-            );
-        }
-        None => {}
-    }
-    fields.ignore(&[
-        "clientCertificate",
-        "privateKey",
-        "caCertificates",
-        "subjectAltNames",
-        "sni",
-    ]);
-    fields.ignore(&["credentialName", "insecureSkipVerify", "caCrl"]);
-    fields.finish();
 }

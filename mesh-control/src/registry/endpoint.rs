@@ -27,6 +27,12 @@ pub(crate) struct Endpoint {
     pub(crate) workload: Arc<str>,
     /// The Kubernetes node.
     pub(crate) node: String,
+    /// The workload's.
+    pub(crate) namespace: Arc<str>,
+    /// What a certificate of the workload names after the trust domain: `ns/NAMESPACE/sa/ACCOUNT`; empty if it has none.
+    pub(crate) identity: Arc<str>,
+    /// The label `security.istio.io/tlsMode`; `istio` where a sidecar takes mutual TLS.
+    pub(crate) tls_mode: Arc<str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +52,14 @@ pub(super) struct Origin {
     pub(super) workload: Arc<str>,
     pub(super) node: String,
     pub(super) weight: u32,
+    pub(super) namespace: Arc<str>,
+    pub(super) identity: Arc<str>,
+    pub(super) tls_mode: Arc<str>,
 }
+
+/// Of endpoints that take only what is sent to them.
+pub(crate) const TLS_DISABLED: &str = "disabled";
+const TLS_MODE: &str = "security.istio.io/tlsMode";
 
 impl Origin {
     pub(super) fn pod(pod: &Pod, locality: String) -> Self {
@@ -57,6 +70,12 @@ impl Origin {
             locality,
             node: pod.node.clone(),
             weight: 1,
+            namespace: pod.metadata.namespace.as_str().into(),
+            identity: identity(&pod.metadata.namespace, &pod.service_account),
+            tls_mode: labels
+                .get(TLS_MODE)
+                .map_or(TLS_DISABLED, String::as_str)
+                .into(),
         }
     }
 
@@ -71,6 +90,16 @@ impl Origin {
             locality,
             node: String::new(),
             weight: workload.weight.max(1),
+            namespace: namespace.into(),
+            identity: match workload.service_account.as_str() {
+                "" => Arc::default(),
+                account => identity(namespace, account),
+            },
+            tls_mode: match workload.labels.get(TLS_MODE) {
+                Some(mode) => mode.as_str().into(),
+                None if workload.service_account.is_empty() => TLS_DISABLED.into(),
+                None => "istio".into(),
+            },
         }
     }
 
@@ -82,6 +111,9 @@ impl Origin {
             locality: String::new(),
             node: String::new(),
             weight: 1,
+            namespace: Arc::default(),
+            identity: Arc::default(),
+            tls_mode: TLS_DISABLED.into(),
         }
     }
 
@@ -97,8 +129,15 @@ impl Origin {
             health: Health::Unknown,
             workload: self.workload.clone(),
             node: self.node.clone(),
+            namespace: self.namespace.clone(),
+            identity: self.identity.clone(),
+            tls_mode: self.tls_mode.clone(),
         }
     }
+}
+
+fn identity(namespace: &str, account: &str) -> Arc<str> {
+    format!("ns/{namespace}/sa/{account}").into()
 }
 
 pub(super) fn workload_text(

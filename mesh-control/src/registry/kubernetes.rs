@@ -111,6 +111,7 @@ fn convert(service: &model::Service, of_namespace: Option<TrafficDistribution>) 
             }
         },
         is_node_local: service.is_node_local,
+        subject_alt_names: Vec::new(),
         endpoints: Arc::new([]),
     }
 }

@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use crate::config::Config;
 use crate::model::{DOMAIN, KubernetesNode, Pod, WorkloadEntry};
 pub(crate) use endpoint::{
-    Endpoint, Health, augment, locality_label as locality_of_labels, split_locality,
+    Endpoint, Health, TLS_DISABLED, augment, locality_label as locality_of_labels, split_locality,
 };
 pub(crate) use kubernetes::target_on_workload_entry;
 pub(crate) use rules::RuleIndex;
@@ -108,6 +108,10 @@ impl Registry {
             }
             let places = Places { nodes: &self.nodes };
             let endpoints = kubernetes::endpoints_anew(config, &places, service);
+            // clusters say who may serve them
+            if peers(&endpoints) != peers(&service.endpoints) {
+                return None;
+            }
             Arc::make_mut(service).endpoints = endpoints.into();
             hosts.insert(host);
         }
@@ -132,6 +136,12 @@ impl Registry {
     pub(crate) fn locality_of(&self, pod: &Pod) -> String {
         Places { nodes: &self.nodes }.of_pod(pod)
     }
+}
+
+/// What endpoints say of their identities, and of whether they take mutual TLS.
+fn peers(endpoints: &[Arc<Endpoint>]) -> BTreeSet<(&str, &str)> {
+    let peers = endpoints.iter().map(|e| (&*e.identity, &*e.tls_mode));
+    peers.collect()
 }
 
 /// Where pods are.

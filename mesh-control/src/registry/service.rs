@@ -32,6 +32,8 @@ pub(crate) struct Service {
     pub(crate) aliases: Vec<String>,
     pub(crate) traffic_distribution: Option<TrafficDistribution>,
     pub(crate) is_node_local: bool,
+    /// `subjectAltNames` of a ServiceEntry.
+    pub(crate) subject_alt_names: Vec<String>,
     /// All endpoints of this name and namespace, of every port.
     pub(crate) endpoints: Arc<[Arc<Endpoint>]>,
 }

@@ -82,6 +82,7 @@ fn of_entry(config: &Config, places: &Places<'_>, entry: &ServiceEntry) -> Vec<S
                 aliases: Vec::new(),
                 traffic_distribution: distribution,
                 is_node_local: false,
+                subject_alt_names: entry.subject_alt_names.clone(),
                 endpoints: endpoints(config, places, entry, host).into(),
             });
         }

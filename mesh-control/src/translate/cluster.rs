@@ -17,7 +17,7 @@ use super::address::{ads, any, duration, stat_prefix};
 use super::network_filters::{BLACK_HOLE, PASSTHROUGH};
 use super::patch::Clusters;
 use super::scope::Scope;
-use super::traffic_policy::{self, HttpOptions};
+use super::traffic_policy::{self, HttpOptions, Target};
 use super::{NodeKind, endpoints, inbound_cluster, metadata, outbound_cluster};
 use crate::model::{DestinationRule, Protocol, SimpleLb, Subset, TargetPort, TrafficPolicy};
 use crate::registry::{Origin, Port, Resolution, Service};
@@ -86,11 +86,16 @@ fn outbound(
     let mut cluster = with_type(&name, discovery);
     cluster.connect_timeout = Some(duration(scope.config.mesh.connect_timeout));
     cluster.common_lb_config = Some(CommonLbConfig::default());
-    cluster.metadata = Some(cluster_metadata(service, rule, subset));
+    let mut metadata = cluster_metadata(service, rule, subset);
+    let originates = policy.tls.as_ref().is_some_and(|tls| tls.is_originated());
+    if originates {
+        metadata::keep_alpn(&mut metadata);
+    }
+    cluster.metadata = Some(metadata);
     let mut groups = Vec::new();
     match discovery {
         DiscoveryType::StrictDns | DiscoveryType::LogicalDns => {
-            groups = endpoints::inline(scope, service, port, subset, &policy);
+            groups = endpoints::inline(scope, service, port, (rule.map(|r| &**r), subset), &policy);
             if groups.is_empty() {
                 return None;
             }
@@ -116,8 +121,19 @@ fn outbound(
         _ => {}
     }
     let mut http = HttpOptions::for_protocol(port.protocol, scope.node.kind);
-    let of = (service, port.protocol);
-    traffic_policy::apply(scope, of, &mut cluster, &mut http, &policy, groups);
+    let general = match subset {
+        Some(subset) => subset.traffic_policy.as_ref(),
+        None => rule.and_then(|rule| rule.traffic_policy.as_ref()),
+    };
+    let of = Target {
+        service,
+        port: port.port,
+        protocol: port.protocol,
+        subset: subset.map_or("", |subset| &subset.name),
+        rule: rule.map(|rule| &**rule),
+        is_passthrough: general.is_some_and(is_passthrough),
+    };
+    traffic_policy::apply(scope, &of, &mut cluster, &mut http, &policy, groups);
     if cluster.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()))
     {
         cluster.eds_cluster_config = Some(EdsClusterConfig {

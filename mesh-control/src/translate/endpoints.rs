@@ -11,9 +11,10 @@ use super::NodeKind;
 use super::address::{pipe, socket};
 use super::cluster::{is_passthrough, policy_of};
 use super::locality::Balance;
+use super::mutual_tls;
 use super::scope::Scope;
-use crate::model::{Subset, TrafficPolicy};
-use crate::registry::{Endpoint, Health, Resolution, Service, split_locality};
+use crate::model::{ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
+use crate::registry::{Endpoint, Health, Resolution, Service, TLS_DISABLED, split_locality};
 
 /// The endpoints of one locality, with what each was made of.
 #[derive(Clone, Debug)]
@@ -49,7 +50,8 @@ pub(super) fn assignment(scope: &Scope, cluster: &str) -> Option<xds::ClusterLoa
         endpoint.port_name == port.name
             && (endpoint.port == 0 || endpoint.address.parse::<std::net::IpAddr>().is_ok())
     });
-    let groups = groups(scope, service, &policy, in_subset(of_port, subset));
+    let tls = mode_of_rule(rule.as_deref(), subset, number);
+    let groups = groups(scope, service, &policy, tls, in_subset(of_port, subset));
     let mut assignment = xds::ClusterLoadAssignment {
         cluster_name: cluster.to_owned(),
         ..Default::default()
@@ -68,11 +70,28 @@ pub(super) fn inline(
     scope: &Scope,
     service: &Service,
     port: &crate::registry::Port,
-    subset: Option<&Subset>,
+    (rule, subset): (Option<&DestinationRule>, Option<&Subset>),
     policy: &TrafficPolicy,
 ) -> Vec<Group> {
     let of_port = service.endpoints_by_port(port);
-    groups(scope, service, policy, in_subset(of_port, subset))
+    let tls = mode_of_rule(rule, subset, port.port);
+    groups(scope, service, policy, tls, in_subset(of_port, subset))
+}
+
+/// What a rule says of TLS for a port, by istiod's `pilot/pkg/xds/endpoints/mtls_checker.go`: unlike for clusters, what it
+/// says of a port takes nothing away that it says of all.
+fn mode_of_rule(
+    rule: Option<&DestinationRule>,
+    subset: Option<&Subset>,
+    port: u32,
+) -> Option<ClientTlsMode> {
+    let mode = |policy: Option<&TrafficPolicy>| {
+        let policy = policy?;
+        let of_port = policy.ports.get(&port).and_then(|p| p.tls.as_ref());
+        of_port.or(policy.tls.as_ref()).map(|tls| tls.mode)
+    };
+    mode(subset.and_then(|s| s.traffic_policy.as_ref()))
+        .or_else(|| mode(rule.and_then(|r| r.traffic_policy.as_ref())))
 }
 
 fn in_subset<'a>(
@@ -93,6 +112,7 @@ fn groups<'a>(
     scope: &Scope,
     service: &Service,
     policy: &TrafficPolicy,
+    tls: Option<ClientTlsMode>,
     endpoints: impl Iterator<Item = &'a Arc<Endpoint>>,
 ) -> Vec<Group> {
     // what is not ready counts for the panic threshold, unless panicking would choose it
@@ -129,7 +149,10 @@ fn groups<'a>(
                 zone: zone.to_owned(),
                 sub_zone: sub_zone.to_owned(),
             }),
-            lb_endpoints: endpoints.iter().map(|e| lb_endpoint(e)).collect(),
+            lb_endpoints: endpoints
+                .iter()
+                .map(|e| lb_endpoint(scope, tls, e))
+                .collect(),
             load_balancing_weight: Some(weight),
             ..Default::default()
         };
@@ -138,7 +161,7 @@ fn groups<'a>(
     localities.into_iter().map(group).collect()
 }
 
-fn lb_endpoint(endpoint: &Endpoint) -> xds::LbEndpoint {
+fn lb_endpoint(scope: &Scope, tls: Option<ClientTlsMode>, endpoint: &Endpoint) -> xds::LbEndpoint {
     let health = match endpoint.health {
         Health::Unknown => core::HealthStatus::Unknown,
         Health::Healthy => core::HealthStatus::Healthy,
@@ -148,14 +171,35 @@ fn lb_endpoint(endpoint: &Endpoint) -> xds::LbEndpoint {
         0 => pipe(&endpoint.address),
         port => socket(&endpoint.address, port),
     };
+    let mut metadata = workload_metadata(endpoint);
+    let takes_mutual_tls = match tls {
+        Some(mode) => mode == ClientTlsMode::IstioMutual,
+        None => mutual_tls::is_offered(scope, endpoint),
+    };
+    if takes_mutual_tls && !matches!(&*endpoint.tls_mode, "" | TLS_DISABLED) {
+        let fields = tls_mode(&endpoint.tls_mode);
+        metadata
+            .filter_metadata
+            .insert("envoy.transport_socket_match".to_owned(), fields);
+    }
     xds::LbEndpoint {
         health_status: health.into(),
-        metadata: Some(workload_metadata(endpoint)),
+        metadata: Some(metadata),
         load_balancing_weight: Some(endpoint.weight),
         host_identifier: Some(HostIdentifier::Endpoint(xds::Endpoint {
             address: Some(address),
             ..Default::default()
         })),
+    }
+}
+
+/// By what the cluster chooses an endpoint's transport socket.
+pub(super) fn tls_mode(mode: &str) -> Struct {
+    let value = Value {
+        kind: Some(Kind::StringValue(mode.to_owned())),
+    };
+    Struct {
+        fields: BTreeMap::from([("tlsMode".to_owned(), value)]),
     }
 }
 

@@ -8,6 +8,7 @@ use super::address::any;
 /// What an HTTP inspector calls plaintext HTTP.
 pub(super) const PLAINTEXT_HTTP: [&str; 2] = ["http/1.1", "h2c"];
 pub(super) const RAW_BUFFER: &str = "raw_buffer";
+pub(super) const TLS: &str = "tls";
 
 pub(super) fn original_dst() -> listener::ListenerFilter {
     filter(
@@ -33,6 +34,25 @@ pub(super) fn tls_inspector() -> listener::ListenerFilter {
             ..Default::default()
         }),
     )
+}
+
+/// A TLS inspector that leaves some original destination ports alone.
+pub(super) fn tls_inspector_except(ports: &[u32]) -> listener::ListenerFilter {
+    listener::ListenerFilter {
+        filter_disabled: predicate(ports),
+        ..tls_inspector()
+    }
+}
+
+/// A TLS inspector for some original destination ports.
+pub(super) fn tls_inspector_only(ports: &[u32]) -> listener::ListenerFilter {
+    let other = predicate(ports).map(|of| listener::ListenerFilterChainMatchPredicate {
+        rule: Some(Rule::NotMatch(Box::new(of))),
+    });
+    listener::ListenerFilter {
+        filter_disabled: other,
+        ..tls_inspector()
+    }
 }
 
 /// An HTTP inspector that leaves some original destination ports alone.

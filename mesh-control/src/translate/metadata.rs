@@ -56,6 +56,17 @@ pub(super) fn with_subset(mut metadata: core::Metadata, subset: &str) -> core::M
     metadata
 }
 
+/// Tells Istio's own filter to leave the protocols alone that TLS offers.
+pub(super) fn keep_alpn(metadata: &mut core::Metadata) {
+    let istio = metadata
+        .filter_metadata
+        .entry(ISTIO.to_owned())
+        .or_default();
+    istio
+        .fields
+        .insert("alpn_override".to_owned(), text("false"));
+}
+
 /// Marks a cluster whose service is outside of the mesh.
 pub(super) fn set_external(metadata: &mut core::Metadata) {
     let istio = metadata

@@ -23,6 +23,7 @@ mod listener_filters;
 mod load_balancer;
 mod locality;
 mod metadata;
+mod mutual_tls;
 mod network_filters;
 mod node;
 mod outlier_detection;
@@ -33,8 +34,10 @@ mod route;
 mod route_action;
 mod route_match;
 mod scope;
+mod tls;
 mod tracing_tags;
 mod traffic_policy;
+mod upstream_tls;
 mod virtual_host;
 
 use std::sync::{Arc, OnceLock};

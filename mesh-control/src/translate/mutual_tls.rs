@@ -42,7 +42,9 @@ impl WorkloadMtls {
         let ports = narrow.ports.iter();
         WorkloadMtls {
             mode,
-            ports: ports.map(|(port, of_port)| (*port, of_port.or(mode))).collect(),
+            ports: ports
+                .map(|(port, of_port)| (*port, of_port.or(mode)))
+                .collect(),
         }
     }
 
@@ -75,11 +77,18 @@ pub(super) fn of_namespace(config: &Config, namespace: &str) -> MtlsMode {
     }
 }
 
-/// Whether an endpoint says that it takes mutual TLS, and its policies agree.
-pub(super) fn is_offered(config: &Config, endpoint: &Endpoint) -> bool {
-    endpoint.tls_mode == ISTIO
-        && WorkloadMtls::of(config, &endpoint.namespace, &endpoint.labels).for_port(endpoint.port)
-            != MtlsMode::Disable
+/// Whether an endpoint says that it takes mutual TLS, and its policies agree, as far as the node knows them: those of
+/// its own namespace, of the mesh, and of namespaces whose services it sees.
+pub(super) fn is_offered(scope: &Scope, endpoint: &Endpoint) -> bool {
+    if *endpoint.tls_mode != *ISTIO {
+        return false;
+    }
+    let (config, namespace) = (&scope.config, &*endpoint.namespace);
+    let mode = match *namespace == *scope.node.namespace || scope.sees_services_of(namespace) {
+        true => WorkloadMtls::of(config, namespace, &endpoint.labels).for_port(endpoint.port),
+        false => of_namespace(config, &config.mesh.root_namespace),
+    };
+    mode != MtlsMode::Disable
 }
 
 /// The value of the label `security.istio.io/tlsMode` of workloads with a sidecar.

@@ -5,6 +5,7 @@ use mesh_proto::envoy::extensions::filters::network::http_connection_manager::v3
 
 use super::authorization::AuthorizationFilters;
 use super::imports::{Imports, imported_services, imported_virtual_services};
+use super::mutual_tls::WorkloadMtls;
 use super::{Node, NodeKind, jwt_authn};
 use crate::config::Config;
 use crate::model::{
@@ -32,6 +33,8 @@ pub(super) struct Scope {
     pub(super) labels: BTreeMap<String, String>,
     authorization: OnceLock<AuthorizationFilters>,
     jwt_authn: OnceLock<Option<HttpFilter>>,
+    mutual_tls: OnceLock<WorkloadMtls>,
+    namespaces: OnceLock<HashSet<String>>,
 }
 
 /// An egress listener of the node's Sidecar, or the one for everything if it has none.
@@ -126,7 +129,26 @@ impl Scope {
             labels,
             authorization: OnceLock::new(),
             jwt_authn: OnceLock::new(),
+            mutual_tls: OnceLock::new(),
+            namespaces: OnceLock::new(),
         }
+    }
+
+    /// Whether some service of a namespace is for the node.
+    pub(super) fn sees_services_of(&self, namespace: &str) -> bool {
+        let namespaces = self.namespaces.get_or_init(|| {
+            let all = self
+                .services
+                .iter()
+                .map(|service| service.namespace.clone());
+            all.collect()
+        });
+        namespaces.contains(namespace)
+    }
+
+    /// What PeerAuthentications ask of the node's peers.
+    pub(super) fn mutual_tls(&self) -> &WorkloadMtls {
+        self.mutual_tls.get_or_init(|| WorkloadMtls::of_node(self))
     }
 
     /// What RequestAuthentications make of the node's connection managers.

@@ -151,7 +151,10 @@ pub(super) fn socket(name: &str, config: prost_types::Any) -> core::TransportSoc
 }
 
 pub(super) fn raw_buffer() -> core::TransportSocket {
-    socket("envoy.transport_sockets.raw_buffer", any(&RawBuffer::default()))
+    socket(
+        "envoy.transport_sockets.raw_buffer",
+        any(&RawBuffer::default()),
+    )
 }
 
 fn versions() -> tls::TlsParameters {

@@ -14,8 +14,8 @@ use xds::circuit_breakers::thresholds::RetryBudget;
 use super::address::{any, duration};
 use super::endpoints::Group;
 use super::scope::Scope;
-use super::{NodeKind, load_balancer, outlier_detection};
-use crate::model::{ConnectionPool, Keepalive, Protocol, TrafficPolicy};
+use super::{NodeKind, load_balancer, outlier_detection, tls, upstream_tls};
+use crate::model::{ConnectionPool, DestinationRule, Keepalive, Protocol, TrafficPolicy};
 use crate::registry::Service;
 
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -76,6 +76,31 @@ impl HttpOptions {
         );
     }
 
+    /// The names of TLS are those of each request.
+    pub(super) fn set_auto(&mut self, sni: bool, san_validation: bool) {
+        if sni || san_validation {
+            let options = self.0.get_or_insert_default();
+            let upstream = options
+                .upstream_http_protocol_options
+                .get_or_insert_default();
+            upstream.auto_sni = sni;
+            upstream.auto_san_validation = san_validation;
+        }
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(
+            self.0
+                .as_ref()
+                .and_then(|o| o.upstream_protocol_options.as_ref()),
+            Some(UpstreamProtocolOptions::ExplicitHttpConfig(
+                ExplicitHttpConfig {
+                    protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(_)),
+                }
+            ))
+        )
+    }
+
     fn common(&mut self) -> &mut core::HttpProtocolOptions {
         self.0
             .get_or_insert_default()
@@ -114,16 +139,29 @@ fn http2() -> http::HttpProtocolOptions {
     }
 }
 
+/// What a cluster is for.
+pub(super) struct Target<'a> {
+    pub(super) service: &'a Service,
+    pub(super) port: u32,
+    pub(super) protocol: Protocol,
+    /// Empty: all of the service.
+    pub(super) subset: &'a str,
+    pub(super) rule: Option<&'a DestinationRule>,
+    /// Whether load balancing is off by what the rule, or its subset, says of all ports.
+    pub(super) is_passthrough: bool,
+}
+
 /// Applies everything that a policy says of a cluster on the caller's side. `inline`: the endpoints that stand
 /// in the cluster itself.
 pub(super) fn apply(
     scope: &Scope,
-    (service, protocol): (&Service, Protocol),
+    of: &Target<'_>,
     cluster: &mut xds::Cluster,
     http: &mut HttpOptions,
     policy: &TrafficPolicy,
     inline: Vec<Group>,
 ) {
+    let (service, protocol) = (of.service, of.protocol);
     let pool = policy.connection_pool.as_ref();
     let mesh = &scope.config.mesh;
     let upgrades = match pool {
@@ -152,26 +190,32 @@ pub(super) fn apply(
         outlier_detection::apply(cluster, outlier);
     }
     load_balancer::apply(scope, service, cluster, policy, inline);
+    upstream_tls::apply(scope, of, cluster, http, policy);
     if let Some(version) = policy.proxy_protocol {
-        cluster.transport_socket = Some(upstream_proxy_protocol(version));
+        let wrap = |inner| Some(upstream_proxy_protocol(version, inner));
+        for matched in &mut cluster.transport_socket_matches {
+            matched.transport_socket = matched.transport_socket.take().and_then(wrap);
+        }
+        if cluster.transport_socket_matches.is_empty() {
+            let inner = cluster.transport_socket.take();
+            cluster.transport_socket = wrap(
+                inner.unwrap_or_else(|| tls::socket("raw_buffer", any(&RawBuffer::default()))),
+            );
+        }
     }
 }
 
 /// Sends the PROXY protocol before anything else.
-fn upstream_proxy_protocol(version: u32) -> core::TransportSocket {
-    let socket = |name: &str, config| core::TransportSocket {
-        name: name.to_owned(),
-        config_type: Some(core::transport_socket::ConfigType::TypedConfig(config)),
-    };
+fn upstream_proxy_protocol(version: u32, inner: core::TransportSocket) -> core::TransportSocket {
     let config = ProxyProtocolUpstreamTransport {
         config: Some(core::ProxyProtocolConfig {
             version: i32::try_from(version).unwrap_or_default(),
             ..Default::default()
         }),
-        transport_socket: Some(socket("raw_buffer", any(&RawBuffer::default()))),
+        transport_socket: Some(inner),
         ..Default::default()
     };
-    socket(
+    tls::socket(
         "envoy.transport_sockets.upstream_proxy_protocol",
         any(&config),
     )

@@ -141,6 +141,7 @@ folders! {
     telemetry
     authorization
     request_authentication
+    mutual_tls
     ingress
 }
 
@@ -182,6 +183,10 @@ async fn compare_random(cases: usize, make: fn(&mut mesh_testkit::random::Random
                 let text = make(&mut random);
                 let folder = tempfile::tempdir().unwrap();
                 std::fs::write(folder.path().join("all.yaml"), &text).unwrap();
+                if random.chance(50) {
+                    let mesh = "enableAutoMtls: true\n";
+                    std::fs::write(folder.path().join("mesh.yaml"), mesh).unwrap();
+                }
                 let istiod = Istiod::start(folder.path()).await;
                 let differences = compare_pods(folder.path(), &istiod).await;
                 if !differences.is_empty() {

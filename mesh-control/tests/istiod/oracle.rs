@@ -15,7 +15,13 @@ pub(crate) struct Istiod(mesh_testkit::istiod::Istiod);
 
 impl Istiod {
     pub(crate) async fn start(folder: &Path) -> Istiod {
-        Istiod::with_flags(folder, &[]).await
+        // with identities, what is not said is Istio's own default
+        let mesh = std::fs::read_to_string(folder.join("mesh.yaml")).unwrap_or_default();
+        let flags: &[&str] = match mesh.contains("enableAutoMtls: true") {
+            true => &["-mtls"],
+            false => &[],
+        };
+        Istiod::with_flags(folder, flags).await
     }
 
     pub(crate) async fn with_flags(folder: &Path, flags: &[&str]) -> Istiod {

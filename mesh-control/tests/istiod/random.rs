@@ -87,6 +87,9 @@ pub(crate) fn folder(random: &mut Random) -> String {
     for i in 0..maker.random.below(3) {
         maker.request_authentication(i);
     }
+    for i in 0..maker.random.below(4) {
+        maker.peer_authentication(i);
+    }
     maker.text
 }
 
@@ -146,9 +149,10 @@ impl Maker<'_> {
             let labels = match i {
                 0 => "istio: ingressgateway".to_owned(),
                 _ => format!(
-                    "app: app-{}, version: {}",
+                    "app: app-{}, version: {}{}",
                     i % 2,
-                    self.random.one(&VERSIONS)
+                    self.random.one(&VERSIONS),
+                    self.random.one(&["", ", security.istio.io/tlsMode: istio"])
                 ),
             };
             let node = match self.random.chance(70) {
@@ -157,8 +161,9 @@ impl Maker<'_> {
             };
             self.object("v1", "Pod", &format!("pod-{i}"), namespace, &labels);
             self.line(&format!(
-                "spec: {{{node}containers: [{{name: app, ports: [{{name: web, containerPort: 8123, protocol: TCP}}]}}]}}\n\
+                "spec: {{{node}serviceAccountName: account-{}, containers: [{{name: app, ports: [{{name: web, containerPort: 8123, protocol: TCP}}]}}]}}\n\
                  status: {{phase: Running, podIP: 127.9.8.{}, conditions: [{{type: Ready, status: \"True\"}}]}}",
+                i % 2,
                 i + 1
             ));
         }
@@ -280,8 +285,13 @@ impl Maker<'_> {
             })
             .collect();
         let location = *self.random.one(&["MESH_EXTERNAL", "MESH_INTERNAL"]);
+        let names = *self.random.one(&[
+            "",
+            "",
+            "\n  subjectAltNames: [san.example.com, \"spiffe://td/ns/a/sa/b\"]",
+        ]);
         self.line(&format!(
-            "spec:\n  hosts: [\"{host}\"]\n  resolution: {resolution}\n  location: {location}\n  ports: [{}]",
+            "spec:\n  hosts: [\"{host}\"]\n  resolution: {resolution}\n  location: {location}\n  ports: [{}]{names}",
             written.join(", ")
         ));
         if self.random.chance(40) {
@@ -343,6 +353,9 @@ impl Maker<'_> {
         }
         if self.random.chance(30) {
             let _ = write!(text, ", ports: {{{port}: 8765}}");
+        }
+        if self.random.chance(30) {
+            text.push_str(", serviceAccount: machine");
         }
         text
     }

@@ -179,6 +179,7 @@ async fn check(flags: &[&str]) {
 fn plaintext(folder: &Path) {
     let mesh = folder.join("mesh.yaml");
     let mut text = std::fs::read_to_string(&mesh).unwrap_or_default();
+    text = text.replace("enableAutoMtls: true", "");
     text.push_str("\nenableAutoMtls: false\n");
     std::fs::write(mesh, text).unwrap();
 }

@@ -154,6 +154,33 @@ impl Maker<'_> {
         }
     }
 
+    pub(super) fn peer_authentication(&mut self, i: usize) {
+        let namespace = *self.random.one(&["default", "default", "other"]);
+        let name = format!("peer-{i}");
+        self.object(
+            "security.istio.io/v1",
+            "PeerAuthentication",
+            &name,
+            namespace,
+            "",
+        );
+        const MODES: [&str; 4] = ["STRICT", "PERMISSIVE", "DISABLE", "UNSET"];
+        let mode = self.random.one(&MODES);
+        self.line(&format!("spec:\n  mtls: {{mode: {mode}}}"));
+        if self.random.chance(60) {
+            let app = self.random.below(2);
+            self.line(&format!("  selector: {{matchLabels: {{app: app-{app}}}}}"));
+            // of ports that no service exposes one at most: istiod has no order for them
+            for port in [10_080, 19_000, 17_000] {
+                if self.random.chance(20) {
+                    let mode = self.random.one(&MODES);
+                    self.line(&format!("  portLevelMtls: {{{port}: {{mode: {mode}}}}}"));
+                    break;
+                }
+            }
+        }
+    }
+
     pub(super) fn request_authentication(&mut self, i: usize) {
         let namespace = self.namespace();
         let api = *self

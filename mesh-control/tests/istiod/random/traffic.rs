@@ -53,6 +53,24 @@ impl Maker<'_> {
                 .to_owned(),
             );
         }
+        if self.random.chance(30) {
+            parts.push(
+                (*self.random.one(&[
+                    "tls: {mode: DISABLE}",
+                    "tls: {mode: SIMPLE}",
+                    "tls: {mode: SIMPLE, sni: s.example.com, caCertificates: /ca.pem}",
+                    "tls: {mode: SIMPLE, insecureSkipVerify: true}",
+                    "tls: {mode: SIMPLE, credentialName: secret, subjectAltNames: [a.example.com]}",
+                    "tls: {mode: MUTUAL, credentialName: secret}",
+                    "tls: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, subjectAltNames: [a]}",
+                    "tls: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, insecureSkipVerify: true}",
+                    "tls: {mode: ISTIO_MUTUAL}",
+                    "tls: {mode: ISTIO_MUTUAL}",
+                    "tls: {mode: ISTIO_MUTUAL, sni: mine, subjectAltNames: [\"spiffe://x\"]}",
+                ]))
+                .to_owned(),
+            );
+        }
         if whole && self.random.chance(20) {
             parts.push("retryBudget: {percent: 30}".to_owned());
         }
