@@ -58,9 +58,9 @@ async fn through(
     let last = config::LISTENER + CONFIGURATIONS - 1;
     let side = Side::start(program, (config::ADMIN, last), bootstrap).await;
     let upstreams = [upstream];
-    for (n, case) in cases.iter().enumerate() {
+    for case in cases {
         let port = config::LISTENER + case.listener;
-        side.run(port, case.request(), &n.to_string(), &upstreams)
+        side.run(port, case.request(), &case.n.to_string(), &upstreams)
             .await;
     }
     for n in 0..CONFIGURATIONS {

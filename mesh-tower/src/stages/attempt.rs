@@ -62,6 +62,8 @@ impl Stream {
                 return Ok(None);
             }
             Err(Some(_)) => {
+                // Counted as an attempt before anybody looks for a host.
+                self.attempts += 1;
                 self.count_answer(StatusCode::SERVICE_UNAVAILABLE, false);
                 return Err(no_healthy_upstream());
             }
