@@ -7,7 +7,9 @@ use std::{
 
 use http::{HeaderMap, Method, header::HOST, request};
 
-use crate::{matcher::MatchedHeader, metadata::DynamicMetadata, rate_limit::Limiter};
+use crate::{
+    matcher::MatchedHeader, metadata::DynamicMetadata, rate_limit::Limiter, tls::TlsConnection,
+};
 
 /// The head of a request, pseudo headers as fields (an `http::HeaderMap` cannot hold them).
 #[derive(Clone, Copy, Debug)]
@@ -171,8 +173,8 @@ pub struct ConnectionInfo {
     /// `local` was restored: the connection was redirected here, and meant that address. Only then it is what an
     /// original-destination cluster connects to (Envoy `localAddressRestored`); anything else would be ourselves.
     pub restored: bool,
-    /// Whether the connection is TLS.
-    pub tls: bool,
+    /// The handshake, where the connection is TLS that ends here.
+    pub tls: Option<Arc<TlsConnection>>,
     /// The call comes from the application in this process: an internal peer, trusted as such.
     pub in_process: bool,
     /// SNI, if the TLS inspector or the handshake saw one.

@@ -16,6 +16,7 @@
 //! * [`local_reply`], [`flags`], [`outcome`]: answers that no upstream gave, and how an attempt ended.
 //! * [`explain`]: what becomes of a request, and why.
 //! * [`access_log`]: which streams are logged, and which replies mapped.
+//! * [`tls`]: contexts with their secrets, certificates and their names.
 //! * [`stats`]: counters and histograms, and their names.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -47,6 +48,7 @@ pub mod route;
 pub mod snapshot;
 pub mod stats;
 pub mod timeout;
+pub mod tls;
 
 /// Source of random 64-bit numbers: chance is an argument, so that decisions repeat under test.
 pub trait Entropy {

@@ -18,6 +18,7 @@ use crate::{
     route::RouteTable,
     snapshot::{ChainIndex, ClusterIndex},
     stats::{ListenerStats, ManagerStats, RequestMetrics, TcpProxyStats},
+    tls::DownstreamSocket,
 };
 
 /// A listener of one snapshot.
@@ -26,6 +27,8 @@ pub struct Listener {
     pub(crate) config: Arc<ListenerConfig>,
     /// By place in `filter_chains`, then the default chain.
     pub(crate) terminals: Vec<Terminal>,
+    /// By the same places.
+    pub(crate) sockets: Vec<DownstreamSocket>,
     pub(crate) api: Option<ChainIndex>,
     pub(crate) stats: Arc<ListenerStats>,
 }
@@ -97,10 +100,18 @@ impl Listener {
         &self.stats
     }
 
+    fn found<'l>(&'l self, config: &'l FilterChainConfig, at: usize) -> Option<FoundChain<'l>> {
+        Some(FoundChain {
+            config,
+            terminal: self.terminals.get(at)?,
+            socket: self.sockets.get(at)?,
+        })
+    }
+
     /// The chain for a connection, and what it ends in; None: no chain matches, the connection is closed (NR).
     /// Criteria in Envoy's order, the most specific value of each first: a chain that fits a criterion less well than
     /// another is out, whatever its other criteria say. Linear in the number of chains, once per connection.
-    pub fn find_chain(&self, detected: &Detected<'_>) -> Option<(&FilterChainConfig, &Terminal)> {
+    pub fn find_chain(&self, detected: &Detected<'_>) -> Option<FoundChain<'_>> {
         let chains = &self.config.filter_chains;
         let mut left: Vec<usize> = (0..chains.len()).collect();
         for criterion in CRITERIA {
@@ -112,13 +123,22 @@ impl Listener {
             left.retain(|at| fit(*at) == Some(best));
         }
         match left.first() {
-            Some(at) => Some((chains.get(*at)?, self.terminals.get(*at)?)),
-            None => {
-                let default = self.config.default_filter_chain.as_ref()?;
-                Some((default, self.terminals.get(chains.len())?))
-            }
+            Some(at) => self.found(chains.get(*at)?, *at),
+            None => self.found(self.config.default_filter_chain.as_ref()?, chains.len()),
         }
     }
+}
+
+/// A chain of a listener.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct FoundChain<'l> {
+    /// Its configuration.
+    pub config: &'l FilterChainConfig,
+    /// What it ends in.
+    pub terminal: &'l Terminal,
+    /// How its connections begin.
+    pub socket: &'l DownstreamSocket,
 }
 
 /// How well a chain fits a connection by one criterion: None: not at all, 0: the chain does not say.
@@ -279,7 +299,7 @@ mod tests {
         config.filter_chains = chains.iter().map(|(name, m)| chain(name, m)).collect();
         config.default_filter_chain =
             default.then(|| chain("default", &FilterChainMatch::default()));
-        let terminals = config
+        let terminals: Vec<_> = config
             .filter_chains
             .iter()
             .chain(&config.default_filter_chain)
@@ -291,6 +311,10 @@ mod tests {
             .collect();
         Listener {
             config: Arc::new(config),
+            sockets: terminals
+                .iter()
+                .map(|_| DownstreamSocket::Plaintext)
+                .collect(),
             terminals,
             api: None,
             stats: Arc::default(),
@@ -298,7 +322,8 @@ mod tests {
     }
 
     fn find<'l>(listener: &'l Listener, detected: &Detected<'_>) -> Option<&'l str> {
-        let (chain, terminal) = listener.find_chain(detected)?;
+        let found = listener.find_chain(detected)?;
+        let (chain, terminal) = (found.config, found.terminal);
         let Terminal::Tcp { config, .. } = terminal else {
             panic!("{terminal:?}")
         };

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// `StringMatcher`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum StringMatcher {
     /// `exact`.

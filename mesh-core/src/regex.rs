@@ -30,6 +30,13 @@ const MAX_CACHES: usize = 256;
 #[derive(Clone)]
 pub struct Regex(Arc<Compiled>);
 
+/// By pattern.
+impl PartialEq for Regex {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.pattern == other.0.pattern
+    }
+}
+
 struct Compiled {
     pattern: Box<str>,
     id: u64,

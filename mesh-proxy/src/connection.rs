@@ -7,18 +7,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::{Bytes, BytesMut};
 use mesh_core::{
     head::ConnectionInfo,
-    listener::{Detected, Listener, Terminal},
-    model::{ConnectionFilter, FilterChainConfig, ListenerConfig, ListenerFilter},
+    listener::{Detected, FoundChain, Listener, Terminal},
+    model::{ConnectionFilter, ListenerConfig, ListenerFilter},
     regex::Scratch,
     snapshot::{ChainIndex, Snapshot},
+    tls::DownstreamSocket,
 };
 use mesh_tower::{
     ChainSource,
     server::{Inspected, PrefixedIo, inspect},
+    tls::{DownstreamIo, accept_tls},
 };
-use tokio::net::TcpStream;
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use crate::{
     http, listener::Shared, node_address::node_address, original_dst::original_destination, tcp,
@@ -81,14 +84,21 @@ pub(crate) async fn serve(
     };
     let snapshot = state.plane.snapshot();
     let found = arrived.find(&snapshot, |_, found| {
-        found.map(|(chain, terminal)| (Arc::clone(&chain.filters), terminal.clone()))
+        let found = found?;
+        let timeout = found.config.transport_socket_connect_timeout;
+        let socket = (found.socket.clone(), timeout);
+        Some((
+            Arc::clone(&found.config.filters),
+            found.terminal.clone(),
+            socket,
+        ))
     });
-    let Some((filters, terminal)) = found.flatten() else {
+    let Some((filters, terminal, (socket, timeout))) = found.flatten() else {
         stats.no_filter_chain_match.inc();
         tracing::debug!(listener = %state.name, %peer, "no filter chain matches");
         return Ok(());
     };
-    let info = arrived.info();
+    let mut info = arrived.info();
     match terminal {
         Terminal::Http(chain) => {
             let Some((manager, stats)) = snapshot
@@ -98,10 +108,12 @@ pub(crate) async fn serve(
                 return Ok(());
             };
             drop(snapshot);
-            if !admitted(&filters, &info, &read, &stream, manager.idle_timeout).await? {
+            let Some(io) = secured(&socket, timeout, read, stream, &mut info).await else {
                 return Ok(());
-            }
-            let io = PrefixedIo::new(read, stream);
+            };
+            let Some(io) = admitted(&filters, &info, io, manager.idle_timeout).await? else {
+                return Ok(());
+            };
             stats.downstream_cx_total.inc();
             let _open = stats.downstream_cx_active.guard();
             let began = Instant::now();
@@ -115,8 +127,13 @@ pub(crate) async fn serve(
             clusters,
             stats,
         } => {
+            let routes = tcp::Routes::new(&snapshot, &config, &clusters, &filters, &info);
+            drop(snapshot);
+            let Some(io) = secured(&socket, timeout, read, stream, &mut info).await else {
+                return Ok(());
+            };
             let session = tcp::Session {
-                routes: tcp::Routes::new(&snapshot, &config, &clusters, &filters, &info),
+                routes,
                 config: &config,
                 stats: &stats,
                 filters: &filters,
@@ -124,46 +141,76 @@ pub(crate) async fn serve(
                 original_destination: arrived.restored(),
                 seen: tcp::Seen::default(),
             };
-            drop(snapshot);
-            tcp::proxy(PrefixedIo::new(read, stream), session, &state).await
+            tcp::proxy(io, session, &state).await
         }
         _ => Ok(()),
     }
 }
 
-/// Asks the network filters before a connection manager, once the client has sent something or has ended.
+/// The connection after what its chain begins with; None: it is over, since the handshake failed.
+async fn secured(
+    socket: &DownstreamSocket,
+    timeout: Duration,
+    read: Bytes,
+    stream: TcpStream,
+    info: &mut ConnectionInfo,
+) -> Option<PrefixedIo<DownstreamIo>> {
+    match socket {
+        DownstreamSocket::Plaintext => Some(PrefixedIo::new(read, DownstreamIo::Plain(stream))),
+        DownstreamSocket::Tls(context) => {
+            let accepted = accept_tls(context, timeout, read, stream).await;
+            match accepted {
+                Ok((io, tls)) => {
+                    info.tls = Some(Arc::new(tls));
+                    Some(PrefixedIo::new(Bytes::new(), DownstreamIo::Tls(io)))
+                }
+                Err(e) => {
+                    tracing::debug!(peer = ?info.peer, error = %e, "handshake failed");
+                    None
+                }
+            }
+        }
+        _ => {
+            tracing::debug!(peer = ?info.peer, "a secret of the chain has not come");
+            None
+        }
+    }
+}
+
+/// Asks the network filters before a connection manager, once the client has sent something or has ended; None: one of
+/// them denies.
 async fn admitted(
     filters: &[ConnectionFilter],
     info: &ConnectionInfo,
-    read: &[u8],
-    stream: &TcpStream,
+    io: PrefixedIo<DownstreamIo>,
     idle_timeout: Duration,
-) -> io::Result<bool> {
+) -> io::Result<Option<PrefixedIo<DownstreamIo>>> {
     let mut rbac = filters.iter().filter_map(|filter| match filter {
         ConnectionFilter::Rbac(rbac) => Some(rbac),
         _ => None,
     });
     let Some(first) = rbac.next() else {
-        return Ok(true);
+        return Ok(Some(io));
     };
+    let (read, mut io) = io.into_parts();
+    let mut read = BytesMut::from(read);
     if read.is_empty() {
-        let mut byte = [0];
-        let peek = stream.peek(&mut byte);
+        let some = io.read_buf(&mut read);
         match idle_timeout.is_zero() {
-            true => peek.await?,
-            false => match tokio::time::timeout(idle_timeout, peek).await {
-                Ok(peeked) => peeked?,
-                Err(_) => return Ok(false),
+            true => some.await?,
+            false => match tokio::time::timeout(idle_timeout, some).await {
+                Ok(some) => some?,
+                Err(_) => return Ok(None),
             },
         };
     }
     for rbac in std::iter::once(first).chain(rbac) {
         if !rbac.allows(info, &mut Scratch::default()) {
             tokio::time::sleep(rbac.delay_deny).await;
-            return Ok(false);
+            return Ok(None);
         }
     }
-    Ok(true)
+    Ok(Some(PrefixedIo::new(read.freeze(), io)))
 }
 
 impl Arrived {
@@ -174,7 +221,6 @@ impl Arrived {
         info.local = Some(self.destination);
         info.restored = self.redirected;
         info.node_address = node_address();
-        info.tls = self.inspected.tls;
         info.server_name.clone_from(&self.inspected.server_name);
         info
     }
@@ -189,7 +235,7 @@ impl Arrived {
     fn find<T>(
         &self,
         snapshot: &Snapshot,
-        found: impl FnOnce(&ListenerConfig, Option<(&FilterChainConfig, &Terminal)>) -> T,
+        found: impl FnOnce(&ListenerConfig, Option<FoundChain<'_>>) -> T,
     ) -> Option<T> {
         let bound = snapshot.listener(&self.bound)?;
         let listener = if bound.config().use_original_dst && self.redirected {
@@ -234,8 +280,8 @@ impl Arrived {
 
 impl ChainSource for Arrived {
     fn chain(&self, snapshot: &Snapshot) -> Option<ChainIndex> {
-        self.find(snapshot, |_, found| match found {
-            Some((_, Terminal::Http(chain))) => Some(*chain),
+        self.find(snapshot, |_, found| match found?.terminal {
+            Terminal::Http(chain) => Some(*chain),
             _ => None,
         })
         .flatten()

@@ -27,9 +27,10 @@ use mesh_core::{
 use mesh_tower::{
     ChainSource, LocalReplyLayer, LocalReplyService, MeshBody, MeshService,
     server::{Http1Options, PrefixedIo, delayed_close, serve_http1},
+    tls::DownstreamIo,
     transport::{Transport, TransportBody},
 };
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::io::AsyncReadExt;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -42,7 +43,7 @@ type Answer = Response<MeshBody<TransportBody>>;
 /// Serves HTTP/1 and HTTP/2 until the peer closes; or until the listener drains, no request has come for
 /// `idle_timeout`, or `max_connection_duration` is over, and what is in flight has ended.
 pub(crate) async fn serve(
-    io: PrefixedIo<TcpStream>,
+    io: PrefixedIo<DownstreamIo>,
     info: ConnectionInfo,
     source: Arc<dyn ChainSource>,
     manager: &ConnectionManagerConfig,
@@ -50,6 +51,8 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     let plane = &state.plane;
     let requests = AtomicU64::new(0);
+    let alpn = info.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
+    let is_http2 = alpn.map(|name| name == "h2");
     let proxy =
         LocalReplyLayer.layer(plane.service_for_chain(source, Arc::new(info), plane.transport()));
     let service = HttpService {
@@ -68,7 +71,15 @@ pub(crate) async fn serve(
     let (read, is_http2) = match manager.codec {
         CodecType::Http1 => (read, false),
         CodecType::Http2 => (read, true),
-        CodecType::Auto => sniff(&mut io, read).await?,
+        // What ALPN chose is believed.
+        CodecType::Auto => match is_http2 {
+            Some(false) => (read, false),
+            Some(true) => match sniff(&mut io, read).await? {
+                (_, false) => return Ok(()),
+                preface => preface,
+            },
+            None => sniff(&mut io, read).await?,
+        },
     };
     let read = read.freeze();
     match is_http2 {
@@ -93,7 +104,7 @@ pub(crate) async fn serve(
 }
 
 /// Whether a connection begins as HTTP/2 does (Envoy `determineNextProtocol`).
-async fn sniff(io: &mut TcpStream, mut read: BytesMut) -> io::Result<(BytesMut, bool)> {
+async fn sniff(io: &mut DownstreamIo, mut read: BytesMut) -> io::Result<(BytesMut, bool)> {
     const PREFACE: &[u8] = b"PRI * HTTP/2";
     loop {
         let both = read.len().min(PREFACE.len());
@@ -121,7 +132,7 @@ fn http1_options(manager: &ConnectionManagerConfig) -> Http1Options {
 }
 
 async fn serve_http2(
-    mut io: PrefixedIo<TcpStream>,
+    mut io: PrefixedIo<DownstreamIo>,
     manager: &ConnectionManagerConfig,
     service: HttpService<'_>,
     over: impl Future<Output = ()>,
@@ -133,7 +144,7 @@ async fn serve_http2(
 }
 
 async fn serve_streams(
-    io: &mut PrefixedIo<TcpStream>,
+    io: &mut PrefixedIo<DownstreamIo>,
     manager: &ConnectionManagerConfig,
     service: HttpService<'_>,
     over: impl Future<Output = ()>,

@@ -24,10 +24,14 @@ use mesh_core::{
     snapshot::{ClusterIndex, Snapshot},
     stats::{Counter, TcpProxyStats},
 };
-use mesh_tower::{ThreadEntropy, server::PrefixedIo, transport::connect};
+use mesh_tower::{
+    ThreadEntropy,
+    server::PrefixedIo,
+    tls::{DownstreamIo, Offer, UpstreamIo},
+    transport::connect,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
-    net::TcpStream,
     time::{Sleep, sleep},
 };
 
@@ -157,7 +161,7 @@ impl Session<'_> {
             }
             stats.upstream_cx_total.inc();
             let in_flight = InFlight::new(Arc::clone(&endpoint));
-            match connect(&endpoint, cluster.config()).await {
+            match connect(&endpoint, cluster, Offer::None, None).await {
                 Ok(stream) => {
                     self.seen.told().local = stream.local_addr().ok();
                     return Some(Upstream {
@@ -210,7 +214,7 @@ impl Session<'_> {
     }
 
     /// Passes bytes until both sides have ended, one breaks, or nothing passes for `idle_timeout`.
-    async fn pass(&self, downstream: PrefixedIo<TcpStream>) -> io::Result<()> {
+    async fn pass(&self, downstream: PrefixedIo<DownstreamIo>) -> io::Result<()> {
         let Some(upstream) = self.connect().await else {
             return Ok(());
         };
@@ -245,7 +249,7 @@ impl Session<'_> {
 
 /// A connection to an endpoint, and what it holds of the cluster.
 struct Upstream {
-    stream: TcpStream,
+    stream: UpstreamIo,
     cluster: Arc<Cluster>,
     _permit: Permit,
     _in_flight: InFlight,
@@ -253,7 +257,7 @@ struct Upstream {
 
 /// Proxies a connection until either side ends it, a limit does, or the listener drains.
 pub(crate) async fn proxy(
-    downstream: PrefixedIo<TcpStream>,
+    downstream: PrefixedIo<DownstreamIo>,
     session: Session<'_>,
     state: &Shared,
 ) -> io::Result<()> {

@@ -6,6 +6,7 @@
 //! * [`istiod`]: the real control plane over a folder.
 //! * [`exchange`]: one request and everything that a client sees of the answer.
 //! * [`raw`]: HTTP/1 byte for byte, both sides.
+//! * [`certificates`]: roots and leaves, valid and not.
 //! * [`alloc`]: an allocator that counts.
 //! * [`callgrind`]: instructions of the program itself.
 //! * [`mutation`]: YAML that somebody got wrong.
@@ -16,6 +17,7 @@
 pub mod address;
 pub mod alloc;
 pub mod callgrind;
+pub mod certificates;
 pub mod exchange;
 pub mod istiod;
 pub mod mutation;

@@ -35,6 +35,7 @@ pub mod server;
 mod service;
 mod stages;
 mod stream;
+pub mod tls;
 pub mod transport;
 
 pub use access_log::{open as open_access_log, reopen_access_logs};

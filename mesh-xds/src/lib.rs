@@ -16,6 +16,7 @@ pub mod ads;
 pub mod agent;
 mod assemble;
 pub mod bootstrap;
+mod data_source;
 pub mod decode;
 pub mod dump;
 mod graph;

@@ -27,7 +27,7 @@ pub use active_health::{CheckResult, HealthFlags};
 pub use breaker::{Breaker, Permit};
 pub use endpoint::{Endpoint, InFlight};
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
 
 use crate::{
     Entropy,
@@ -36,6 +36,7 @@ use crate::{
         RoutingPriority, SubsetConfig, merged_criteria,
     },
     stats::{BreakerStats, ClusterStats, RequestMetrics, Stats},
+    tls::TransportSockets,
 };
 use endpoint::Metrics;
 use endpoint_set::{Checking, EndpointSet};
@@ -62,6 +63,7 @@ pub struct Cluster {
     live: Arc<ClusterLive>,
     stats: Arc<ClusterStats>,
     metrics: Metrics,
+    sockets: TransportSockets,
 }
 
 /// What a pick may use.
@@ -180,6 +182,7 @@ impl Cluster {
             metrics: labels.cluster(),
             live,
             stats: counters,
+            sockets: TransportSockets::of(&config, &HashMap::new(), None),
             config,
         }
     }
@@ -187,6 +190,17 @@ impl Cluster {
     /// The configuration.
     pub fn config(&self) -> &Arc<ClusterConfig> {
         &self.config
+    }
+
+    /// How connections to its endpoints are made.
+    pub fn transport_sockets(&self) -> &TransportSockets {
+        &self.sockets
+    }
+
+    /// The same cluster with the secrets of its transport sockets.
+    pub(crate) fn with_transport_sockets(mut self, sockets: TransportSockets) -> Self {
+        self.sockets = sockets;
+        self
     }
 
     /// All endpoints of all priorities; those of an original-destination cluster are in

@@ -2,8 +2,9 @@
 //! (Envoy `conn_manager_utility.cc`, `conn_manager_impl.cc`).
 //!
 //! * `request`: checks and rewrites a request's head; `response`: a response's.
-//! * `codec`: what an HTTP/1 codec refuses; `limits`: how much a head may hold; `sanitise`: what is taken out; `path`: normalisation; `forwarded`: x-forwarded-for and who is internal; `request_id`; `upgrade`; `redirected`: what is done again.
+//! * `codec`: what an HTTP/1 codec refuses; `limits`: how much a head may hold; `sanitise`: what is taken out; `path`: normalisation; `forwarded`: x-forwarded-for and who is internal; `client_cert`: x-forwarded-client-cert; `request_id`; `upgrade`; `redirected`: what is done again.
 
+mod client_cert;
 mod codec;
 mod forwarded;
 mod internal_peer;

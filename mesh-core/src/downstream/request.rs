@@ -11,7 +11,7 @@ use http::{
 };
 
 use super::{
-    CodecError, forwarded,
+    CodecError, client_cert, forwarded,
     internal_peer::forward,
     limits, path, request_id,
     sanitise::{nominates_host, remove_nominated, sanitise},
@@ -88,6 +88,10 @@ pub fn on_request(
     } else {
         if names.has(Names::OF_CONNECTION) {
             sanitise(manager, parts, asked.is_some());
+        }
+        if names.has(Names::OF_CONNECTION) || connection.tls.is_some() {
+            let config = &manager.forward_client_cert;
+            client_cert::forward(config, &mut parts.headers, connection.tls.as_deref());
         }
         let internal;
         (internal, client) =
@@ -190,7 +194,7 @@ fn request_line(
     // Only a front proxy minds.
     let https = parts.uri.scheme() == Some(&Scheme::HTTPS);
     let is_front = manager.use_remote_address && manager.xff_num_trusted_hops == 0;
-    if https && !connection.tls && is_front {
+    if https && connection.tls.is_none() && is_front {
         let mut reply = refused(StatusCode::FORBIDDEN, "Forbidden", "http1.invalid_scheme");
         reply.by_codec = true;
         return Err(reply);
@@ -399,7 +403,7 @@ fn scheme(headers: &HeaderMap, connection: &ConnectionInfo) -> Scheme {
     match headers.get(forwarded::PROTO).map(HeaderValue::as_bytes) {
         Some(scheme) if scheme.eq_ignore_ascii_case(b"http") => Scheme::HTTP,
         Some(scheme) if scheme.eq_ignore_ascii_case(b"https") => Scheme::HTTPS,
-        _ if connection.tls => Scheme::HTTPS,
+        _ if connection.tls.is_some() => Scheme::HTTPS,
         _ => Scheme::HTTP,
     }
 }
@@ -411,7 +415,11 @@ pub(super) fn set_forwarded_proto(headers: &mut HeaderMap, connection: &Connecti
 }
 
 pub(super) fn proto(connection: &ConnectionInfo) -> HeaderValue {
-    HeaderValue::from_static(if connection.tls { "https" } else { "http" })
+    HeaderValue::from_static(if connection.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    })
 }
 
 /// Appends to a header with `, `, or adds it.

@@ -11,7 +11,6 @@ use crate::{local_reply::LocalReply, model::ConnectionManagerConfig};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 
 /// Removes what belongs to the connection, and what a peer must not say.
@@ -35,8 +34,6 @@ pub(super) fn sanitise(
     headers.remove(PROXY_CONNECTION);
     headers.remove(TRANSFER_ENCODING);
     headers.remove(INTERNAL);
-    // It tells of a certificate; there is none to tell of before mutual TLS.
-    headers.remove(CLIENT_CERT);
     if headers.contains_key(REFERER) {
         let mut values = headers.get_all(REFERER).iter();
         let valid = values.next().is_some_and(is_referer) && values.next().is_none();

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
     ClusterLoadAssignment, DnsDiscovery, HashPolicy, HealthCheck, Maglev, MirrorPolicy, Provenance,
-    RingHash, SubsetConfig,
+    RingHash, SubsetConfig, TransportSocketMatch, UpstreamTls,
 };
 
 /// `Cluster`.
@@ -50,6 +50,10 @@ pub struct ClusterConfig {
     pub update_merge_window: Duration,
     /// `upstream_bind_config` and `upstream_connection_options`: how sockets to endpoints are made.
     pub socket: UpstreamSocket,
+    /// `transport_socket`; None: cleartext.
+    pub transport_socket: Option<Arc<UpstreamTls>>,
+    /// `transport_socket_matches`: instead of it, for endpoints whose metadata says so.
+    pub transport_socket_matches: Vec<TransportSocketMatch>,
     /// `HttpProtocolOptions`.
     pub http: UpstreamHttpOptions,
     /// `metadata.filter_metadata["istio"].services[0]`: host, name and namespace of the service.
@@ -82,6 +86,8 @@ impl ClusterConfig {
             zone_aware: ZoneAware::default(),
             update_merge_window: Duration::from_secs(1),
             socket: UpstreamSocket::default(),
+            transport_socket: None,
+            transport_socket_matches: Vec::new(),
             http: UpstreamHttpOptions::default(),
             service: None,
             provenance: Provenance::default(),
@@ -112,6 +118,8 @@ impl PartialEq for ClusterConfig {
             zone_aware,
             update_merge_window,
             socket,
+            transport_socket,
+            transport_socket_matches,
             http,
             service,
             provenance: _,
@@ -135,6 +143,8 @@ impl PartialEq for ClusterConfig {
             && *zone_aware == other.zone_aware
             && *update_merge_window == other.update_merge_window
             && *socket == other.socket
+            && *transport_socket == other.transport_socket
+            && *transport_socket_matches == other.transport_socket_matches
             && *http == other.http
             && *service == other.service
     }
@@ -403,6 +413,10 @@ pub struct UpstreamHttpOptions {
     pub http1_trailers: bool,
     /// `outlier_detection.error_matcher`: these response statuses count as errors, all others as success.
     pub outlier_error_statuses: Option<Vec<u16>>,
+    /// `upstream_http_protocol_options.auto_sni`: the request's host is the name that TLS asks for.
+    pub auto_sni: bool,
+    /// `upstream_http_protocol_options.auto_san_validation`: it must be in the certificate.
+    pub auto_san_validation: bool,
     /// `request_mirror_policies`: instead of the route's.
     pub mirrors: Vec<MirrorPolicy>,
 }
@@ -418,6 +432,8 @@ impl Default for UpstreamHttpOptions {
             max_concurrent_streams: None,
             http1_trailers: false,
             outlier_error_statuses: None,
+            auto_sni: false,
+            auto_san_validation: false,
             mirrors: Vec::new(),
         }
     }

@@ -94,6 +94,8 @@ pub struct ConnectionManagerConfig {
     pub respect_expected_rq_timeout: bool,
     /// `proxy_100_continue`.
     pub proxy_100_continue: bool,
+    /// `forward_client_cert_details` and `set_current_client_cert_details`.
+    pub forward_client_cert: ForwardClientCert,
     /// `local_reply_config`; None: replies made here stay as they are.
     pub local_reply: Option<Box<LocalReplyConfig>>,
     /// `access_log`.
@@ -138,6 +140,7 @@ impl ConnectionManagerConfig {
             accept_http_10: false,
             default_host_for_http_10: None,
             http1_trailers: false,
+            forward_client_cert: ForwardClientCert::default(),
             http2_allow_connect: false,
             max_concurrent_streams: None,
             tracing: false,
@@ -246,4 +249,44 @@ pub enum OriginalIpDetection {
         /// asked. A status that is no error counts as 403.
         reject: Option<StatusCode>,
     },
+}
+
+/// What `x-forwarded-client-cert` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForwardClientCert {
+    /// `forward_client_cert_details`.
+    pub mode: ForwardClientCertDetails,
+    /// `set_current_client_cert_details`, in Envoy's order.
+    pub details: Vec<ClientCertDetail>,
+}
+
+/// `ForwardClientCertDetails`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardClientCertDetails {
+    /// `SANITIZE`: the header is removed.
+    #[default]
+    Sanitize,
+    /// `FORWARD_ONLY`: it is left alone on connections with a client's certificate.
+    ForwardOnly,
+    /// `APPEND_FORWARD`: there the certificate is appended.
+    AppendForward,
+    /// `SANITIZE_SET`: there it says the certificate alone.
+    SanitizeSet,
+    /// `ALWAYS_FORWARD_ONLY`: it is left alone on every connection.
+    AlwaysForwardOnly,
+}
+
+/// `SetCurrentClientCertDetails`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertDetail {
+    /// `cert`.
+    Cert,
+    /// `chain`.
+    Chain,
+    /// `subject`.
+    Subject,
+    /// `uri`.
+    Uri,
+    /// `dns`.
+    Dns,
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{EndpointHealthCheck, EndpointValue, Fraction};
+use super::{Criteria, EndpointHealthCheck, EndpointValue, Fraction};
 
 /// `ClusterLoadAssignment`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,6 +62,8 @@ pub struct EndpointConfig {
     pub hash_key: Option<Arc<str>>,
     /// `metadata.filter_metadata["envoy.lb"]`: what subsets are made of, and retries may avoid.
     pub lb_metadata: Vec<(Arc<str>, EndpointValue)>,
+    /// `metadata.filter_metadata["envoy.transport_socket_match"]`: which of the cluster's transport sockets.
+    pub socket_metadata: Criteria,
     /// `metadata.filter_metadata["envoy.lb"].canary`.
     pub canary: bool,
     /// `endpoint.health_check_config`, where it says anything.
@@ -79,6 +81,7 @@ impl EndpointConfig {
             workload: None,
             hash_key: None,
             lb_metadata: Vec::new(),
+            socket_metadata: Criteria::new(),
             canary: false,
             health_check: None,
         }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{ConnectionManagerConfig, Criteria, Provenance};
+use super::{ConnectionManagerConfig, Criteria, DownstreamTls, Provenance};
 use crate::{access_log::AccessLog, rbac::ConnectionRbac};
 
 /// `Listener`.
@@ -96,6 +96,10 @@ pub struct FilterChainConfig {
     pub filters: Arc<[ConnectionFilter]>,
     /// What the chain ends in.
     pub terminal: NetworkFilter,
+    /// `transport_socket`; None: cleartext.
+    pub transport_socket: Option<Arc<DownstreamTls>>,
+    /// `transport_socket_connect_timeout`: how long a handshake may take. Default 15 s, where Envoy waits for ever.
+    pub transport_socket_connect_timeout: Duration,
 }
 
 impl FilterChainConfig {
@@ -106,6 +110,8 @@ impl FilterChainConfig {
             matcher: FilterChainMatch::default(),
             filters: Arc::default(),
             terminal,
+            transport_socket: None,
+            transport_socket_connect_timeout: Duration::from_secs(15),
         }
     }
 }

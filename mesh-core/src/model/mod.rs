@@ -14,6 +14,7 @@ mod listener;
 mod mirror;
 mod route;
 mod subset;
+mod tls;
 
 pub use cluster::*;
 pub use connection_manager::*;
@@ -25,6 +26,7 @@ pub use listener::*;
 pub use mirror::*;
 pub use route::*;
 pub use subset::*;
+pub use tls::*;
 
 use std::sync::Arc;
 

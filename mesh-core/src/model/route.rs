@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::{Criteria, Fraction, HashPolicy, InternalRedirectPolicy, MirrorPolicy, Provenance};
 use crate::{
     filter::FilterOverride,
-    head::RequestHead,
+    head::{ConnectionInfo, RequestHead},
     matcher::{CookieMatcher, HeaderMatcher, MatchedHeader, QueryParameterMatcher},
     metadata::{DynamicMetadata, MetadataMatcher},
     rate_limit::RateLimit,
@@ -177,9 +177,13 @@ pub struct TlsContextMatch {
 }
 
 impl TlsContextMatch {
-    /// Whether it holds for a peer without a certificate: all peers, until TLS is terminated here.
-    pub fn holds_without_certificate(self) -> bool {
-        self.presented != Some(true) && self.validated != Some(true)
+    /// Whether it holds for the peer of a connection.
+    pub fn holds(self, connection: &ConnectionInfo) -> bool {
+        let tls = connection.tls.as_deref();
+        let presented = tls.is_some_and(|tls| tls.peer.is_some());
+        let validated = presented && tls.is_some_and(|tls| tls.peer_validated);
+        self.presented.is_none_or(|wanted| wanted == presented)
+            && self.validated.is_none_or(|wanted| wanted == validated)
     }
 }
 

@@ -39,7 +39,7 @@ pub enum Rule {
     RequestedServerName(StringMatcher),
     /// `metadata`, `sourced_metadata`.
     Metadata(MetadataSource, MetadataMatcher),
-    /// `authenticated`: a name of the peer's certificate.
+    /// `authenticated`: TLS, and with a matcher a name of the peer's certificate.
     Authenticated(Option<StringMatcher>),
     /// `source_ip`, `direct_remote_ip`: the connection's peer.
     DirectRemoteIp(IpNet),
@@ -94,8 +94,10 @@ impl Rule {
             Self::Metadata(MetadataSource::Route, matcher) => request
                 .route
                 .is_some_and(|metadata| matcher.matches(Some(metadata), scratch)),
-            // Without a certificate nobody has a name; whose names we do not know yet has none of them.
-            Self::Authenticated(name) => connection.tls && name.is_none(),
+            Self::Authenticated(name) => connection.tls.as_ref().is_some_and(|tls| match name {
+                None => true,
+                Some(name) => tls.has_principal(|p| name.matches(p.as_bytes(), scratch)),
+            }),
             Self::DirectRemoteIp(range) => contains(range, connection.peer.map(|a| a.ip())),
             Self::RemoteIp(range) => contains(range, request.remote),
         }

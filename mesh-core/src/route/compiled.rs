@@ -16,8 +16,8 @@ use crate::{
     local_reply::LocalReply,
     model::{
         ClusterSpecifier, FilterOverrides, Forward, HostRewrite, PathMatcher, PathRewrite,
-        RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, TlsContextMatch,
-        VirtualHost, WeightedCluster,
+        RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+        WeightedCluster,
     },
     regex::Scratch,
     snapshot::ClusterIndex,
@@ -347,7 +347,7 @@ fn conditions_hold(matcher: &RouteMatch, view: &StreamView<'_>, scratch: &mut Sc
         && !matcher.filter_state
         && matcher
             .tls_context
-            .is_none_or(TlsContextMatch::holds_without_certificate)
+            .is_none_or(|tls| tls.holds(view.connection))
         && matcher
             .dynamic_metadata
             .iter()

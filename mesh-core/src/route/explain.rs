@@ -144,7 +144,7 @@ fn unmet(
             unmet.push(format!("cookie {}", cookie.name));
         }
     }
-    if tls_context.is_some_and(|tls| !tls.holds_without_certificate()) {
+    if tls_context.is_some_and(|tls| !tls.holds(view.connection)) {
         unmet.push("a peer's certificate".to_owned());
     }
     if *filter_state {

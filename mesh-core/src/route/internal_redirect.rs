@@ -72,7 +72,7 @@ impl InternalRedirectPolicy {
         let mut parts = sent;
         let url = response.get(LOCATION).map(HeaderValue::as_bytes);
         let url = url.and_then(parse).ok_or(NotFollowed::BadLocation)?;
-        let from_http = parts.uri.scheme() != Some(&Scheme::HTTPS) || !connection.tls;
+        let from_http = parts.uri.scheme() != Some(&Scheme::HTTPS) || connection.tls.is_none();
         let to_http = url.scheme == Scheme::HTTP;
         if !self.allow_cross_scheme_redirect && from_http != to_http {
             return Err(NotFollowed::UnsafeScheme);

@@ -24,6 +24,7 @@ use crate::{
     },
     route::{ClusterSlots, RouteTable},
     stats::{RequestLabels, RequestMetrics, Stats},
+    tls::{DownstreamSocket, TransportSockets},
 };
 
 pub(super) fn build(config: ConfigSet, previous: &Snapshot, entropy: &mut dyn Entropy) -> Snapshot {
@@ -97,8 +98,14 @@ fn cluster_of(
         .slots
         .get(name)
         .and_then(|slot| previous.cluster(*slot));
-    if let Some(before) = before
-        && Arc::ptr_eq(before.config(), cluster)
+    let same_config = before.filter(|before| Arc::ptr_eq(before.config(), cluster));
+    let sockets = TransportSockets::of(
+        cluster,
+        &config.secrets,
+        same_config.map(|before| before.transport_sockets()),
+    );
+    if let Some(before) = same_config
+        && before.transport_sockets().is_same(&sockets)
         && local.now == local.before
         && same(assignment, assignment_of(cluster, &previous.config))
     {
@@ -116,7 +123,8 @@ fn cluster_of(
         &previous.stats,
         entropy,
         (config.now, of_callers),
-    );
+    )
+    .with_transport_sockets(sockets);
     let stats = built.stats();
     let by_eds = matches!(cluster.discovery, ClusterDiscovery::Eds(_));
     if by_eds && assignment.is_some() && !same(assignment, assignment_of(cluster, &previous.config))
@@ -236,9 +244,30 @@ impl<'a> Chains<'a> {
             .api_listener
             .as_ref()
             .map(|manager| self.chain(config, manager, &Arc::default()));
-        if let Some(before) = self.listeners_before.listener(&config.name)
-            && Arc::ptr_eq(&before.config, config)
+        let before = self.listeners_before.listener(&config.name);
+        let before = before.filter(|before| Arc::ptr_eq(&before.config, config));
+        let sockets: Vec<_> = config
+            .filter_chains
+            .iter()
+            .chain(&config.default_filter_chain)
+            .enumerate()
+            .map(|(at, chain)| {
+                let before = before.and_then(|before| before.sockets.get(at));
+                let socket = chain.transport_socket.as_ref();
+                DownstreamSocket::of(socket, &self.config.secrets, before)
+            })
+            .collect();
+        let same_sockets = |before: &Listener| {
+            before.sockets.len() == sockets.len()
+                && before
+                    .sockets
+                    .iter()
+                    .zip(&sockets)
+                    .all(|(a, b)| a.is_same(b))
+        };
+        if let Some(before) = before
             && before.api == api
+            && same_sockets(before)
             && places(&before.terminals).eq(places(&terminals))
         {
             return Arc::clone(before);
@@ -251,6 +280,7 @@ impl<'a> Chains<'a> {
             stats: self.stats.listener(&stat_name),
             config: Arc::clone(config),
             terminals,
+            sockets,
             api,
         })
     }

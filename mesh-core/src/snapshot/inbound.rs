@@ -66,9 +66,9 @@ fn http_chain(listener: &Listener, port: u16) -> Option<ChainIndex> {
     let local = SocketAddr::from(([127, 0, 0, 1], port));
     let mut detected = Detected::plaintext(SocketAddr::from(([127, 0, 0, 1], 0)), local);
     detected.application_protocols = &["http/1.1"];
-    match listener.find_chain(&detected)? {
-        (_, Terminal::Http(chain)) => Some(*chain),
-        (_, Terminal::Tcp { .. }) => None,
+    match listener.find_chain(&detected)?.terminal {
+        Terminal::Http(chain) => Some(*chain),
+        Terminal::Tcp { .. } => None,
     }
 }
 

@@ -19,7 +19,10 @@ use crate::{
     Entropy,
     cluster::Cluster,
     listener::{HttpChain, Listener},
-    model::{ClusterConfig, ClusterLoadAssignment, ListenerConfig, Locality, RouteConfiguration},
+    model::{
+        ClusterConfig, ClusterLoadAssignment, ListenerConfig, Locality, RouteConfiguration, Secret,
+        SecretName,
+    },
     stats::Stats,
 };
 use inbound::InboundIndex;
@@ -94,6 +97,8 @@ pub struct ConfigSet {
     pub endpoints: HashMap<Arc<str>, Arc<ClusterLoadAssignment>>,
     /// What the names of DNS clusters resolved to, by cluster name.
     pub resolved: HashMap<Arc<str>, Arc<ClusterLoadAssignment>>,
+    /// Secrets by name.
+    pub secrets: HashMap<SecretName, Secret>,
     /// When it was put together: slow start of endpoints that are new begins then. None: they have none.
     pub now: Option<Instant>,
 }

@@ -152,7 +152,7 @@ impl OutboundIndex {
     /// `virtualOutbound` and its like, to which all connections come first.
     fn add_capture(&mut self, listener: &Listener) {
         let outcome = |port| match listener.find_chain(&plaintext(NOWHERE, port)) {
-            Some((_, terminal)) => outcome_of(terminal),
+            Some(found) => outcome_of(found.terminal),
             None => Outbound::None,
         };
         if self.rest.is_some() {
@@ -294,7 +294,9 @@ fn plaintext_http(
         ip if ip.is_unspecified() => NOWHERE,
         ip => ip,
     };
-    let (_, terminal) = listener.find_chain(&plaintext(ip, address.port()))?;
+    let terminal = listener
+        .find_chain(&plaintext(ip, address.port()))?
+        .terminal;
     let named = match terminal {
         Terminal::Http(at) => chains.get(at.0 as usize).cloned().map(Named::Http),
         Terminal::Tcp { config, .. } => Some(Named::Tcp(Arc::clone(&config.cluster))),

@@ -23,7 +23,7 @@ use super::{
     connect::connect,
     counted::Counted,
     idle::IdleReaper,
-    pool::{ConnectionGuard, Hold, Lease, Pool, Waits},
+    pool::{ConnectionGuard, Hold, Lease, Pool, Waits, Wanted},
     reset,
     waiters::ConnectFailure,
 };
@@ -31,6 +31,7 @@ use crate::{
     dispatch::{Dispatch, UpstreamConnection},
     error::TransportError,
     server::Informational,
+    tls::Offer,
 };
 
 /// An open connection, between requests or serving one.
@@ -65,9 +66,14 @@ pub(crate) async fn send(
     let cluster = Arc::clone(dispatch.cluster());
     let breaker = Arc::clone(cluster.breaker(dispatch.priority()));
     let pool_ready = dispatch.pool_ready().cloned();
-    let pool = Pool::of(&endpoint, false, idle.tick(), |pool| {
-        idle.watch(pool, cluster.config().http.idle_timeout);
-    });
+    let pool = Pool::of(
+        &endpoint,
+        Wanted::by(&dispatch, false),
+        idle.tick(),
+        |pool| {
+            idle.watch(pool, cluster.config().http.idle_timeout);
+        },
+    );
     let mut request = dispatch.into_request();
     let request_end = request.body().request_end();
     prepare(&mut request)?;
@@ -205,7 +211,7 @@ async fn open(
     let stats = cluster.stats();
     let mut counted = Counted::attempt(stats);
     let config = cluster.config();
-    let connected = connect(&endpoint, config).await;
+    let connected = connect(&endpoint, &cluster, Offer::Http1, pool.name()).await;
     pool.connecting.fetch_sub(1, Ordering::AcqRel);
     let place = (Arc::downgrade(&pool), Arc::downgrade(&endpoint));
     drop(endpoint);

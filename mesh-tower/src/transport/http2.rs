@@ -24,13 +24,14 @@ use super::{
     connect::connect,
     counted::Counted,
     idle::{IdleReaper, Tick},
-    pool::{ConnectionGuard, Hold, Lease, Pool, Waits},
+    pool::{ConnectionGuard, Hold, Lease, Pool, Waits, Wanted},
     reset,
     waiters::ConnectFailure,
 };
 use crate::{
     dispatch::{Dispatch, UpstreamConnection},
     error::TransportError,
+    tls::Offer,
 };
 
 /// Window sizes of our side: large enough that one stream fills a fast local network.
@@ -138,9 +139,14 @@ pub(crate) async fn send(
     let cluster = Arc::clone(dispatch.cluster());
     let breaker = Arc::clone(cluster.breaker(dispatch.priority()));
     let pool_ready = dispatch.pool_ready().cloned();
-    let pool = Pool::of(&endpoint, true, idle.tick(), |pool| {
-        idle.watch(pool, cluster.config().http.idle_timeout);
-    });
+    let pool = Pool::of(
+        &endpoint,
+        Wanted::by(&dispatch, true),
+        idle.tick(),
+        |pool| {
+            idle.watch(pool, cluster.config().http.idle_timeout);
+        },
+    );
     let mut request = dispatch.into_request();
     let request_end = request.body().request_end();
     prepare(&mut request)?;
@@ -273,7 +279,7 @@ async fn open(
     let stats = cluster.stats();
     let mut counted = Counted::attempt(stats);
     let http = &cluster.config().http;
-    let made = connect(&endpoint, cluster.config()).await;
+    let made = connect(&endpoint, &cluster, Offer::Http2, pool.name()).await;
     let place = Arc::downgrade(&endpoint);
     drop(endpoint);
     let failed = |failure: ConnectFailure| {

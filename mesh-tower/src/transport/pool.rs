@@ -1,4 +1,4 @@
-//! The connections of one endpoint, runtime and protocol.
+//! The connections of one endpoint, runtime, protocol and transport socket.
 
 use std::{
     fmt,
@@ -9,27 +9,35 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use mesh_core::cluster::{Breaker, Cluster, Endpoint, Permit};
+use mesh_core::{
+    cluster::{Breaker, Cluster, Endpoint, Permit},
+    tls::UpstreamSocketChoice,
+};
 use tokio::runtime;
 
 use super::{
     body::RequestEnd, http1::Http1Connection, http2::Http2Connection, idle::Tick, waiters::Waiters,
 };
+use crate::dispatch::Dispatch;
 
 /// How many shards the idle connections of an endpoint are kept in: threads rarely meet, and none waits for another.
 const SHARDS: usize = 8;
 
-/// All pools of an endpoint: a short list, one entry per runtime and protocol.
+/// All pools of an endpoint: a short list, one entry per runtime, protocol and transport socket.
 #[derive(Debug)]
 struct Pools {
     pool: Arc<Pool>,
     next: OnceLock<Box<Pools>>,
 }
 
-/// The connections of one endpoint in one runtime, over one protocol.
+/// The connections of one endpoint in one runtime, over one protocol and transport socket.
 pub(crate) struct Pool {
     runtime: runtime::Id,
     http2: bool,
+    /// Which of the cluster's transport sockets.
+    socket: u16,
+    /// The server's name, where requests choose it (`auto_sni`).
+    name: Option<Box<str>>,
     /// Idle HTTP/1.1 connections.
     idle: [Mutex<Vec<Idle>>; SHARDS],
     /// Open HTTP/2 connections.
@@ -48,11 +56,42 @@ struct Idle {
     since: u32,
 }
 
+/// What connections of one pool have in common besides their endpoint and runtime: none is ever used for a request
+/// that wants another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    http2: bool,
+    socket: u16,
+    name: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn by<B>(dispatch: &'a Dispatch<B>, http2: bool) -> Self {
+        let sockets = dispatch.cluster().transport_sockets();
+        if sockets.are_plaintext() {
+            return Self {
+                http2,
+                socket: 0,
+                name: None,
+            };
+        }
+        let (socket, choice) = sockets.choose(dispatch.endpoint());
+        let is_named = matches!(choice, UpstreamSocketChoice::Tls(_))
+            && dispatch.cluster().config().http.auto_sni;
+        let host = dispatch.request().uri().host().filter(|_| is_named);
+        Self {
+            http2,
+            socket,
+            name: host.map(|host| host.trim_matches(['[', ']'])),
+        }
+    }
+}
+
 impl Pool {
     /// The pool of an endpoint for the current runtime; `created` sees it once, when it is made.
     pub(crate) fn of(
         endpoint: &Endpoint,
-        http2: bool,
+        wanted: Wanted<'_>,
         tick: &Tick,
         created: impl FnOnce(&Arc<Pool>),
     ) -> Arc<Pool> {
@@ -60,7 +99,9 @@ impl Pool {
         let new = || {
             Arc::new(Pool {
                 runtime,
-                http2,
+                http2: wanted.http2,
+                socket: wanted.socket,
+                name: wanted.name.map(Into::into),
                 idle: Default::default(),
                 multiplexed: ArcSwap::default(),
                 waiters1: Waiters::default(),
@@ -81,7 +122,7 @@ impl Pool {
             .downcast_ref::<Pools>()
             .expect("only the transport attaches to endpoints");
         loop {
-            if at.pool.runtime == runtime && at.pool.http2 == http2 {
+            if at.pool.runtime == runtime && at.pool.serves(wanted) {
                 if let Some(made) = made.filter(|made| Arc::ptr_eq(made, &at.pool)) {
                     created(&made);
                 }
@@ -94,6 +135,17 @@ impl Pool {
                 })
             });
         }
+    }
+
+    fn serves(&self, wanted: Wanted<'_>) -> bool {
+        self.http2 == wanted.http2
+            && self.socket == wanted.socket
+            && self.name.as_deref() == wanted.name
+    }
+
+    /// The server's name, where requests choose it.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// An idle HTTP/1.1 connection that is still open. Never waits for a lock.

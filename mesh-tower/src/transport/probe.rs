@@ -21,11 +21,11 @@ use mesh_core::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     task::JoinHandle,
 };
 
-use super::connect::open;
+use super::connect::connect_at;
+use crate::tls::{Offer, UpstreamIo};
 
 const DEGRADED: &str = "x-envoy-degraded";
 const FAIL: &str = "x-envoy-immediate-health-check-fail";
@@ -49,7 +49,7 @@ enum Connection {
         _driver: Driver,
     },
     Tcp {
-        stream: TcpStream,
+        stream: UpstreamIo,
         /// What came since the last check that passed.
         received: Vec<u8>,
     },
@@ -165,7 +165,11 @@ impl Probe {
             _ => false,
         };
         if !is_open {
-            let io = TokioIo::new(stream(cluster, endpoint).await?);
+            let offer = match http2 {
+                true => Offer::Http2,
+                false => Offer::Http1,
+            };
+            let io = TokioIo::new(stream(cluster, endpoint, offer).await?);
             self.connection = Some(match http2 {
                 false => {
                     let (send, connection) =
@@ -247,7 +251,7 @@ impl Probe {
     ) -> io::Result<CheckResult> {
         const PASSED: CheckResult = CheckResult::Success { degraded: false };
         if !matches!(self.connection, Some(Connection::Tcp { .. })) {
-            let stream = stream(cluster, endpoint).await?;
+            let stream = stream(cluster, endpoint, Offer::None).await?;
             let received = Vec::new();
             self.connection = Some(Connection::Tcp { stream, received });
         }
@@ -270,11 +274,10 @@ impl Probe {
     }
 }
 
-async fn stream(cluster: &Cluster, endpoint: &Endpoint) -> io::Result<TcpStream> {
+async fn stream(cluster: &Cluster, endpoint: &Endpoint, offer: Offer) -> io::Result<UpstreamIo> {
     let address = endpoint.config().health_check_address();
-    let stream = open(address, cluster.config().socket).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    let connected = connect_at(address, endpoint, cluster, offer, None).await;
+    connected.map_err(io::Error::other)
 }
 
 /// HTTP/2 has the host in the URI.

@@ -27,6 +27,9 @@ pub(crate) fn is_ours(error: &hyper::Error) -> bool {
 }
 
 fn h2_reason(error: &h2::Error) -> ResetReason {
+    if error.is_go_away() && error.is_library() {
+        return ResetReason::ProtocolError;
+    }
     if error.is_go_away() || error.is_io() {
         return ResetReason::ConnectionTermination;
     }

@@ -39,8 +39,8 @@ use crate::problems::Problems;
 pub(super) fn cluster(p: &mut Problems, value: &proto::Cluster) -> Option<ClusterConfig> {
     let name = p.require_text("name", &value.name);
     let discovery = discovery(p, value);
-    transport_socket::must_be_plaintext(p, value.transport_socket.as_ref());
-    transport_socket::matches(p, &value.transport_socket_matches);
+    let socket = transport_socket::upstream(p, value.transport_socket.as_ref());
+    let matches = transport_socket::matches(p, &value.transport_socket_matches);
     upstream_filters(p, &value.filters);
 
     // Whatever is wrong so far, the rest is looked at too: with an error the placeholders are never used.
@@ -88,8 +88,17 @@ pub(super) fn cluster(p: &mut Problems, value: &proto::Cluster) -> Option<Cluste
             common_lb_config(p, common, &mut config)
         });
     }
+    config.transport_socket = socket;
+    config.transport_socket_matches = matches;
     config.socket = upstream_socket(p, value);
     config.http = upstream_http(p, value);
+    if config.http.auto_san_validation {
+        let of_matches = config.transport_socket_matches.iter_mut();
+        let of_matches = of_matches.filter_map(|entry| entry.socket.as_mut());
+        for socket in of_matches.chain(config.transport_socket.as_mut()) {
+            Arc::make_mut(socket).auto_san_validation = true;
+        }
+    }
     let http2 = config.http.protocol == UpstreamProtocol::Http2;
     config.health_check = health_checks(p, &value.health_checks, http2);
     config.ignore_health_on_host_removal = value.ignore_health_on_host_removal;

@@ -20,7 +20,7 @@ use mesh_proto::envoy::config::{
 use super::{
     metadata,
     scalar::{enumeration, fraction, name_and_port, socket_address},
-    subset::lb_metadata,
+    subset::{lb_metadata, socket_metadata},
 };
 use crate::problems::Problems;
 
@@ -172,13 +172,6 @@ fn endpoint(
         let address = p.require("address", host.address.as_ref())?;
         p.field("address", |p| read(p, address))
     });
-    if let Some(mode) = metadata::tls_mode(value.metadata.as_ref()) {
-        p.field("metadata", |p| {
-            p.error(format!(
-                "tlsMode {mode:?} asks for mutual TLS, which is not supported yet"
-            ));
-        });
-    }
     let mut endpoint = EndpointConfig::new(address?);
     endpoint.hostname = host.hostname.as_str().into();
     endpoint.health = match enumeration(p, "health_status", value.health_status)? {
@@ -192,6 +185,7 @@ fn endpoint(
         p.error_at("load_balancing_weight", "must not be 0");
     }
     endpoint.lb_metadata = lb_metadata(value.metadata.as_ref());
+    endpoint.socket_metadata = socket_metadata(value.metadata.as_ref());
     endpoint.hash_key = metadata::hash_key(value.metadata.as_ref());
     endpoint.canary = metadata::is_canary(value.metadata.as_ref());
     endpoint.workload = metadata::workload(value.metadata.as_ref());

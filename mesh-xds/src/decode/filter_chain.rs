@@ -48,7 +48,7 @@ pub(super) fn filter_chain(
     p: &mut Problems,
     value: &proto::FilterChain,
 ) -> Option<FilterChainConfig> {
-    transport_socket::must_be_plaintext(p, value.transport_socket.as_ref());
+    let socket = transport_socket::downstream(p, value.transport_socket.as_ref());
     let matcher = match &value.filter_chain_match {
         Some(matcher) => p.field("filter_chain_match", |p| filter_chain_match(p, matcher)),
         None => Some(FilterChainMatch::default()),
@@ -58,6 +58,11 @@ pub(super) fn filter_chain(
     chain.filters = filters;
     chain.name = value.name.as_str().into();
     chain.matcher = matcher?;
+    chain.transport_socket = socket;
+    let timeout = value.transport_socket_connect_timeout.as_ref();
+    if let Some(timeout) = duration(p, "transport_socket_connect_timeout", timeout) {
+        chain.transport_socket_connect_timeout = timeout;
+    }
     Some(chain)
 }
 

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode, uri::Scheme};
 use mesh_core::model::{
-    CodecType, ConnectionManagerConfig, EscapedSlashes, OriginalIpDetection, RouteSource,
-    ServerHeader, StripHostPort, UnderscoresAction,
+    ClientCertDetail, CodecType, ConnectionManagerConfig, EscapedSlashes, ForwardClientCert,
+    ForwardClientCertDetails as Mode, OriginalIpDetection, RouteSource, ServerHeader,
+    StripHostPort, UnderscoresAction,
 };
 use mesh_proto::envoy::{
     config::core::v3::{
@@ -79,6 +80,7 @@ pub(super) fn http_connection_manager(
         _ if value.strip_matching_host_port => StripHostPort::Matching,
         _ => StripHostPort::No,
     };
+    config.forward_client_cert = client_cert(p, value);
     config.strip_trailing_host_dot = value.strip_trailing_host_dot;
     config.scheme_to_overwrite = scheme_to_overwrite(p, value);
     config.local_reply = value.local_reply_config.as_ref().map(|local_reply| {
@@ -175,19 +177,39 @@ fn enums(
         Slashes::UnescapeAndRedirect => EscapedSlashes::UnescapeAndRedirect,
         Slashes::UnescapeAndForward => EscapedSlashes::UnescapeAndForward,
     };
-    // On cleartext connections all but ALWAYS_FORWARD_ONLY remove x-forwarded-client-cert, as we do.
-    if enumeration(
+    Some((codec, server, slashes))
+}
+
+fn client_cert(p: &mut Problems, value: &proto::HttpConnectionManager) -> ForwardClientCert {
+    let mode = enumeration(
         p,
         "forward_client_cert_details",
         value.forward_client_cert_details,
-    ) == Some(ForwardClientCertDetails::AlwaysForwardOnly)
-    {
-        p.error_at(
-            "forward_client_cert_details",
-            "ALWAYS_FORWARD_ONLY is not supported yet",
-        );
+    );
+    let mode = match mode.unwrap_or_default() {
+        ForwardClientCertDetails::Sanitize => Mode::Sanitize,
+        ForwardClientCertDetails::ForwardOnly => Mode::ForwardOnly,
+        ForwardClientCertDetails::AppendForward => Mode::AppendForward,
+        ForwardClientCertDetails::SanitizeSet => Mode::SanitizeSet,
+        ForwardClientCertDetails::AlwaysForwardOnly => Mode::AlwaysForwardOnly,
+    };
+    let set = value.set_current_client_cert_details.as_ref();
+    let details = set.map(|set| {
+        [
+            (set.cert, ClientCertDetail::Cert),
+            (set.chain, ClientCertDetail::Chain),
+            (set.subject.unwrap_or(false), ClientCertDetail::Subject),
+            (set.uri, ClientCertDetail::Uri),
+            (set.dns, ClientCertDetail::Dns),
+        ]
+    });
+    let details = details.into_iter().flatten();
+    ForwardClientCert {
+        mode,
+        details: details
+            .filter_map(|(is_set, detail)| is_set.then_some(detail))
+            .collect(),
     }
-    Some((codec, server, slashes))
 }
 
 fn refuse_foreign_extensions(p: &mut Problems, value: &proto::HttpConnectionManager) {

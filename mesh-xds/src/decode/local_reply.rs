@@ -7,9 +7,9 @@ use mesh_proto::envoy::extensions::filters::network::http_connection_manager::v3
 use super::{
     access_log_filter::{access_log_filter, holds_extension},
     header_operations::additions,
-    substitution_format::{data_source, substitution_format},
+    substitution_format::substitution_format,
 };
-use crate::problems::Problems;
+use crate::{data_source::body, problems::Problems};
 
 /// `local_reply_config`.
 pub(super) fn local_reply_config(
@@ -48,7 +48,10 @@ fn mapper(p: &mut Problems, value: &proto::ResponseMapper) -> Option<ResponseMap
     let headers = additions(p, "headers_to_add", &value.headers_to_add);
     let mut mapper = ResponseMapper::new(filter?);
     mapper.status_code = status_code;
-    mapper.body = value.body.as_ref().map(data_source);
+    mapper.body = value
+        .body
+        .as_ref()
+        .and_then(|source| p.field("body", |p| body(p, source)));
     mapper.body_format = body_format;
     mapper.headers = headers;
     Some(mapper)

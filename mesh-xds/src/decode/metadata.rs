@@ -117,11 +117,6 @@ pub(super) fn hash_key(metadata: Option<&Metadata>) -> Option<Arc<str>> {
     text(metadata, "envoy.lb", "hash_key").map(Arc::from)
 }
 
-/// `envoy.transport_socket_match.tlsMode` of an endpoint.
-pub(super) fn tls_mode(metadata: Option<&Metadata>) -> Option<&str> {
-    text(metadata, "envoy.transport_socket_match", "tlsMode")
-}
-
 /// `envoy.lb.canary` of an endpoint.
 pub(super) fn is_canary(metadata: Option<&Metadata>) -> bool {
     let canary = value(metadata, "envoy.lb", "canary");

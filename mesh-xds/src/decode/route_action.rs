@@ -32,9 +32,9 @@ use super::{
     route_rewrite as rewrite,
     scalar::{duration, duration_or, enumeration, header_name, header_value},
     subset::metadata_match,
-    substitution_format::{data_source, substitution_format},
+    substitution_format::substitution_format,
 };
-use crate::problems::Problems;
+use crate::{data_source::body, problems::Problems};
 
 /// `RouteAction`. `template`: what matched the path, if it is one.
 pub(super) fn forward(
@@ -296,7 +296,9 @@ pub(super) fn direct_response(
             None
         }
     };
-    let body = value.body.as_ref().map(data_source).unwrap_or_default();
+    let source = value.body.as_ref();
+    let body = source.and_then(|source| p.field("body", |p| body(p, source)));
+    let body = body.unwrap_or_default();
     if body.len() > limit as usize {
         p.error_at(
             "body",

@@ -148,6 +148,17 @@ pub(super) fn lb_metadata(value: Option<&v3::Metadata>) -> Vec<(Arc<str>, Endpoi
         .collect()
 }
 
+/// A struct by itself, sorted by key.
+pub(super) fn struct_criteria(value: &Struct) -> Criteria {
+    criteria(value)
+}
+
+/// `envoy.transport_socket_match` metadata of an endpoint.
+pub(super) fn socket_metadata(value: Option<&v3::Metadata>) -> Criteria {
+    let fields = value.and_then(|m| m.filter_metadata.get("envoy.transport_socket_match"));
+    fields.map(criteria).unwrap_or_default()
+}
+
 fn criteria(value: &Struct) -> Criteria {
     let fields = value.fields.iter();
     let mut criteria: Criteria = fields

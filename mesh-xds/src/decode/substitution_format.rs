@@ -1,15 +1,13 @@
 //! `SubstitutionFormatString`.
 
-use bytes::Bytes;
 use http::HeaderValue;
 use mesh_core::route::{Formatter, SubstitutionFormat};
 use mesh_proto::envoy::config::core::v3::{
-    DataSource, SubstitutionFormatString, TypedExtensionConfig, data_source::Specifier as Source,
-    substitution_format_string::Format,
+    SubstitutionFormatString, TypedExtensionConfig, substitution_format_string::Format,
 };
 
 use super::{any::extension_name, metadata};
-use crate::problems::Problems;
+use crate::{data_source::data, problems::Problems};
 
 const REQ_WITHOUT_QUERY: &str = "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery";
 
@@ -29,7 +27,7 @@ pub(super) fn substitution_format(
             p.check(SubstitutionFormat::text(text, omits_empty, &formatters))
         }),
         Some(Format::TextFormatSource(source)) => p.field("text_format_source", |p| {
-            let text = data_source(source);
+            let text = data(p, source)?;
             let text = p.check(std::str::from_utf8(&text))?;
             p.check(SubstitutionFormat::text(text, omits_empty, &formatters))
         }),
@@ -62,13 +60,4 @@ fn formatter(p: &mut Problems, value: &TypedExtensionConfig) -> Option<Formatter
         value.name
     ));
     None
-}
-
-/// What a source holds. Files and variables of the environment are found by the field table.
-pub(super) fn data_source(source: &DataSource) -> Bytes {
-    match &source.specifier {
-        Some(Source::InlineString(text)) => Bytes::from(text.clone().into_bytes()),
-        Some(Source::InlineBytes(bytes)) => Bytes::from(bytes.clone()),
-        Some(Source::Filename(_) | Source::EnvironmentVariable(_)) | None => Bytes::new(),
-    }
 }

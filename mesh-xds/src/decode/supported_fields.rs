@@ -82,6 +82,7 @@ macro_rules! fields {
 
 mod filters;
 mod replies;
+mod tls;
 
 const TABLES: &[&[Fields]] = &[
     BOOTSTRAP,
@@ -90,6 +91,7 @@ const TABLES: &[&[Fields]] = &[
     HTTP,
     filters::FIELDS,
     replies::FIELDS,
+    tls::FIELDS,
     ROUTE,
     CLUSTER,
     ENDPOINTS,
@@ -127,7 +129,9 @@ const CORE: &[Fields] = fields! {
     "envoy.config.core.v3.HeaderValue" { "key value raw_value", silent: "", warn: "" }
     "envoy.config.core.v3.RuntimeFractionalPercent" { "default_value", silent: "runtime_key", warn: "" }
     "envoy.config.core.v3.RuntimeDouble" { "default_value", silent: "runtime_key", warn: "" }
-    "envoy.config.core.v3.DataSource" { "inline_string inline_bytes", silent: "", warn: "" }
+    "envoy.config.core.v3.DataSource" {
+        "inline_string inline_bytes", silent: "filename environment_variable watched_directory", warn: ""
+    }
     "envoy.config.core.v3.Locality" { "region zone sub_zone", silent: "", warn: "" }
     "envoy.config.core.v3.ConfigSource" { "ads self", silent: "initial_fetch_timeout resource_api_version", warn: "" }
     "envoy.config.core.v3.AggregatedConfigSource" { "", silent: "", warn: "" }
@@ -197,8 +201,8 @@ const LISTENER: &[Fields] = fields! {
     }
     "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector" { "", silent: "", warn: "" }
     "envoy.config.listener.v3.FilterChain" {
-        "filter_chain_match filters name",
-        silent: "transport_socket transport_socket_connect_timeout metadata", warn: ""
+        "filter_chain_match filters name transport_socket_connect_timeout",
+        silent: "transport_socket metadata", warn: ""
     }
     "envoy.config.listener.v3.FilterChainMatch" {
         "destination_port prefix_ranges direct_source_prefix_ranges source_type source_prefix_ranges source_ports
@@ -234,8 +238,8 @@ const HTTP: &[Fields] = fields! {
          always_set_request_id_in_response forward_client_cert_details upgrade_configs normalize_path merge_slashes
          path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port proxy_100_continue
          strip_trailing_host_dot scheme_header_transformation original_ip_detection_extensions delayed_close_timeout
-         local_reply_config access_log",
-        silent: "request_id_extension set_current_client_cert_details append_local_overload
+         local_reply_config access_log set_current_client_cert_details",
+        silent: "request_id_extension append_local_overload
             add_proxy_protocol_connection_state http1_safe_max_connection_duration flush_access_log_on_new_request
             access_log_flush_interval",
         warn: "tracing access_log_options drain_timeout drain_timeout_jitter stream_flush_timeout
@@ -244,6 +248,9 @@ const HTTP: &[Fields] = fields! {
     "envoy.config.core.v3.TypedExtensionConfig" { "name typed_config", silent: "", warn: "" }
     "envoy.type.v3.HttpStatus" { "code", silent: "", warn: "" }
     "envoy.config.core.v3.SchemeHeaderTransformation" { "scheme_to_overwrite", silent: "", warn: "" }
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails" {
+        "subject cert chain dns uri", silent: "", warn: ""
+    }
     "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig" {
         "xff_num_trusted_hops xff_trusted_cidrs skip_xff_append", silent: "", warn: ""
     }
@@ -520,8 +527,11 @@ const CLUSTER: &[Fields] = fields! {
     }
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions" {
         "common_http_protocol_options explicit_http_config use_downstream_protocol_config outlier_detection
-         request_mirror_policies",
-        silent: "upstream_http_protocol_options", warn: ""
+         request_mirror_policies upstream_http_protocol_options",
+        silent: "", warn: ""
+    }
+    "envoy.config.core.v3.UpstreamHttpProtocolOptions" {
+        "auto_sni auto_san_validation override_auto_sni_header", silent: "", warn: ""
     }
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig" {
         "http_protocol_options http2_protocol_options", silent: "", warn: ""

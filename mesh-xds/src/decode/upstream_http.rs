@@ -95,6 +95,21 @@ fn explicit_options(
         Some(UpstreamProtocolOptions::AutoConfig(_)) => {}
         None => p.error("must hold explicit_http_config or use_downstream_protocol_config"),
     }
+    if let Some(names) = &value.upstream_http_protocol_options {
+        p.field("upstream_http_protocol_options", |p| {
+            options.auto_sni = names.auto_sni;
+            options.auto_san_validation = names.auto_san_validation;
+            if names.auto_san_validation && !names.auto_sni {
+                p.error_at("auto_san_validation", "not supported yet without auto_sni");
+            }
+            if !matches!(names.override_auto_sni_header.as_str(), "" | ":authority") {
+                p.error_at(
+                    "override_auto_sni_header",
+                    "only :authority is supported yet",
+                );
+            }
+        });
+    }
     options.mirrors = mirror_policies(p, &value.request_mirror_policies);
     let matcher = value
         .outlier_detection

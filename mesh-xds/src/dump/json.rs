@@ -71,9 +71,37 @@ fn message_at(message: &DynamicMessage, depth: usize) -> Value {
             }
             (value, _) => field_at(value, depth),
         };
+        let json = match is_sensitive(descriptor.full_name(), field.name()) {
+            true => redacted(json),
+            false => json,
+        };
         (field.name().to_owned(), json)
     });
     Value::Object(fields.collect())
+}
+
+/// Private keys and what protects them (Envoy's `udpa.annotations.sensitive`).
+fn is_sensitive(message: &str, field: &str) -> bool {
+    let Some(name) = message.strip_prefix("envoy.extensions.transport_sockets.tls.v3.") else {
+        return false;
+    };
+    matches!(
+        (name, field),
+        (
+            "TlsCertificate",
+            "private_key" | "pkcs12" | "password" | "private_key_provider"
+        ) | ("TlsSessionTicketKeys", "keys")
+            | ("GenericSecret", "secret" | "secrets")
+    )
+}
+
+/// The same shape, without its texts (Envoy `MessageUtil::redact`).
+fn redacted(value: Value) -> Value {
+    match value {
+        Value::Array(list) => list.into_iter().map(redacted).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(k, v)| (k, redacted(v))).collect(),
+        _ => "[redacted]".into(),
+    }
 }
 
 fn enumeration(kind: &prost_reflect::EnumDescriptor, number: i32) -> Value {

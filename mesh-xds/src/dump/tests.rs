@@ -204,3 +204,29 @@ fn a_message_that_contains_itself_is_cut() {
     }
     assert!(super::json::any(&nested).to_string().len() < 100_000);
 }
+
+#[test]
+fn private_keys_are_not_dumped() {
+    let identity = mesh_testkit::certificates::Authority::new("r").issue(&Default::default());
+    let (chain, key) = (&identity.chain, &identity.key);
+    let certificate = serde_json::json!({
+        "certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key},
+    });
+    let context = serde_json::json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {"tls_certificates": [certificate]},
+    });
+    let yaml = serde_json::json!({"name": "a", "transport_socket": {"name": "tls", "typed_config": context}});
+    let cluster = [cluster(&yaml.to_string())];
+    let dump = dump(&cluster, &cluster).to_string();
+    assert!(dump.contains("BEGIN CERTIFICATE"), "{dump}");
+    let lines = || key.lines().filter(|line| !line.starts_with('-'));
+    assert!(
+        lines().count() > 0 && lines().all(|line| !dump.contains(line)),
+        "{dump}"
+    );
+    assert!(
+        dump.contains(r#""private_key":{"inline_string":"[redacted]"}"#),
+        "{dump}"
+    );
+}

@@ -30,9 +30,10 @@ const UNFINISHED: [&str; 2] = ["todo!(", "unimplemented!("];
 /// All of mesh-xds decides, without clock, environment, threads or I/O, but for
 /// what joins it to the world. A `clippy.toml` would hold for both.
 const PURE: &str = "mesh-xds/src/";
-const JOINS: [&str; 3] = [
+const JOINS: [&str; 4] = [
     "mesh-xds/src/agent",
     "mesh-xds/src/bootstrap",
+    "mesh-xds/src/data_source",
     "mesh-xds/src/transport",
 ];
 const IMPURE: [&str; 8] = [

@@ -29,7 +29,7 @@ fn the_uri_becomes_absolute() {
         assert!(!parts.headers.contains_key("host"));
     }
     let mut tls = from("1.1.1.1:1");
-    tls.tls = true;
+    tls.tls = Some(Default::default());
     let mut parts = parts("/", &[("host", "a")]);
     accept(&manager(), &tls, &mut parts).unwrap();
     assert_eq!(parts.uri, "https://a/");

@@ -65,6 +65,8 @@ pub(super) enum Operator {
     LocalReplyBody,
     AccessLogType,
     ServerName,
+    /// Of the handshake with the client, or of a certificate in it.
+    Tls(TlsPart),
     Environment(Box<str>),
     /// `DYNAMIC_METADATA(FILTER:KEY:…)`.
     DynamicMetadata(Box<str>, Vec<Box<str>>),
@@ -89,6 +91,29 @@ pub(super) enum Written {
 pub(super) struct HeaderReference {
     main: MatchedHeader,
     alternative: Option<MatchedHeader>,
+}
+
+/// What an operator reads of the downstream connection's TLS.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TlsPart {
+    Version,
+    Cipher,
+    OfPeer(CertificatePart),
+    OfLocal(CertificatePart),
+}
+
+/// What an operator reads of a certificate.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CertificatePart {
+    UriSan,
+    DnsSan,
+    EmailSan,
+    IpSan,
+    Subject,
+    Issuer,
+    Serial,
+    Sha256,
+    Pem,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -252,6 +277,7 @@ impl Operator {
                 let name = cx.connection.server_name.as_deref();
                 text(name.map(str::as_bytes), sink)
             }
+            Self::Tls(part) => part.write(cx, sink),
             Self::Environment(name) => {
                 let value = (cx.process.variable)(name);
                 text(Some(value.as_deref().unwrap_or("-").as_bytes()), sink)
@@ -380,6 +406,40 @@ impl AddressPart {
         }
         Written::Text
     }
+}
+
+impl TlsPart {
+    /// What is empty is not there.
+    fn write(self, cx: &FormatContext<'_>, sink: &mut impl Sink) -> Written {
+        let Some(tls) = cx.connection.tls.as_deref() else {
+            return Written::Missing;
+        };
+        let (certificate, part) = match self {
+            Self::Version => return some_text(tls.version, sink),
+            Self::Cipher => return some_text(tls.cipher, sink),
+            Self::OfPeer(part) => (&tls.peer, part),
+            Self::OfLocal(part) => (&tls.local, part),
+        };
+        let Some(certificate) = certificate else {
+            return Written::Missing;
+        };
+        let names = match part {
+            CertificatePart::UriSan => &certificate.uri_sans,
+            CertificatePart::DnsSan => &certificate.dns_sans,
+            CertificatePart::EmailSan => &certificate.email_sans,
+            CertificatePart::IpSan => &certificate.ip_sans,
+            CertificatePart::Subject => return some_text(&certificate.subject, sink),
+            CertificatePart::Issuer => return some_text(&certificate.issuer, sink),
+            CertificatePart::Serial => return some_text(&certificate.serial, sink),
+            CertificatePart::Sha256 => return some_text(&certificate.sha256_hex(), sink),
+            CertificatePart::Pem => return some_text(&certificate.url_encoded_pem(), sink),
+        };
+        some_text(&names.join(","), sink)
+    }
+}
+
+fn some_text(value: &str, sink: &mut impl Sink) -> Written {
+    text(Some(value.as_bytes()).filter(|v| !v.is_empty()), sink)
 }
 
 impl Unit {

@@ -148,8 +148,10 @@ fn local_jwks(p: &mut Problems, source: &DataSource) -> Option<Jwks> {
     let json: &[u8] = match &source.specifier {
         Some(Specifier::InlineString(text)) => text.as_bytes(),
         Some(Specifier::InlineBytes(bytes)) => bytes,
-        // found by the field table
-        Some(Specifier::Filename(_) | Specifier::EnvironmentVariable(_)) => return None,
+        Some(Specifier::Filename(_) | Specifier::EnvironmentVariable(_)) => {
+            p.error("only inline_string and inline_bytes are supported yet");
+            return None;
+        }
         None => {
             p.error("must hold inline_string or inline_bytes");
             return None;

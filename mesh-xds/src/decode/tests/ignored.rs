@@ -142,27 +142,6 @@ filters:
 }
 
 #[test]
-fn auto_mutual_tls_of_a_cluster_with_a_plaintext_default() {
-    let yaml = r#"
-name: a
-transport_socket_matches:
-- name: tlsMode-istio
-  match: {tlsMode: istio}
-  transport_socket: {name: tls, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext}}
-- name: tlsMode-disabled
-  match: {}
-  transport_socket: {name: envoy.transport_sockets.raw_buffer, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}
-"#;
-    assert_eq!(
-        warnings(CLUSTER, yaml),
-        [
-            "transport_socket_matches[0].transport_socket: envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext \
-          is not supported yet; endpoints that ask for it are refused"
-        ]
-    );
-}
-
-#[test]
 fn endpoints() {
     let yaml = "
 cluster_name: a

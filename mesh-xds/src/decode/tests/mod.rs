@@ -9,6 +9,7 @@ mod ignored;
 mod limits;
 mod refused;
 mod replies;
+mod tls;
 mod values;
 
 use mesh_proto::descriptor_pool;

@@ -49,16 +49,6 @@ endpoints: [{lb_endpoints: [{load_balancing_weight: 0, endpoint: {address: {sock
             "policy.overprovisioning_factor: must be greater than 0; \
              policy.drop_overloads: Cluster drop_overloads config has 2 categories. Envoy only support one.",
         ),
-        (
-            ENDPOINTS,
-            "
-cluster_name: a
-endpoints:
-- lb_endpoints:
-  - endpoint: {address: {socket_address: {address: 1.2.3.4, port_value: 7}}}
-    metadata: {filter_metadata: {envoy.transport_socket_match: {tlsMode: istio}}}",
-            "endpoints[0].lb_endpoints[0].metadata: tlsMode \"istio\" asks for mutual TLS, which is not supported yet",
-        ),
     ]);
 }
 
@@ -105,8 +95,8 @@ fn clusters() {
         ),
         (
             CLUSTER,
-            r#"{name: a, transport_socket: {name: tls, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext}}}"#,
-            "transport_socket: envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext is not supported yet; only raw_buffer is",
+            r#"{name: a, transport_socket: {name: tls, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport}}}"#,
+            "transport_socket: envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport is not supported here; only raw_buffer and tls are",
         ),
         (
             CLUSTER,
@@ -206,10 +196,10 @@ fn routes() {
             &with_route(
                 "{match: {cookies: [{name: a}]}, direct_response: {status: 99, body: {filename: /x}}}",
             ),
-            "virtual_hosts[0].routes[0].direct_response.body.filename: not supported yet; \
-             virtual_hosts[0].routes[0].match: must hold prefix, path, safe_regex, path_separated_prefix, path_match_policy or connect_matcher; \
+            "virtual_hosts[0].routes[0].match: must hold prefix, path, safe_regex, path_separated_prefix, path_match_policy or connect_matcher; \
              virtual_hosts[0].routes[0].match.cookies[0].string_match: must be set; \
-             virtual_hosts[0].routes[0].direct_response.status: 99 is not a status from 200 to 599",
+             virtual_hosts[0].routes[0].direct_response.status: 99 is not a status from 200 to 599; \
+             virtual_hosts[0].routes[0].direct_response.body.filename: \"/x\" cannot be read: No such file or directory (os error 2)",
         ),
         (
             ROUTES,
@@ -346,7 +336,7 @@ filter_chains:
 "#;
     assert_eq!(
         errors(LISTENER, yaml),
-        "filter_chains[0].transport_socket: envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext is not supported yet; only raw_buffer is; \
+        "filter_chains[0].transport_socket.typed_config.common_tls_context: must hold a certificate; \
          filter_chains[0].filters[0].typed_config.stat_prefix: must not be empty; \
          filter_chains[0].filters[1].typed_config.tunneling_config: not supported yet; \
          filter_chains[0].filters[1].typed_config.weighted_clusters.clusters: must not be empty"

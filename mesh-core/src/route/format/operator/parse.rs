@@ -3,7 +3,9 @@
 use http::HeaderName;
 
 use super::{
-    AddressPart, GrpcStatusForm, HeaderReference, Operator, Point, Unit,
+    AddressPart,
+    CertificatePart::{DnsSan, EmailSan, IpSan, Issuer, Pem, Serial, Sha256, Subject, UriSan},
+    GrpcStatusForm, HeaderReference, Operator, Point, TlsPart, Unit,
     path::{PathForm, QueryForm},
 };
 use crate::{matcher::MatchedHeader, route::format::date::DateFormat};
@@ -20,34 +22,43 @@ enum Takes {
     Any,
 }
 
-/// What is never there: it belongs to TLS, which ends elsewhere, or to extensions that are not here.
+/// What TLS says of the client and of ourselves.
+const TLS: &[(&str, TlsPart)] = &[
+    ("DOWNSTREAM_LOCAL_DNS_SAN", TlsPart::OfLocal(DnsSan)),
+    ("DOWNSTREAM_LOCAL_EMAIL_SAN", TlsPart::OfLocal(EmailSan)),
+    ("DOWNSTREAM_LOCAL_IP_SAN", TlsPart::OfLocal(IpSan)),
+    ("DOWNSTREAM_LOCAL_SUBJECT", TlsPart::OfLocal(Subject)),
+    ("DOWNSTREAM_LOCAL_URI_SAN", TlsPart::OfLocal(UriSan)),
+    ("DOWNSTREAM_PEER_CERT", TlsPart::OfPeer(Pem)),
+    ("DOWNSTREAM_PEER_DNS_SAN", TlsPart::OfPeer(DnsSan)),
+    ("DOWNSTREAM_PEER_EMAIL_SAN", TlsPart::OfPeer(EmailSan)),
+    ("DOWNSTREAM_PEER_FINGERPRINT_256", TlsPart::OfPeer(Sha256)),
+    ("DOWNSTREAM_PEER_IP_SAN", TlsPart::OfPeer(IpSan)),
+    ("DOWNSTREAM_PEER_ISSUER", TlsPart::OfPeer(Issuer)),
+    ("DOWNSTREAM_PEER_SERIAL", TlsPart::OfPeer(Serial)),
+    ("DOWNSTREAM_PEER_SUBJECT", TlsPart::OfPeer(Subject)),
+    ("DOWNSTREAM_PEER_URI_SAN", TlsPart::OfPeer(UriSan)),
+    ("DOWNSTREAM_TLS_CIPHER", TlsPart::Cipher),
+    ("DOWNSTREAM_TLS_VERSION", TlsPart::Version),
+];
+
+fn tls_part(name: &str) -> Option<TlsPart> {
+    let found = TLS.iter().find(|(of, _)| *of == name);
+    found.map(|(_, part)| *part)
+}
+
+/// What is never there: it belongs to upstream TLS, of which nothing is kept, or to extensions that are not here.
 const ABSENT: &[&str] = &[
     "CONNECTION_TERMINATION_DETAILS",
     "DOWNSTREAM_HANDSHAKE_DURATION",
     "DOWNSTREAM_LOCAL_CLOSE_REASON",
-    "DOWNSTREAM_LOCAL_DNS_SAN",
-    "DOWNSTREAM_LOCAL_EMAIL_SAN",
-    "DOWNSTREAM_LOCAL_IP_SAN",
     "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
-    "DOWNSTREAM_LOCAL_SUBJECT",
-    "DOWNSTREAM_LOCAL_URI_SAN",
-    "DOWNSTREAM_PEER_CERT",
     "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
     "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
     "DOWNSTREAM_PEER_CHAIN_SERIALS",
-    "DOWNSTREAM_PEER_DNS_SAN",
-    "DOWNSTREAM_PEER_EMAIL_SAN",
     "DOWNSTREAM_PEER_FINGERPRINT_1",
-    "DOWNSTREAM_PEER_FINGERPRINT_256",
-    "DOWNSTREAM_PEER_IP_SAN",
-    "DOWNSTREAM_PEER_ISSUER",
     "DOWNSTREAM_PEER_OTHERNAME_SAN",
-    "DOWNSTREAM_PEER_SERIAL",
-    "DOWNSTREAM_PEER_SUBJECT",
-    "DOWNSTREAM_PEER_URI_SAN",
-    "DOWNSTREAM_TLS_CIPHER",
     "DOWNSTREAM_TLS_SESSION_ID",
-    "DOWNSTREAM_TLS_VERSION",
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
     "ROUNDTRIP_DURATION",
     "SPAN_ID",
@@ -190,6 +201,10 @@ impl Operator {
             "REQUEST_TX_DURATION" => whole(Point::RequestBegins, Point::SendingEnds),
             "RESPONSE_DURATION" => whole(Point::RequestBegins, Point::ResponseBegins),
             "RESPONSE_TX_DURATION" => whole(Point::ResponseBegins, Point::AnswerEnds),
+            name if tls_part(name).is_some() => (
+                Takes::Nothing,
+                tls_part(name).map_or(Self::Nothing, Self::Tls),
+            ),
             name if ABSENT.contains(&name) => (Takes::Nothing, Self::Nothing),
             name if ZERO.contains(&name) => (Takes::Nothing, Self::Zero),
             name if NOT_YET.contains(&name) => {
