@@ -95,7 +95,13 @@ pub(super) fn header(p: &mut Problems, value: &proto::HeaderMatcher) -> Option<H
         Some(Header::StringMatch(matcher)) => {
             HeaderCondition::String(p.field("string_match", |p| string(p, matcher))?)
         }
-        Some(Header::ExactMatch(text)) if text.is_empty() => HeaderCondition::Any,
+        // Any value, but a value: an inverted one does not hold for a header that is not there.
+        Some(Header::ExactMatch(text)) if text.is_empty() => {
+            HeaderCondition::String(StringMatcher::Prefix {
+                value: "".into(),
+                ignore_case: false,
+            })
+        }
         Some(Header::ExactMatch(text)) => HeaderCondition::String(exact(text)),
         Some(Header::SafeRegexMatch(pattern)) => HeaderCondition::String(StringMatcher::Regex(
             p.field("safe_regex_match", |p| regex(p, pattern))?,

@@ -202,3 +202,21 @@ fn hedge_policies() {
         "virtual_hosts[0].routes[0].route.hedge_policy.initial_requests: must be at least 1"
     );
 }
+
+/// Envoy matches any value then, but unlike a matcher that says nothing it needs one.
+#[test]
+fn an_empty_exact_match_is_no_presence() {
+    let yaml = "
+name: r
+virtual_hosts:
+- name: v
+  domains: ['*']
+  routes:
+  - match: {prefix: /, headers: [{name: x-a, exact_match: '', invert_match: true}]}
+    route: {cluster: a}";
+    says(
+        ROUTES,
+        yaml,
+        &["condition: String(Prefix { value: \"\", ignore_case: false })"],
+    );
+}
