@@ -1,6 +1,9 @@
 //! Certificates made when a test runs: roots, leaves with any names and any fault.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
@@ -38,6 +41,8 @@ pub struct Leaf {
     pub common_name: String,
     /// Its validity is over.
     pub expired: bool,
+    /// Its validity ends so long after 1970, in whole seconds; None: in 2090.
+    pub expires: Option<Duration>,
     /// Its validity has not begun.
     pub not_yet_valid: bool,
     /// It may only be shown by the other side: a server's to clients, or the other way round.
@@ -136,6 +141,9 @@ impl Authority {
             (_, true) => (date_time_ymd(2090, 1, 1), date_time_ymd(2091, 1, 1)),
             _ => (date_time_ymd(2020, 1, 1), date_time_ymd(2090, 1, 1)),
         };
+        if let Some(expires) = leaf.expires {
+            params.not_after = date_time_ymd(1970, 1, 1) + expires;
+        }
         params.key_usages = match leaf.cannot_sign {
             true => vec![KeyUsagePurpose::ContentCommitment],
             false => vec![KeyUsagePurpose::DigitalSignature],

@@ -8,9 +8,9 @@ use mesh_core::{
     tls::TlsContext,
 };
 use rustls::{
-    ClientConfig, SignatureScheme,
+    ClientConfig, HandshakeKind, SignatureScheme,
     client::{ResolvesClientCert, Resumption},
-    pki_types::{DnsName, ServerName},
+    pki_types::{DnsName, ServerName, UnixTime},
     sign::CertifiedKey,
 };
 use tokio::net::TcpStream;
@@ -37,6 +37,7 @@ pub enum Offer {
 
 /// What connections of one context share: made once, with the first of them.
 struct State {
+    verifier: Arc<Verifier>,
     none: Arc<ClientConfig>,
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
@@ -80,10 +81,18 @@ pub(crate) async fn connect(
         },
     };
     let connector = TlsConnector::from(Arc::clone(config));
-    match connector.connect(name, stream).await {
-        Ok(stream) => Ok(Box::new(stream)),
-        Err(e) => Err(failed(failure::reason(&e), e)),
+    let known = name.to_str().into_owned();
+    let refused = |e: io::Error| failed(failure::reason(&e), e);
+    let stream = connector.connect(name, stream).await.map_err(refused)?;
+    let (_, session) = stream.get_ref();
+    if session.handshake_kind() == Some(HandshakeKind::Resumed) {
+        let chain = session.peer_certificates().unwrap_or_default();
+        let judged = state
+            .verifier
+            .judge_again(chain, Some(&known), UnixTime::now());
+        judged.map_err(|e| refused(io::Error::other(e)))?;
     }
+    Ok(Box::new(stream))
 }
 
 fn state(context: &TlsContext<UpstreamTls>) -> Result<&State, &InvalidContext> {
@@ -103,6 +112,7 @@ fn make(context: &TlsContext<UpstreamTls>) -> Result<State, InvalidContext> {
             () if tls.auto_sni_san_validation => NameCheck::Sni,
             () => NameCheck::Matchers,
         });
+    let verifier = Arc::new(verifier);
     let certificate = match context.certificates().first() {
         Some(certificate) => Some(certified(certificate, &provider)?),
         None => None,
@@ -111,7 +121,7 @@ fn make(context: &TlsContext<UpstreamTls>) -> Result<State, InvalidContext> {
         .with_protocol_versions(&versions(&tls.common, TlsVersion::V1_2))
         .map_err(InvalidContext::of)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
         .with_client_cert_resolver(Arc::new(OwnCertificate(certificate)));
     if tls.max_session_keys == 0 {
         config.resumption = Resumption::disabled();
@@ -127,6 +137,7 @@ fn make(context: &TlsContext<UpstreamTls>) -> Result<State, InvalidContext> {
         Arc::new(config)
     };
     Ok(State {
+        verifier,
         none: offering(&[]),
         http1: offering(&["http/1.1"]),
         http2: offering(&["h2"]),

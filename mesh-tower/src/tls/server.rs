@@ -8,8 +8,9 @@ use mesh_core::{
     tls::{Certificate, TlsConnection, TlsContext, dns_name_matches},
 };
 use rustls::{
-    ProtocolVersion, ServerConfig,
+    HandshakeKind, ProtocolVersion, ServerConfig,
     crypto::aws_lc_rs::Ticketer,
+    pki_types::UnixTime,
     server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -128,6 +129,12 @@ where
         .into_stream(Arc::clone(config))
         .await
         .map_err(failed)?;
+    let (_, session) = stream.get_ref();
+    if session.handshake_kind() == Some(HandshakeKind::Resumed) {
+        let chain = session.peer_certificates().unwrap_or_default();
+        let judged = state.verifier.judge_again(chain, None, UnixTime::now());
+        judged.map_err(|e| failed(io::Error::other(e)))?;
+    }
     let connection = state.connection(own, &stream);
     Ok((Box::new(stream), connection))
 }

@@ -188,6 +188,35 @@ impl Verifier {
         }
     }
 
+    /// Whether a peer that an earlier session verified is believed still (Envoy sets BoringSSL's `reverify_on_resume`).
+    /// Rules and roots are those of then, since sessions belong to a context: only time can have changed what they say.
+    pub(super) fn judge_again(
+        &self,
+        chain: &[CertificateDer<'_>],
+        server_name: Option<&str>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let Some((leaf, others)) = chain.split_first() else {
+            return Ok(());
+        };
+        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let domains = self.domains.iter().flatten().flat_map(|(_, roots)| roots);
+        let is_timely = self.crls.is_empty()
+            && chain.iter().all(|der| {
+                certificate::usage(der)
+                    .is_some_and(|usage| (usage.not_before..=usage.not_after).contains(&seconds))
+            })
+            && self
+                .roots
+                .iter()
+                .chain(domains)
+                .all(|root| (root.not_before..=root.not_after).contains(&seconds));
+        match is_timely {
+            true => Ok(()),
+            false => self.judge(leaf, others, server_name, now),
+        }
+    }
+
     /// Verifies, unless everybody is accepted.
     fn judge(
         &self,

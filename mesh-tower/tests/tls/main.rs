@@ -1,6 +1,9 @@
 //! Handshakes over loopback: our client and our server, with certificates of every fault.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use mesh_core::{
     Entropy,
@@ -106,6 +109,11 @@ impl Pair {
 
     /// Connects again and again with the same contexts.
     async fn meet_times(self, times: usize) -> Vec<Met> {
+        self.meet_each_after(times, async |_| ()).await
+    }
+
+    /// The same, each time after what `before` waits for.
+    async fn meet_each_after(self, times: usize, before: impl AsyncFn(usize)) -> Vec<Met> {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let mut locality = LocalityEndpoints::default();
@@ -132,16 +140,12 @@ impl Pair {
             panic!("the chain has TLS")
         };
         let mut met = Vec::new();
-        for _ in 0..times {
+        for time in 0..times {
+            before(time).await;
             let accepting = async {
                 let (stream, _) = socket.accept().await.unwrap();
-                let (mut io, tls) = accept_tls(
-                    context,
-                    std::time::Duration::ZERO,
-                    Default::default(),
-                    stream,
-                )
-                .await?;
+                let (mut io, tls) =
+                    accept_tls(context, Duration::ZERO, Default::default(), stream).await?;
                 // Session tickets leave with the first bytes.
                 let _ = io.write_all(b"hello").await;
                 let mut end = [0];
@@ -346,6 +350,36 @@ async fn sessions_are_resumed_by_the_contexts_that_allow_it() {
         for (_, server) in met {
             assert_eq!(server.unwrap().peer.unwrap().uri_sans, [WORKLOAD.into()]);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_resumed_session_does_not_outlive_the_certificate_that_it_was_made_with() {
+    let root = Authority::new("root");
+    let since_1970 = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    for is_clients in [true, false] {
+        let expires = Duration::from_secs(since_1970().as_secs() + 2);
+        let mut pair = Pair::new(&root);
+        let side = match is_clients {
+            true => &mut pair.client.common,
+            false => &mut pair.server.common,
+        };
+        side.certificates = vec![certificate(
+            &root.issue(&leaf(|l| l.expires = Some(expires))),
+        )];
+        let expired = async |time| {
+            // The last second is a valid one.
+            while time > 0 && since_1970() < expires + Duration::from_secs(1) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let met = pair.meet_each_after(2, expired).await;
+        assert!(met[0].0.is_ok() && met[0].1.is_ok(), "{met:?}");
+        let reason = match is_clients {
+            true => refusal(&met[1]),
+            false => detail(&met[1]).to_owned(),
+        };
+        assert!(reason.contains("certificate has expired"), "{met:?}");
     }
 }
 
