@@ -6,6 +6,7 @@
 mod certificate;
 mod client;
 mod failure;
+mod roots;
 mod server;
 mod stream;
 mod verifier;

@@ -21,12 +21,13 @@ use rustls::{
 };
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
-    RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert,
+    RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
 };
 
 use super::{
     InvalidContext,
     certificate::{self, Usage},
+    roots::{Root, of_trust_domain, roots_of},
 };
 
 /// Whom a certificate is shown to.
@@ -65,19 +66,6 @@ pub(super) struct Verifier {
     hints: Vec<DistinguishedName>,
 }
 
-struct Root {
-    der: Arc<[u8]>,
-    anchor: TrustAnchor<'static>,
-    not_before: i64,
-    not_after: i64,
-}
-
-impl fmt::Debug for Root {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Root").finish_non_exhaustive()
-    }
-}
-
 /// Envoy's words for a refusal, carried through rustls.
 #[derive(Debug)]
 pub(super) struct Refusal(pub(super) String);
@@ -90,7 +78,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-fn refusal(words: impl Into<String>) -> Error {
+pub(super) fn refusal(words: impl Into<String>) -> Error {
     let refusal: Arc<dyn std::error::Error + Send + Sync> = Arc::new(Refusal(words.into()));
     CertificateError::Other(OtherError(refusal)).into()
 }
@@ -210,7 +198,7 @@ impl Verifier {
                 .roots
                 .iter()
                 .chain(domains)
-                .all(|root| (root.not_before..=root.not_after).contains(&seconds));
+                .all(|root| root.is_valid_at(seconds));
         match is_timely {
             true => Ok(()),
             false => self.judge(leaf, others, server_name, now),
@@ -298,8 +286,7 @@ impl Verifier {
                 _ => Ok(()),
             };
         }
-        let is_valid =
-            |root: &&Root| ignores_time || (root.not_before..=root.not_after).contains(&seconds);
+        let is_valid = |root: &&Root| ignores_time || root.is_valid_at(seconds);
         let valid: Vec<_> = roots
             .iter()
             .filter(is_valid)
@@ -412,46 +399,6 @@ impl Verifier {
 
 fn fits_any(certificate: &Certificate, matchers: &[SanMatcher]) -> bool {
     certificate.fits_any(matchers, &mut Scratch::default())
-}
-
-fn roots_of(list: &[Arc<[u8]>]) -> Result<Vec<Root>, InvalidContext> {
-    let mut roots = Vec::new();
-    for der in list {
-        let certificate = CertificateDer::from(&**der);
-        let anchor = anchor_from_trusted_cert(&certificate).map_err(InvalidContext::of)?;
-        let usage = certificate::usage(der);
-        roots.push(Root {
-            der: Arc::clone(der),
-            anchor: anchor.to_owned(),
-            not_before: usage.as_ref().map_or(i64::MIN, |usage| usage.not_before),
-            not_after: usage.as_ref().map_or(i64::MAX, |usage| usage.not_after),
-        });
-    }
-    Ok(roots)
-}
-
-/// The roots of the trust domain that the certificate's first URI names, if it is a workload's.
-fn of_trust_domain<'r>(
-    domains: &'r [(Box<str>, Vec<Root>)],
-    certificate: &Certificate,
-    usage: &Usage,
-) -> Result<&'r [Root], Error> {
-    let signs = usage
-        .key_usage
-        .is_some_and(|[.., certificates, lists]| certificates || lists);
-    if usage.is_ca || signs {
-        return Err(refusal("verify cert failed: cert precheck"));
-    }
-    let uri = certificate
-        .uri_sans
-        .first()
-        .and_then(|uri| uri.strip_prefix("spiffe://"));
-    let domain = uri.and_then(|uri| Some(uri.split_once('/')?.0));
-    let found = domain.and_then(|domain| domains.iter().find(|(name, _)| **name == *domain));
-    match found {
-        Some((_, roots)) => Ok(roots),
-        None => Err(refusal("verify cert failed: no trust bundle store")),
-    }
 }
 
 fn at(seconds: i64) -> UnixTime {
