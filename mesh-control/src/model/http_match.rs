@@ -73,6 +73,18 @@ impl StringMatch {
     }
 }
 
+/// What means itself in a regular expression, as Go's `regexp.QuoteMeta` writes it.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::new();
+    for c in text.chars() {
+        if r"\.+*?()|[]{}^$".contains(c) {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted
+}
+
 /// What is wrong with a regular expression that Istio refuses, and what would be right.
 pub(crate) fn regex_problem(regex: &str) -> Option<(String, &'static str)> {
     if regex.len() > 1024 {

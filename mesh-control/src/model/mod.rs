@@ -54,10 +54,10 @@ pub(crate) use envoy_filter::{
 pub(crate) use gateway::{Gateway, Server, ServerHost, ServerTls};
 pub(crate) use gateway_api::{
     AllowedNamespaces, ApiGateway, ApiRoute, GROUP as GATEWAY_API, GatewayClass, Listener, Parent,
-    ReferenceGrant, RouteKind as ApiRouteKind, RouteRule, Target, quoted,
+    ReferenceGrant, RouteKind as ApiRouteKind, RouteRule, Target,
 };
 pub(crate) use headers::{HeaderOps, Headers};
-pub(crate) use http_match::{HttpMatch, StringMatch, check_regex, claim, regex_problem};
+pub(crate) use http_match::{HttpMatch, StringMatch, check_regex, claim, quoted, regex_problem};
 pub(crate) use http_route::{
     Body, Destination, DirectResponse, HttpDestination, HttpRoute, Mirror, MirrorAmount, Redirect,
     RedirectPort, Rewrite,

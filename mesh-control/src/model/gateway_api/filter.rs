@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Target, optional};
 use crate::model::{
-    Cors, HeaderOps, HttpRoute, MirrorAmount, Redirect, RedirectPort, Rewrite, StringMatch,
+    Cors, HeaderOps, HttpRoute, MirrorAmount, Redirect, RedirectPort, Rewrite, StringMatch, quoted,
 };
 use crate::yaml::{At, Fields};
 
@@ -202,16 +202,4 @@ fn cors(at: &At<'_>) -> Cors {
     };
     fields.finish();
     cors
-}
-
-/// What means itself in a regular expression, as Go's `regexp.QuoteMeta` writes it.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut quoted = String::new();
-    for c in text.chars() {
-        if r"\.+*?()|[]{}^$".contains(c) {
-            quoted.push('\\');
-        }
-        quoted.push(c);
-    }
-    quoted
 }

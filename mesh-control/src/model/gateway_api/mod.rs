@@ -13,7 +13,6 @@ use super::Metadata;
 use crate::yaml::{At, Fields};
 
 pub(crate) use backend::{Backend, Target};
-pub(crate) use filter::quoted;
 pub(crate) use gateway::{AllowedNamespaces, ApiGateway, Listener};
 pub(crate) use route::{ApiRoute, Parent, RouteKind, RouteRule};
 

@@ -7,6 +7,8 @@ use mesh_proto::envoy::config::route::v3 as route;
 use mesh_proto::envoy::r#type::matcher::v3 as matcher;
 use route::header_matcher::HeaderMatchSpecifier;
 
+use crate::model::quoted;
+
 pub(in crate::translate) const JWT_FILTER: &str = "envoy.filters.http.jwt_authn";
 /// Where the filter above puts the claims of a token.
 pub(in crate::translate) const JWT_PAYLOAD: &str = "payload";
@@ -60,18 +62,6 @@ pub(super) fn principal(value: &str) -> matcher::StringMatcher {
         (None, Some(start)) => prefix(format!("{SPIFFE}{start}")),
         (None, None) => exact(format!("{SPIFFE}{value}")),
     }
-}
-
-/// As Go's `regexp.QuoteMeta`.
-pub(super) fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len());
-    for c in text.chars() {
-        if r"\.+*?()|[]{}^$".contains(c) {
-            quoted.push('\\');
-        }
-        quoted.push(c);
-    }
-    quoted
 }
 
 pub(super) fn header(name: &str, value: &str, ignore_case: bool) -> route::HeaderMatcher {

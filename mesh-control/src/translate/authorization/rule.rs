@@ -7,9 +7,9 @@ use mesh_proto::envoy::config::rbac::v3::{
 use mesh_proto::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig;
 use mesh_proto::envoy::r#type::matcher::v3 as type_matcher;
 
-use super::matcher::{self, quoted};
+use super::matcher;
 use super::trust_domain;
-use crate::model::{AuthorizationRule, Condition, MeshConfig, Operation, Source, Values};
+use crate::model::{AuthorizationRule, Condition, MeshConfig, Operation, Source, Values, quoted};
 use crate::translate::address::any;
 
 /// What the translation of a rule depends on.
