@@ -6,7 +6,8 @@
 //!
 //! # Where they go
 //! The bar of 1,500 is not reached. What `retries` adds, of some 7,700 in all (callgrind, the usual release
-//! profile; mirrors, redirects and access logs, none of them configured, have added 500 since):
+//! profile; mirrors, redirects, access logs, hedging and TLS, none of them configured, have added 700 since, a part of
+//! that in the allocator):
 //!
 //! | what | instructions |
 //! |---|---|
@@ -61,7 +62,7 @@ const ARMS: [Arm; 3] = [
         name: "plain",
         configuration: Configuration::PLAIN,
         waits: false,
-        limit: Some(6_900.0),
+        limit: Some(7_400.0),
     },
     Arm {
         name: "retries",

@@ -98,7 +98,7 @@ impl Tested {
                 // Whether a body was read before no upstream took it is a matter of time.
                 answer.headers.retain(|(name, _)| name != "connection");
             }
-            name_endpoints(&mut one, layout);
+            name_endpoints(&mut one, layout, case.burst > 1);
             normal_seen(&mut one.seen, layout);
             transcripts.push(one);
         }
@@ -195,13 +195,15 @@ impl Transcript {
 }
 
 /// Which endpoint a round robin begins with is chance: endpoints are named by the order in which they were asked, or,
-/// where a retry avoids some of them, by which kind they are.
-fn name_endpoints(one: &mut One, layout: Layout) {
+/// where a retry avoids some of them, by which kind they are; not in a burst, whose picks take turns by chance, and with
+/// the same outcome again and again where they are as many as endpoints.
+fn name_endpoints(one: &mut One, layout: Layout, in_burst: bool) {
     let mut order: Vec<String> = Vec::new();
     for (attempt, seen) in one.seen.iter_mut().enumerate() {
         let name = match layout {
             Layout::Canary | Layout::Marked => match (attempt, &*seen.upstream) {
                 (0, _) => "any".to_owned(),
+                _ if in_burst => "any".to_owned(),
                 (_, "u0") => "to be avoided".to_owned(),
                 _ => "good".to_owned(),
             },

@@ -239,7 +239,7 @@ pub(crate) async fn compare_node(folder: &Path, istiod: &Istiod, node: core::Nod
     let theirs = dump(
         istiod.fetch(&node, &[]).await,
         istiod.fetch(&node, &[]).await,
-        async |names: Vec<String>| istiod.fetch(&node, &names).await,
+        async |names: Vec<String>| istiod.fetch_each(&node, &names).await,
         async |names: Vec<String>| istiod.fetch(&node, &names).await,
     )
     .await;

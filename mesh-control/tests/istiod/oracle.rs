@@ -36,20 +36,49 @@ impl Istiod {
         support::decode(&self.response::<M>(node, names).await)
     }
 
+    /// Resources of names, each asked for alone: virtual hosts of names that are asked for together are shared by
+    /// istiod, and what EnvoyFilters make of one shows in another if its turn comes later, which is chance.
+    pub(crate) async fn fetch_each<M: Message + Name + Default>(
+        &self,
+        node: &core::Node,
+        names: &[String],
+    ) -> Vec<M> {
+        let mut client = self.connect().await;
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let mut last = DiscoveryResponse::default();
+        let mut responses = None;
+        let mut receiver = Some(receiver);
+        let mut resources = Vec::new();
+        for name in names {
+            requests
+                .send(DiscoveryRequest {
+                    node: Some(node.clone()),
+                    type_url: M::type_url(),
+                    resource_names: vec![name.clone()],
+                    version_info: last.version_info.clone(),
+                    response_nonce: last.nonce.clone(),
+                    ..Default::default()
+                })
+                .unwrap();
+            if let Some(receiver) = receiver.take() {
+                let stream = UnboundedReceiverStream::new(receiver);
+                let answered = client.stream_aggregated_resources(stream).await.unwrap();
+                responses = Some(answered.into_inner());
+            }
+            let stream = responses.as_mut().unwrap();
+            last = stream.message().await.unwrap().unwrap();
+            resources.extend(support::decode(&last));
+        }
+        resources
+    }
+
     /// The resources as they were on the wire.
     pub(crate) async fn response<M: Name>(
         &self,
         node: &core::Node,
         names: &[String],
     ) -> DiscoveryResponse {
-        let channel =
-            tonic::transport::Channel::from_shared(format!("http://{}", self.0.address()))
-                .unwrap()
-                .connect()
-                .await
-                .unwrap();
-        let mut client =
-            AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(64 << 20);
+        let mut client = self.connect().await;
         let (requests, receiver) = mpsc::unbounded_channel();
         requests
             .send(DiscoveryRequest {
@@ -64,5 +93,15 @@ impl Istiod {
             .await
             .unwrap();
         responses.into_inner().message().await.unwrap().unwrap()
+    }
+
+    async fn connect(&self) -> AggregatedDiscoveryServiceClient<tonic::transport::Channel> {
+        let channel =
+            tonic::transport::Channel::from_shared(format!("http://{}", self.0.address()))
+                .unwrap()
+                .connect()
+                .await
+                .unwrap();
+        AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(64 << 20)
     }
 }
