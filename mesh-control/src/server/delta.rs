@@ -6,18 +6,17 @@ use mesh_proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
 };
 
-use super::session::{Refused, RefusedKind};
+use super::client::{Client, Refused};
 use super::status::TypeStatus;
+use super::stream::Conversation;
 use super::subscription::{ResourceType, Subscription};
 use crate::config::Config;
 use crate::translate::{Node, Translator};
 
-/// One client's incremental conversation, without I/O: like [`Session`](super::session::Session), but what is sent is
-/// the difference to what the client has.
+/// The conversation of [`DeltaResponses`](super::DeltaResponses): what is sent is the difference to what the client has.
 #[derive(Debug)]
 pub(super) struct DeltaSession {
-    config: Arc<Config>,
-    client: Option<(Arc<Node>, Translator)>,
+    client: Client,
     types: BTreeMap<ResourceType, Incremental>,
     nonces: u64,
 }
@@ -40,37 +39,27 @@ struct Incremental {
     nack: Option<String>,
 }
 
-impl DeltaSession {
-    pub(super) fn new(config: Arc<Config>) -> Self {
+impl Conversation for DeltaSession {
+    type Request = DeltaDiscoveryRequest;
+    type Response = DeltaDiscoveryResponse;
+
+    fn new(config: Arc<Config>) -> Self {
         DeltaSession {
-            config,
-            client: None,
+            client: Client::new(config),
             types: BTreeMap::new(),
             nonces: 0,
         }
     }
 
-    /// The node, once it is known.
-    pub(super) fn node(&self) -> Option<&Node> {
-        self.client.as_ref().map(|(node, _)| &**node)
+    fn node(&self) -> Option<&Node> {
+        self.client.node()
     }
 
-    pub(super) fn handle_request(
-        &mut self,
-        request: &DeltaDiscoveryRequest,
-    ) -> Result<(), Refused> {
-        if self.client.is_none() {
-            let node = request.node.as_ref().ok_or(RefusedKind::NoNode)?;
-            let node = Arc::new(Node::parse(node).map_err(RefusedKind::from)?);
-            tracing::info!(node = %node.id, "client connected, incremental");
-            self.client = Some((node.clone(), Translator::new(self.config.clone(), node)));
-        }
+    fn handle_request(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Refused> {
+        let (node, translator) = self.client.of_request(request.node.as_ref())?;
         let Some(kind) = ResourceType::of_url(&request.type_url) else {
             // types that we have nothing of (secrets, extensions) stay unanswered, as from istiod
             tracing::debug!(type_url = %request.type_url, "subscription to a type that is not served");
-            return Ok(());
-        };
-        let Some((node, translator)) = &self.client else {
             return Ok(());
         };
         if let Some(known) = self.types.get_mut(&kind) {
@@ -93,12 +82,10 @@ impl DeltaSession {
         Ok(())
     }
 
-    pub(super) fn handle_config(&mut self, config: Arc<Config>) {
-        let earlier = std::mem::replace(&mut self.config, config.clone());
-        let Some((node, translator)) = &mut self.client else {
+    fn handle_config(&mut self, config: Arc<Config>) {
+        let (earlier, Some(translator)) = self.client.reconfigure(config.clone()) else {
             return;
         };
-        *translator = Translator::new(config.clone(), node.clone());
         if let Some(hosts) = config.endpoints_changed_since(&earlier) {
             if let Some(endpoints) = self.types.get_mut(&ResourceType::Endpoint) {
                 endpoints.made.update_endpoints(translator, hosts);
@@ -111,8 +98,7 @@ impl DeltaSession {
         }
     }
 
-    /// The next response that is due, clusters before endpoints before listeners before routes.
-    pub(super) fn poll_response(&mut self) -> Option<DeltaDiscoveryResponse> {
+    fn poll_response(&mut self) -> Option<DeltaDiscoveryResponse> {
         for kind in ResourceType::ALL {
             let Some(one) = self.types.get_mut(&kind).filter(|one| one.due) else {
                 continue;
@@ -148,7 +134,7 @@ impl DeltaSession {
         None
     }
 
-    pub(super) fn type_statuses(&self) -> Vec<TypeStatus> {
+    fn type_statuses(&self) -> Vec<TypeStatus> {
         let status = |(kind, one): (&ResourceType, &Incremental)| TypeStatus {
             type_url: kind.url(),
             sent_version: one.nonce.clone(),

@@ -7,15 +7,13 @@ use futures_core::Stream;
 use mesh_proto::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
-use mesh_proto::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-};
+use mesh_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::delta_stream::DeltaResponses;
-use super::stream::{Responses, Source};
+use super::client::Refused;
+use super::stream::{DeltaResponses, Responses, Source};
 
 /// Serves ADS on a listener until `shutdown` resolves.
 pub(crate) async fn serve(
@@ -39,29 +37,26 @@ struct Service {
 
 #[tonic::async_trait]
 impl AggregatedDiscoveryService for Service {
-    type StreamAggregatedResourcesStream = GrpcResponses;
-    type DeltaAggregatedResourcesStream = GrpcDeltaResponses;
+    type StreamAggregatedResourcesStream = GrpcResponses<Responses<Requests<DiscoveryRequest>>>;
+    type DeltaAggregatedResourcesStream =
+        GrpcResponses<DeltaResponses<Requests<DeltaDiscoveryRequest>>>;
 
     async fn stream_aggregated_resources(
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<GrpcResponses>, Status> {
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
         let requests = Requests(Some(request.into_inner()));
-        Ok(Response::new(GrpcResponses(Responses::new(
-            self.source.clone(),
-            requests,
-        ))))
+        let responses = Responses::new(self.source.clone(), requests);
+        Ok(Response::new(GrpcResponses(responses)))
     }
 
     async fn delta_aggregated_resources(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<GrpcDeltaResponses>, Status> {
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         let requests = Requests(Some(request.into_inner()));
-        Ok(Response::new(GrpcDeltaResponses(DeltaResponses::new(
-            self.source.clone(),
-            requests,
-        ))))
+        let responses = DeltaResponses::new(self.source.clone(), requests);
+        Ok(Response::new(GrpcResponses(responses)))
     }
 }
 
@@ -90,25 +85,13 @@ impl<R> Stream for Requests<R> {
 
 /// Responses with gRPC's errors.
 #[derive(Debug)]
-struct GrpcResponses(Responses<Requests<DiscoveryRequest>>);
+struct GrpcResponses<R>(R);
 
-impl Stream for GrpcResponses {
-    type Item = Result<DiscoveryResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let item = ready!(Pin::new(&mut self.0).poll_next(cx));
-        Poll::Ready(item.map(|response| {
-            response.map_err(|refused| Status::invalid_argument(refused.to_string()))
-        }))
-    }
-}
-
-/// Incremental responses with gRPC's errors.
-#[derive(Debug)]
-struct GrpcDeltaResponses(DeltaResponses<Requests<DeltaDiscoveryRequest>>);
-
-impl Stream for GrpcDeltaResponses {
-    type Item = Result<DeltaDiscoveryResponse, Status>;
+impl<R, T> Stream for GrpcResponses<R>
+where
+    R: Stream<Item = Result<T, Refused>> + Unpin,
+{
+    type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let item = ready!(Pin::new(&mut self.0).poll_next(cx));

@@ -3,8 +3,8 @@
 //! Scoped to the client's node, clusters before endpoints before listeners before routes. State of the world: only
 //! types whose content changed are sent. Incremental: only resources that changed, and the names of those that are gone.
 
+mod client;
 mod delta;
-mod delta_stream;
 #[cfg(feature = "server")]
 mod grpc;
 mod session;
@@ -12,10 +12,9 @@ mod status;
 mod stream;
 mod subscription;
 
-pub use delta_stream::DeltaResponses;
-pub use session::Refused;
+pub use client::Refused;
 pub use status::{ClientStatus, TypeStatus};
-pub use stream::Responses;
+pub use stream::{DeltaResponses, Responses};
 
 #[cfg(feature = "server")]
 pub(crate) use grpc::serve;

@@ -4,62 +4,48 @@ use std::sync::Arc;
 use mesh_proto::envoy::config::core::v3::ControlPlane as Identifier;
 use mesh_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 
-use super::status::TypeStatus;
+use super::client::{Client, Refused};
+use super::status::{Clients, SYNCZ, TypeStatus, syncz};
+use super::stream::Conversation;
 use super::subscription::{ResourceType, Subscription};
 use crate::config::Config;
-use crate::translate::{InvalidNode, Node, Translator};
+use crate::translate::Node;
 
-/// Why a stream ends.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(transparent)]
-pub struct Refused(#[from] RefusedKind);
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RefusedKind {
-    #[error("the first request has no node")]
-    NoNode,
-    #[error(transparent)]
-    Node(#[from] InvalidNode),
-}
-
-/// One client's conversation, without I/O: [`handle_request`](Session::handle_request) and
-/// [`handle_config`](Session::handle_config) in, [`poll_response`](Session::poll_response) out.
+/// The conversation of [`Responses`](super::Responses): state of the world.
 #[derive(Debug)]
 pub(super) struct Session {
-    config: Arc<Config>,
-    client: Option<(Arc<Node>, Translator)>,
+    client: Client,
     subscriptions: BTreeMap<ResourceType, Subscription>,
     nonces: u64,
 }
 
-impl Session {
-    pub(super) fn new(config: Arc<Config>) -> Self {
+impl Conversation for Session {
+    type Request = DiscoveryRequest;
+    type Response = DiscoveryResponse;
+
+    fn new(config: Arc<Config>) -> Self {
         Session {
-            config,
-            client: None,
+            client: Client::new(config),
             subscriptions: BTreeMap::new(),
             nonces: 0,
         }
     }
 
-    /// The node, once it is known.
-    pub(super) fn node(&self) -> Option<&Node> {
-        self.client.as_ref().map(|(node, _)| &**node)
+    fn node(&self) -> Option<&Node> {
+        self.client.node()
     }
 
-    pub(super) fn handle_request(&mut self, request: &DiscoveryRequest) -> Result<(), Refused> {
-        if self.client.is_none() {
-            let node = request.node.as_ref().ok_or(RefusedKind::NoNode)?;
-            let node = Arc::new(Node::parse(node).map_err(RefusedKind::from)?);
-            tracing::info!(node = %node.id, "client connected");
-            self.client = Some((node.clone(), Translator::new(self.config.clone(), node)));
-        }
+    fn aside(request: &DiscoveryRequest, clients: &Clients) -> Option<Option<DiscoveryResponse>> {
+        // asked once; who asks is no client of the mesh
+        let is_asked = request.response_nonce.is_empty();
+        (request.type_url == SYNCZ).then(|| is_asked.then(|| syncz(&clients.all())))
+    }
+
+    fn handle_request(&mut self, request: &DiscoveryRequest) -> Result<(), Refused> {
+        let (node, translator) = self.client.of_request(request.node.as_ref())?;
         let Some(kind) = ResourceType::of_url(&request.type_url) else {
             // types that we have nothing of (secrets, extensions) stay unanswered, as from istiod
             tracing::debug!(type_url = %request.type_url, "subscription to a type that is not served");
-            return Ok(());
-        };
-        let Some((node, translator)) = &self.client else {
             return Ok(());
         };
         let subscription = match self.subscriptions.get_mut(&kind) {
@@ -96,12 +82,10 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn handle_config(&mut self, config: Arc<Config>) {
-        let earlier = std::mem::replace(&mut self.config, config.clone());
-        let Some((node, translator)) = &mut self.client else {
+    fn handle_config(&mut self, config: Arc<Config>) {
+        let (earlier, Some(translator)) = self.client.reconfigure(config.clone()) else {
             return;
         };
-        *translator = Translator::new(config.clone(), node.clone());
         if let Some(hosts) = config.endpoints_changed_since(&earlier) {
             if let Some(endpoints) = self.subscriptions.get_mut(&ResourceType::Endpoint) {
                 endpoints.update_endpoints(translator, hosts);
@@ -118,8 +102,7 @@ impl Session {
         }
     }
 
-    /// The next response that is due.
-    pub(super) fn poll_response(&mut self) -> Option<DiscoveryResponse> {
+    fn poll_response(&mut self) -> Option<DiscoveryResponse> {
         let (kind, subscription) = self.subscriptions.iter_mut().find(|(_, s)| s.due)?;
         subscription.due = false;
         self.nonces += 1;
@@ -136,7 +119,7 @@ impl Session {
         })
     }
 
-    pub(super) fn type_statuses(&self) -> Vec<TypeStatus> {
+    fn type_statuses(&self) -> Vec<TypeStatus> {
         let status = |(kind, subscription): (&ResourceType, &Subscription)| TypeStatus {
             type_url: kind.url(),
             sent_version: subscription.version().to_owned(),
