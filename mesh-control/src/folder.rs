@@ -1,5 +1,10 @@
 //! A folder of YAML as the source of configuration.
 
+mod document;
+
+pub(crate) use document::read_document;
+pub use document::{Validated, validate_documents};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,9 +15,9 @@ use rustc_hash::FxHashMap;
 
 use crate::config::Config;
 use crate::jwks::Jwks;
-use crate::model::{self, MeshConfig, Object, ObjectId, ReadObject, RemoteJwks};
+use crate::model::{MeshConfig, Object, ObjectId, ReadObject, RemoteJwks};
 use crate::problem::{Problem, Severity};
-use crate::yaml::{Node, Report, Value, split};
+use crate::yaml::{Node, Report, split};
 
 /// Files of the folder that hold no objects: mesh configuration, and the local runner's table.
 const MESH_FILE: &str = "mesh.yaml";
@@ -422,51 +427,6 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<Arc<str>>> {
     Ok(files)
 }
 
-/// The objects of a document: one, or those of a `kind: List`.
-pub(crate) fn read_document(
-    text: &str,
-    lines_before: u32,
-    file: &Arc<str>,
-    default_namespace: &str,
-) -> Vec<ReadObject> {
-    match Node::parse(text, lines_before) {
-        Ok(node) => match list_items(&node) {
-            Some(items) => items
-                .iter()
-                .map(|item| model::read(item.clone(), file, default_namespace))
-                .collect(),
-            None => vec![model::read(node, file, default_namespace)],
-        },
-        Err(error) => {
-            let mut problem = Problem::of_file(
-                file,
-                format!("is no YAML: {}", error.message),
-                "correct its syntax",
-            );
-            problem.line = error.mark.line.max(lines_before + 1);
-            problem.column = error.mark.column;
-            vec![ReadObject {
-                id: None,
-                object: None,
-                problems: vec![problem],
-                istio: None,
-            }]
-        }
-    }
-}
-
-/// The items of what `kubectl get -o yaml` writes of several objects.
-fn list_items(document: &Node) -> Option<&[Node]> {
-    let is = |key: &str, value: &str| document.get(key).and_then(Node::as_str) == Some(value);
-    if !is("kind", "List") || !is("apiVersion", "v1") {
-        return None;
-    }
-    match document.get("items").map(|items| &items.value) {
-        Some(Value::List(items)) => Some(items),
-        _ => Some(&[]),
-    }
-}
-
 fn read_mesh(text: &str, file: &str) -> (Option<MeshConfig>, Vec<Problem>) {
     let node = match Node::parse(text, 0) {
         Ok(node) => node,
@@ -508,52 +468,4 @@ fn duplicate(file: &str, read: &ReadObject, id: &ObjectId, first: &str) -> Probl
         severity: Severity::Refused,
         code: "duplicate",
     }
-}
-
-/// What a document of a text is: an object, or problems; both if it is only partly right.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Validated {
-    /// Which object, if that could be read and the document is no `List`.
-    pub id: Option<ObjectId>,
-    is_list: bool,
-    /// The document's text.
-    pub text: String,
-    /// What is wrong with it.
-    pub problems: Vec<Problem>,
-}
-
-impl Validated {
-    /// Whether a folder would put the object in force.
-    pub fn is_accepted(&self) -> bool {
-        (self.id.is_some() || self.is_list)
-            && self
-                .problems
-                .iter()
-                .all(|p| p.severity != Severity::Refused)
-    }
-}
-
-/// Checks every document of a text as a folder would; `file` names it in problems.
-pub fn validate_documents(text: &str, file: &str, default_namespace: &str) -> Vec<Validated> {
-    let file: Arc<str> = file.into();
-    let check = |document: crate::yaml::Document<'_>| {
-        let mut read = read_document(
-            document.text,
-            document.lines_before,
-            &file,
-            default_namespace,
-        );
-        let is_list = Node::parse(document.text, 0).is_ok_and(|node| list_items(&node).is_some());
-        Validated {
-            id: match read.as_mut_slice() {
-                [only] if !is_list => only.id.take(),
-                _ => None,
-            },
-            is_list,
-            text: document.text.to_owned(),
-            problems: read.into_iter().flat_map(|read| read.problems).collect(),
-        }
-    };
-    split(text).into_iter().map(check).collect()
 }

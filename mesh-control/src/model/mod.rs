@@ -18,6 +18,7 @@ mod kind;
 mod l4_route;
 mod load_balancer;
 mod mesh_config;
+mod mirror;
 pub(crate) mod names;
 mod node;
 mod object;
@@ -59,8 +60,7 @@ pub(crate) use gateway_api::{
 pub(crate) use headers::{HeaderOps, Headers};
 pub(crate) use http_match::{HttpMatch, StringMatch, check_regex, claim, quoted, regex_problem};
 pub(crate) use http_route::{
-    Body, Destination, DirectResponse, HttpDestination, HttpRoute, Mirror, MirrorAmount, Redirect,
-    RedirectPort, Rewrite,
+    Body, Destination, DirectResponse, HttpDestination, HttpRoute, Redirect, RedirectPort, Rewrite,
 };
 pub(crate) use ingress::{BackendPort, Ingress, IngressPath, PathType};
 pub use kind::{Effect, Kind, kinds};
@@ -70,6 +70,7 @@ pub(crate) use load_balancer::{
     ZoneAwareLb,
 };
 pub(crate) use mesh_config::{IngressControllerMode, MeshConfig, PathNormalization};
+pub(crate) use mirror::{Mirror, MirrorAmount};
 pub(crate) use names::DOMAIN;
 pub(crate) use node::KubernetesNode;
 pub use object::{Metadata, ObjectId, Other, Provenance};

@@ -6,20 +6,15 @@ use http::HeaderMap;
 
 use super::{
     BufferConfig, CsrfPolicy, FaultConfig, FilterContext, FilterKind, FilterOverride, FilterStates,
-    FilterVerdict, HeaderMutationConfig, HttpFilter, HttpFilterConfig, JwtAuthnConfig,
-    LocalRateLimit, RequestBodyFilters, ResponseContext, RouteFilters,
+    FilterSurroundings, FilterVerdict, HeaderMutationConfig, HttpFilter, HttpFilterConfig,
+    JwtAuthnConfig, LocalRateLimit, RequestBodyFilters, ResponseContext, RouteFilters,
     body::BodyFilter,
     buffer, cors, csrf, fault,
     header_mutation::{self, HeaderMutationOverride},
     jwt_authn, local_rate_limit,
     rbac::{self, RbacFilter},
 };
-use crate::{
-    local_reply::LocalReply,
-    model::FilterOverrides,
-    route::FormatContext,
-    stats::{ManagerStats, UnscopedStats},
-};
+use crate::{local_reply::LocalReply, model::FilterOverrides, route::FormatContext};
 
 /// The chain of one connection manager, compiled: only filters that can do something are in it.
 #[derive(Clone, Debug, Default)]
@@ -30,33 +25,6 @@ pub struct FilterChain {
     wants_response_data: bool,
     /// Somebody may read what RBAC filters write down.
     metadata_is_read: bool,
-}
-
-/// What a chain's filters take from outside of their configuration.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct FilterSurroundings {
-    /// The connection manager's statistics.
-    pub stats: Arc<ManagerStats>,
-    /// Statistics whose whole names configuration chooses.
-    pub unscoped: Arc<UnscopedStats>,
-    /// Our own service cluster (`node.cluster`).
-    pub service_cluster: Arc<str>,
-}
-
-impl FilterSurroundings {
-    /// Statistics of a connection manager and of the process.
-    pub fn new(
-        stats: Arc<ManagerStats>,
-        unscoped: Arc<UnscopedStats>,
-        service_cluster: Arc<str>,
-    ) -> Self {
-        Self {
-            stats,
-            unscoped,
-            service_cluster,
-        }
-    }
 }
 
 #[derive(Debug)]

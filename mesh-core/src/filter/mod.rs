@@ -14,20 +14,21 @@ mod header_mutation;
 mod http_filter;
 mod jwt_authn;
 mod local_rate_limit;
+mod query;
 mod rbac;
 mod route;
 mod states;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 
 pub use body::RequestBodyFilters;
 pub use buffer::{BufferConfig, BufferOverride};
-pub use chain::{ChainVerdict, FilterChain, FilterSurroundings, Resume};
+pub use chain::{ChainVerdict, FilterChain, Resume};
 pub use context::{FilterContext, ResponseContext};
 pub use cors::CorsPolicy;
 pub use csrf::CsrfPolicy;
 pub use fault::{FaultAbort, FaultConfig};
-pub(crate) use header_mutation::Query;
 pub use header_mutation::{
     HeaderMutation, HeaderMutationConfig, HeaderMutationOverride, Mutations, QueryMutation,
 };
@@ -37,9 +38,11 @@ pub use jwt_authn::{
     Rule as JwtRule, RuleRequirement as JwtRuleRequirement, UnknownName,
 };
 pub use local_rate_limit::{LocalRateLimit, VirtualHostRateLimits};
+pub(crate) use query::Query;
 pub use rbac::RbacConfig;
 pub use route::RouteFilters;
 pub use states::FilterStates;
+pub use surroundings::FilterSurroundings;
 
 use std::{fmt::Debug, sync::Arc};
 

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Criteria, Fraction, HashPolicy, InternalRedirectPolicy, MirrorPolicy, Provenance};
+use super::{
+    Criteria, Fraction, HashPolicy, HeaderOperations, InternalRedirectPolicy, MirrorPolicy,
+    Provenance, RetryPolicy,
+};
 use crate::{
     filter::FilterOverride,
     head::{ConnectionInfo, RequestHead},
@@ -458,140 +461,6 @@ pub struct DirectResponse {
     pub body: Bytes,
     /// `body_format`: makes the body, from `body` as `%LOCAL_REPLY_BODY%`.
     pub body_format: Option<Box<SubstitutionFormat>>,
-}
-
-/// Header operations of one level (`request_headers_to_add` and so on).
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct HeaderOperations {
-    /// On requests.
-    pub request: HeaderMutations,
-    /// On responses.
-    pub response: HeaderMutations,
-}
-
-/// Removals first, then values computed, then overwrites, then appends (Envoy `HeaderParser`).
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct HeaderMutations {
-    /// `*_headers_to_remove`.
-    pub remove: Vec<HeaderName>,
-    /// `*_headers_to_add`, in order.
-    pub add: Vec<HeaderAddition>,
-}
-
-impl HeaderMutations {
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.add.is_empty()
-    }
-}
-
-/// `HeaderValueOption`.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct HeaderAddition {
-    /// `header.key`. Never a pseudo header; `host` is refused by the decoder.
-    pub name: HeaderName,
-    /// `header.value` or `raw_value`, parsed for Envoy's substitution operators.
-    pub value: HeaderFormat,
-    /// `append_action`.
-    pub action: AppendAction,
-    /// `keep_empty_value`.
-    pub keep_empty_value: bool,
-}
-
-impl HeaderAddition {
-    /// An addition that drops empty values.
-    pub fn new(name: HeaderName, value: HeaderFormat, action: AppendAction) -> Self {
-        Self {
-            name,
-            value,
-            action,
-            keep_empty_value: false,
-        }
-    }
-}
-
-/// `HeaderValueOption.HeaderAppendAction`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AppendAction {
-    /// Adds another line.
-    #[default]
-    AppendIfExistsOrAdd,
-    /// Adds only if the header is absent.
-    AddIfAbsent,
-    /// Replaces all lines, or adds.
-    OverwriteIfExistsOrAdd,
-    /// Replaces only if the header is there.
-    OverwriteIfExists,
-}
-
-/// `RetryPolicy`.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RetryPolicy {
-    /// `retry_on`.
-    pub retry_on: crate::retry::RetryOn,
-    /// `num_retries`; default 1.
-    pub num_retries: u32,
-    /// `per_try_timeout`; zero: none.
-    pub per_try_timeout: Duration,
-    /// `per_try_idle_timeout`; zero: none.
-    pub per_try_idle_timeout: Duration,
-    /// `retriable_status_codes`.
-    pub retriable_status_codes: Vec<u16>,
-    /// `retriable_headers`: response headers that make a response retriable (with `retriable-headers`).
-    pub retriable_headers: Vec<HeaderMatcher>,
-    /// `retriable_request_headers`: if not empty, only requests that match one are retried.
-    pub retriable_request_headers: Vec<HeaderMatcher>,
-    /// `retry_back_off.base_interval`; default 25 ms.
-    pub base_interval: Duration,
-    /// `retry_back_off.max_interval`; default 10 times the base.
-    pub max_interval: Duration,
-    /// `rate_limited_retry_back_off`.
-    pub rate_limited_back_off: Option<RateLimitedBackOff>,
-    /// `retry_host_predicate`: `previous_hosts`.
-    pub previous_hosts: bool,
-    /// `retry_host_predicate`: `omit_canary_hosts`.
-    pub omit_canary_hosts: bool,
-    /// `retry_host_predicate`: `omit_host_metadata`, what each says of `envoy.lb`.
-    pub omit_host_metadata: Vec<Criteria>,
-    /// `host_selection_retry_max_attempts`; default 1.
-    pub host_selection_retry_max_attempts: u32,
-    /// `retry_priority`: `previous_priorities.update_frequency`.
-    pub previous_priorities: Option<u32>,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self {
-            retry_on: crate::retry::RetryOn::default(),
-            num_retries: 1,
-            per_try_timeout: Duration::ZERO,
-            per_try_idle_timeout: Duration::ZERO,
-            retriable_status_codes: Vec::new(),
-            retriable_headers: Vec::new(),
-            retriable_request_headers: Vec::new(),
-            base_interval: Duration::from_millis(25),
-            max_interval: Duration::from_millis(250),
-            rate_limited_back_off: None,
-            previous_hosts: false,
-            omit_canary_hosts: false,
-            omit_host_metadata: Vec::new(),
-            host_selection_retry_max_attempts: 1,
-            previous_priorities: None,
-        }
-    }
-}
-
-/// `RetryPolicy.RateLimitedRetryBackOff`.
-#[derive(Clone, Debug)]
-pub struct RateLimitedBackOff {
-    /// `reset_headers`: name, and whether it holds a Unix time stamp instead of seconds.
-    pub reset_headers: Vec<(HeaderName, bool)>,
-    /// `max_interval`; default 300 s.
-    pub max_interval: Duration,
 }
 
 /// `typed_per_filter_config` of one level: filter name to its override.

@@ -11,9 +11,6 @@ mod server;
 mod stream;
 mod verifier;
 
-#[cfg(test)]
-mod tests;
-
 pub use client::Offer;
 pub(crate) use client::connect as connect_tls;
 pub use server::{AcceptError, Accepted, accept as accept_tls};

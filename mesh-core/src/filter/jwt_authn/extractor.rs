@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION, request};
 
 use super::Provider;
-use crate::{filter::header_mutation::Query, head::RequestHead};
+use crate::{filter::Query, head::RequestHead};
 
 /// The places of one provider, or of all.
 #[derive(Clone, Debug, Default)]

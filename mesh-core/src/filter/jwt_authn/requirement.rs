@@ -9,10 +9,7 @@ use super::{
     extractor::{Extractor, Found, Place},
 };
 use crate::{
-    filter::{
-        FilterContext,
-        header_mutation::{Query, set_path},
-    },
+    filter::{FilterContext, Query, header_mutation::set_path},
     head::RequestHead,
     jwt::{Audiences, Status, Token, base64},
     metadata::{MetadataStruct, MetadataValue},
