@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Remove an object of the running mesh
     Delete(DeleteArgs),
+    /// Print a token with which a service account of a folder gets its certificate
+    Token(TokenArgs),
     /// Say what Istio's webhook would refuse, where, and what would be right
     Validate(ValidateArgs),
     /// Find what is likely to be wrong in files, as istioctl analyze does
@@ -96,6 +98,25 @@ pub(crate) struct ServeArgs {
     /// Where to serve ADS, plaintext
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15010")]
     pub(crate) grpc_addr: SocketAddr,
+    /// Key set (JSON) of a Kubernetes API server whose service-account tokens get certificates, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_jwks: Option<PathBuf>,
+    /// Issuer that those tokens must name
+    #[arg(long, value_name = "URL", requires = "token_jwks")]
+    pub(crate) token_issuer: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TokenArgs {
+    /// Service account, as NAMESPACE/NAME
+    #[arg(value_name = "NAMESPACE/NAME")]
+    pub(crate) account: String,
+    /// Folder of the mesh; without it, the one that runs or ran last
+    #[arg(long, value_name = "DIR", env = "MESH_CONFIG_DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// How long it is valid, such as 10m or 24h
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub(crate) duration: Duration,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -339,6 +360,7 @@ mod tests {
             "meshctl delete vs reviews --dir x",
             "meshctl demo --for 20s -o json --state f --rps 10",
             "meshctl serve dir --grpc-addr 127.0.0.1:15010",
+            "meshctl token shop/web --dir x --duration 24h",
             "meshctl explain dir --from productpage-v1.default GET http://reviews:9080/ -H end-user:jason -o json",
             "meshctl run-pod --parent=1 -- a -b",
             "meshctl pc routes productpage-v1.default --name 9080 -o yaml",

@@ -15,6 +15,7 @@ mod route_check;
 mod run_pod;
 mod serve;
 mod service;
+mod token;
 mod validate;
 mod verbs;
 
@@ -47,6 +48,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Get(args) => return verbs::get(&args),
         Command::Delete(args) => return verbs::delete(&args),
         Command::RouteCheck(args) => return route_check::run(&args),
+        Command::Token(args) => return token::run(&args),
         Command::Analyze(args) => return analyze::run(&args),
         Command::Validate(args) => return validate::run(&args),
         Command::Describe(args) => return describe::run(&args),
@@ -88,6 +90,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         | Command::Get(_)
         | Command::Delete(_)
         | Command::RouteCheck(_)
+        | Command::Token(_)
         | Command::Analyze(_)
         | Command::Validate(_) => Ok(ExitCode::SUCCESS),
     }

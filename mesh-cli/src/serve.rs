@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use mesh_control::ca::{CaOptions, CertificateAuthority};
 use mesh_control::{ControlPlane, Options};
 use tokio::net::TcpListener;
 
@@ -15,6 +17,7 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Error> {
     let dir = args.dir.display();
     let control_plane = ControlPlane::open(&args.dir, Options::default())
         .map_err(|error| format!("{dir}: {error}"))?;
+    control_plane.set_authority(Arc::new(authority(args, &control_plane)?));
     let listener = TcpListener::bind(args.grpc_addr)
         .await
         .map_err(|error| format!("--grpc-addr {}: {error}", args.grpc_addr))?;
@@ -29,6 +32,19 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<ExitCode, Error> {
         () = warn_of_refused(&control_plane) => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The folder's own authority.
+fn authority(
+    args: &ServeArgs,
+    control_plane: &ControlPlane,
+) -> Result<CertificateAuthority, Error> {
+    let mut options = CaOptions::default();
+    options.trust_domain = control_plane.trust_domain();
+    options.jwks.clone_from(&args.token_jwks);
+    options.issuer = args.token_issuer.clone().unwrap_or_default();
+    let dir = CertificateAuthority::dir_in(&args.dir);
+    Ok(CertificateAuthority::open(dir, options, SystemTime::now())?)
 }
 
 /// Logs once what our own data plane would refuse, now and after each change. Beside the clients, who come first.

@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "ca")]
+use std::time::{Duration, SystemTime};
 
 use futures_core::Stream;
 use mesh_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
@@ -64,6 +66,7 @@ impl ControlPlane {
         let never = tokio::select! {
             never = self.follow_folder() => never,
             never = self.fetch_keys() => never,
+            never = self.keep_authority() => never,
         };
         match never {}
     }
@@ -84,6 +87,22 @@ impl ControlPlane {
                 }
             }
         }
+    }
+
+    /// Rotates the authority's root when it is time, and takes over what somebody else changed.
+    async fn keep_authority(&self) -> Infallible {
+        #[cfg(feature = "ca")]
+        loop {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let Some(authority) = self.source.authority.get() else {
+                continue;
+            };
+            if let Err(error) = authority.refresh(SystemTime::now()) {
+                tracing::error!("certificate authority: {error}");
+            }
+        }
+        #[cfg(not(feature = "ca"))]
+        std::future::pending().await
     }
 
     async fn follow_folder(&self) -> Infallible {
@@ -141,6 +160,19 @@ impl ControlPlane {
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
         crate::server::serve(self.source.clone(), listener, shutdown).await
+    }
+
+    /// Offers certificates of this authority to the clients of [`serve`](Self::serve), in the trust domain of the
+    /// folder's mesh configuration; only to clients of the same machine, because tokens come in plaintext. The first
+    /// authority stays.
+    #[cfg(feature = "ca")]
+    pub fn set_authority(&self, authority: Arc<crate::ca::CertificateAuthority>) {
+        let _ = self.source.authority.set(authority);
+    }
+
+    /// The mesh's trust domain.
+    pub fn trust_domain(&self) -> String {
+        self.source.config.borrow().mesh.trust_domain.clone()
     }
 
     /// Everything that is wrong in the folder now.

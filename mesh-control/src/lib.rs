@@ -12,12 +12,15 @@
 //! * [`verdicts`] says what Istio's webhook would say of each document, and why.
 //! * [`analyze`] finds what `istioctl analyze` finds in files.
 //! * [`Store`] is apply, get and delete on a folder.
+//! * `ca` (feature `ca`) makes certificates for workloads; `serve` offers it as Istio's certificate service.
 //! * [`runner`] starts the folder's Deployments as processes of this machine.
 //!
 //! What a node gets is what istiod would send it for the same YAML: `tests/istiod.rs` compares them field by field.
 #![deny(missing_docs)]
 
 mod analyze;
+#[cfg(feature = "ca")]
+pub mod ca;
 mod config;
 mod control_plane;
 mod folder;

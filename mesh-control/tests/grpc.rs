@@ -115,3 +115,56 @@ async fn state_of_the_world_and_differences_are_served() {
     stop.send(()).unwrap();
     server.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn who_has_a_token_gets_a_certificate_beside_ads() {
+    use mesh_control::ca::{CaOptions, CertificateAuthority, ServiceAccount};
+    use mesh_proto::istio::v1::auth::IstioCertificateRequest;
+    use mesh_proto::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
+    use std::time::{Duration, SystemTime};
+
+    let folder = copy_of(&bookinfo());
+    let control = open(folder.path());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let served = control.clone();
+    tokio::spawn(async move { served.serve(listener, std::future::pending()).await });
+    let channel = tonic::transport::Channel::from_shared(address).unwrap();
+    let mut client = IstioCertificateServiceClient::new(channel.connect_lazy());
+    let key = rcgen::KeyPair::generate().unwrap();
+    let csr = rcgen::CertificateParams::default().serialize_request(&key);
+    let csr = csr.unwrap().pem().unwrap();
+    let mut ask = async |token: Option<&str>, csr: &str| {
+        let mut request = tonic::Request::new(IstioCertificateRequest {
+            csr: csr.to_owned(),
+            ..Default::default()
+        });
+        if let Some(token) = token {
+            let bearer = format!("Bearer {token}").parse().unwrap();
+            request.metadata_mut().insert("authorization", bearer);
+        }
+        let answer = client.create_certificate(request).await;
+        answer.map(|answer| answer.into_inner().cert_chain)
+    };
+    let none = ask(Some("x"), &csr).await.unwrap_err();
+    assert_eq!(none.code(), tonic::Code::Unimplemented);
+
+    let dir = CertificateAuthority::dir_in(folder.path());
+    let authority = CertificateAuthority::open(dir, CaOptions::default(), SystemTime::now());
+    let authority = std::sync::Arc::new(authority.unwrap());
+    control.set_authority(authority.clone());
+    let account = ServiceAccount::parse("default/web").unwrap();
+    let token = authority
+        .token(&account, Duration::from_secs(60), SystemTime::now())
+        .unwrap();
+    let chain = ask(Some(&token), &csr).await.unwrap();
+    assert_eq!(chain.len(), 2);
+    assert_eq!(chain[1], authority.roots());
+    for (token, csr, code) in [
+        (None, csr.as_str(), tonic::Code::Unauthenticated),
+        (Some("x.y.z"), &csr, tonic::Code::Unauthenticated),
+        (Some(&token), "no request", tonic::Code::InvalidArgument),
+    ] {
+        assert_eq!(ask(token, csr).await.unwrap_err().code(), code);
+    }
+}

@@ -115,6 +115,11 @@ impl Authority {
         self.0.pem()
     }
 
+    /// Its key, as PEM.
+    pub fn key(&self) -> String {
+        self.0.key().serialize_pem()
+    }
+
     /// Its certificate, DER.
     pub fn der(&self) -> Vec<u8> {
         self.0.der().to_vec()

@@ -8,23 +8,29 @@ use mesh_proto::envoy::service::discovery::v3::aggregated_discovery_service_serv
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
 use mesh_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use mesh_proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::certificate::CertificateService;
 use super::client::Refused;
 use super::stream::{DeltaResponses, Responses, Source};
 
-/// Serves ADS on a listener until `shutdown` resolves.
+/// Serves ADS, and certificates if there is an authority, on a listener until `shutdown` resolves.
 pub(crate) async fn serve(
     source: Arc<Source>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let certificates = CertificateService {
+        source: source.clone(),
+    };
     let service = AggregatedDiscoveryServiceServer::new(Service { source });
     tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .add_service(service)
+        .add_service(IstioCertificateServiceServer::new(certificates))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
         .await
         .map_err(io::Error::other)

@@ -3,6 +3,8 @@
 //! Scoped to the client's node, clusters before endpoints before listeners before routes. State of the world: only
 //! types whose content changed are sent. Incremental: only resources that changed, and the names of those that are gone.
 
+#[cfg(feature = "server")]
+mod certificate;
 mod client;
 mod delta;
 #[cfg(feature = "server")]

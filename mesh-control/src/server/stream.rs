@@ -22,6 +22,9 @@ use crate::translate::Node;
 pub(crate) struct Source {
     pub(crate) config: watch::Sender<Arc<Config>>,
     pub(crate) clients: Clients,
+    /// What makes certificates, once there is one.
+    #[cfg(feature = "ca")]
+    pub(crate) authority: std::sync::OnceLock<Arc<crate::ca::CertificateAuthority>>,
     next_id: AtomicU64,
 }
 
@@ -30,6 +33,8 @@ impl Source {
         Source {
             config: watch::Sender::new(config),
             clients: Clients::default(),
+            #[cfg(feature = "ca")]
+            authority: std::sync::OnceLock::new(),
             next_id: AtomicU64::new(0),
         }
     }
