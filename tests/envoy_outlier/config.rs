@@ -33,8 +33,7 @@ pub(crate) fn cluster(random: &mut Random, interval: Interval) -> Value {
         "outlier_detection": detection(random, interval),
         "common_lb_config": {
             "healthy_panic_threshold": {"value": random.one(&[0, 0, 30, 50, 100])},
-            // Nothing waits, or what waits does so to the end.
-            "update_merge_window": random.one(&["0s", "0s", "3600s"]),
+            "update_merge_window": merge_window(random, interval),
         },
     });
     if cluster["lb_policy"] == "RING_HASH" {
@@ -55,6 +54,15 @@ pub(crate) fn cluster(random: &mut Random, interval: Interval) -> Value {
         });
     }
     cluster
+}
+
+/// Nothing waits, or what waits does so to the end. Where an interval's end ejects several hosts, the first of them does
+/// not wait, and how many of the others a worker then sees already is a race between Envoy's threads.
+fn merge_window(random: &mut Random, interval: Interval) -> &'static str {
+    match interval {
+        Interval::Never => *random.one(&["0s", "0s", "3600s"]),
+        Interval::Every(_) => "0s",
+    }
 }
 
 fn status_is(status: &str) -> Value {
@@ -137,8 +145,8 @@ fn detection(random: &mut Random, interval: Interval) -> Value {
 fn rates(random: &mut Random, detection: &mut Value, interval: Duration) {
     let seconds = |time: Duration| json!(format!("{:.3}s", time.as_secs_f64()));
     detection["interval"] = seconds(interval);
-    // Who is ejected right after an interval's end, or at it, returns at the same later one.
-    let base = interval.mul_f64(*random.one(&[0.1, 1.1, 1.1, 2.1]));
+    // Who is ejected at an interval's end, or by a burst after it, returns at the same later one: see `clock`.
+    let base = interval.mul_f64(*random.one(&[0.1, 1.3, 1.3, 2.3]));
     detection["base_ejection_time"] = seconds(base);
     if random.chance(30) {
         detection["max_ejection_time"] = seconds(base);
@@ -166,28 +174,10 @@ fn rates(random: &mut Random, detection: &mut Value, interval: Duration) {
     detection["enforcing_failure_percentage_local_origin"] = percent(!by_rate);
 }
 
-/// The cluster whose only host is ejected at the first interval's end after an error: so that everybody knows when.
-pub(crate) fn clock(interval: Duration) -> Value {
-    json!({
-        "type": "STATIC",
-        "lb_policy": "RING_HASH",
-        "ring_hash_lb_config": {"minimum_ring_size": 64},
-        "localities": [[{"port": UPSTREAM, "health": "HEALTHY"}]],
-        "outlier_detection": {
-            "interval": format!("{:.3}s", interval.as_secs_f64()),
-            "base_ejection_time": "3600s",
-            "max_ejection_percent": 100,
-            "consecutive_5xx": 0,
-            "failure_percentage_request_volume": 1,
-            "failure_percentage_minimum_hosts": 1,
-            "enforcing_failure_percentage": 100,
-        },
-    })
-}
-
+/// The last cluster comes first.
 pub(crate) fn bootstrap(clusters: &[&Value], own: Ipv4Addr, upstreams: Ipv4Addr) -> String {
     let address = |ip: Ipv4Addr, port: &Value| json!({"socket_address": {"address": ip.to_string(), "port_value": port}});
-    let clusters: Vec<Value> = clusters
+    let mut clusters: Vec<Value> = clusters
         .iter()
         .enumerate()
         .map(|(n, cluster)| {
@@ -211,11 +201,14 @@ pub(crate) fn bootstrap(clusters: &[&Value], own: Ipv4Addr, upstreams: Ipv4Addr)
             cluster
         })
         .collect();
+    clusters.rotate_right(1);
     let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
     let manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "t",
         "generate_request_id": false,
+        // Otherwise Envoy keeps the connection of an answer that is cut off for a second.
+        "delayed_close_timeout": "0s",
         "use_remote_address": true,
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]},
         "route_config": {"name": "r", "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [{
