@@ -7,6 +7,7 @@
 //! * [`exchange`]: one request and everything that a client sees of the answer.
 //! * [`raw`]: HTTP/1 byte for byte, both sides.
 //! * [`certificates`]: roots and leaves, valid and not.
+//! * [`secrets`]: a server of certificates (SDS) that rotates them.
 //! * [`alloc`]: an allocator that counts.
 //! * [`callgrind`]: instructions of the program itself.
 //! * [`mutation`]: YAML that somebody got wrong.
@@ -25,4 +26,5 @@ pub mod paired;
 pub mod process;
 pub mod random;
 pub mod raw;
+pub mod secrets;
 pub mod upstream;

@@ -7,11 +7,14 @@ use std::{
 };
 
 use mesh_core::{
-    model::{ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, ListenerConfig},
+    model::{
+        ClusterConfig, ClusterDiscovery, ClusterLoadAssignment, ListenerConfig, Secret, SecretName,
+        SecretSource,
+    },
     snapshot::{ConfigSet, NodeIdentity},
 };
 
-use crate::{Resource, ResourceKind, store::ResourceStore};
+use crate::{Resource, ResourceKind, secrets::Secrets, store::ResourceStore};
 
 /// How long a removed cluster is kept for routes that still name it: control planes remove a cluster and change its
 /// routes in two messages (make before break).
@@ -79,10 +82,16 @@ pub(crate) struct Fixed {
     pub(crate) node: Arc<NodeIdentity>,
     pub(crate) listeners: Vec<Arc<ListenerConfig>>,
     pub(crate) clusters: Vec<Arc<ClusterConfig>>,
+    pub(crate) secrets: HashMap<SecretName, Secret>,
 }
 
 /// All resources in force. Static resources win over dynamic ones of the same name, as in Envoy.
-pub(crate) fn assemble(fixed: &Fixed, store: &ResourceStore, lingering: &Lingering) -> ConfigSet {
+pub(crate) fn assemble(
+    fixed: &Fixed,
+    store: &ResourceStore,
+    secrets: &Secrets,
+    lingering: &Lingering,
+) -> ConfigSet {
     let mut config = ConfigSet::default();
     config.node = Arc::clone(&fixed.node);
     for lingerer in lingering.0.values() {
@@ -116,8 +125,18 @@ pub(crate) fn assemble(fixed: &Fixed, store: &ResourceStore, lingering: &Lingeri
                     .routes
                     .insert(Arc::clone(&routes.name), Arc::clone(routes));
             }
+            Resource::Secret { name, secret } => {
+                let name = SecretName {
+                    source: SecretSource::Ads,
+                    name: Arc::clone(name),
+                };
+                config.secrets.insert(name, secret.clone());
+            }
             Resource::Listener(_) => {}
         }
+    }
+    for (name, secret) in fixed.secrets.iter().chain(secrets.good()) {
+        config.secrets.insert(name.clone(), secret.clone());
     }
     for cluster in &fixed.clusters {
         config

@@ -23,7 +23,7 @@ pub fn config_dump(bootstrap: &Bootstrap, subscriber: &Subscriber, include_eds: 
     configs.push(sections::listeners(bootstrap, store));
     configs.push(json!({"@type": "type.googleapis.com/envoy.admin.v3.ScopedRoutesConfigDump"}));
     configs.push(sections::routes(store));
-    configs.push(json!({"@type": "type.googleapis.com/envoy.admin.v3.SecretsConfigDump"}));
+    configs.push(sections::secrets(bootstrap, subscriber));
     configs.push(json!({"@type": "type.googleapis.com/envoy.admin.v3.EcdsConfigDump"}));
     json!({ "configs": configs })
 }

@@ -1,13 +1,14 @@
 //! What a configuration refers to: which names have to be subscribed to, and whether all of them have come.
 //!
-//! gRFC A74: a configuration is published only when every route configuration and assignment that it reaches has come
+//! gRFC A74: a configuration is published only when every route configuration, assignment and secret that it reaches has come
 //! or is known not to exist, so that no half of an update is ever in force.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use mesh_core::model::{
-    ClusterConfig, ClusterDiscovery, ClusterSpecifier, ConnectionManagerConfig, ListenerConfig,
-    MirrorCluster, MirrorPolicy, NetworkFilter, RouteAction, RouteConfiguration, RouteSource,
+    CertificateSource, ClusterConfig, ClusterDiscovery, ClusterSpecifier, CommonTls,
+    ConnectionManagerConfig, ListenerConfig, MirrorCluster, MirrorPolicy, NetworkFilter,
+    RouteAction, RouteConfiguration, RouteSource, SecretName, SecretSource, ValidationSource,
 };
 
 use crate::{Resource, ResourceKind, store::ResourceStore};
@@ -21,6 +22,10 @@ pub(crate) struct References {
     pub(crate) routes: BTreeSet<Arc<str>>,
     /// Assignments that clusters name.
     pub(crate) endpoints: BTreeSet<Arc<str>>,
+    /// Secrets of the control plane that transport sockets name.
+    pub(crate) secrets: BTreeSet<Arc<str>>,
+    /// Secrets that they name of others.
+    pub(crate) foreign_secrets: BTreeSet<SecretName>,
 }
 
 impl References {
@@ -45,7 +50,7 @@ impl References {
                 Resource::Listener(listener) => references.add_listener(listener),
                 Resource::Route(routes) => references.add_routes(routes),
                 Resource::Cluster(cluster) => references.add_cluster(cluster),
-                Resource::Endpoints(_) => {}
+                Resource::Endpoints(_) | Resource::Secret { .. } => {}
             }
         }
         references
@@ -60,6 +65,9 @@ impl References {
             .iter()
             .chain(&listener.default_filter_chain)
         {
+            if let Some(socket) = &chain.transport_socket {
+                self.add_tls(&socket.common);
+            }
             match &chain.terminal {
                 NetworkFilter::Http(manager) => self.add_manager(manager),
                 NetworkFilter::Tcp(proxy) => {
@@ -118,6 +126,31 @@ impl References {
         if let ClusterDiscovery::Eds(name) = &cluster.discovery {
             self.endpoints.insert(Arc::clone(name));
         }
+        let matches = cluster.transport_socket_matches.iter();
+        let sockets = matches.filter_map(|entry| entry.socket.as_ref());
+        for socket in sockets.chain(&cluster.transport_socket) {
+            self.add_tls(&socket.common);
+        }
+    }
+
+    fn add_tls(&mut self, tls: &CommonTls) {
+        for certificate in &tls.certificates {
+            if let CertificateSource::Secret(name) = certificate {
+                self.add_secret(name);
+            }
+        }
+        if let ValidationSource::Secret(name) | ValidationSource::Combined(_, name) =
+            &tls.validation
+        {
+            self.add_secret(name);
+        }
+    }
+
+    fn add_secret(&mut self, name: &SecretName) {
+        match name.source {
+            SecretSource::Ads => self.secrets.insert(Arc::clone(&name.name)),
+            _ => self.foreign_secrets.insert(name.clone()),
+        };
     }
 
     /// The first name that has neither come nor is known not to exist.
@@ -130,9 +163,11 @@ impl References {
             .endpoints
             .iter()
             .map(|name| (ResourceKind::Endpoints, name));
+        let secrets = self.secrets.iter().map(|name| (ResourceKind::Secret, name));
         // an entry is in force, refused or absent
         routes
             .chain(endpoints)
+            .chain(secrets)
             .find(|(kind, name)| store.entry(*kind, name).is_none())
     }
 }

@@ -25,13 +25,14 @@ mod problems;
 mod resource;
 #[cfg(feature = "route-check")]
 pub mod route_check;
+mod secrets;
 mod store;
 pub mod subscriber;
 #[cfg(feature = "agent")]
 pub mod transport;
 
 #[cfg(feature = "agent")]
-pub use agent::{Agent, AgentHandle, Publish};
+pub use agent::{Agent, AgentHandle, Publish, SecretSupply};
 pub use bootstrap::Bootstrap;
 pub use decode::{Decoded, Resource, decode_resource, origin};
 pub use problems::{Problem, Problems};

@@ -13,11 +13,22 @@ pub enum ResourceKind {
     Listener,
     /// `envoy.config.route.v3.RouteConfiguration` (RDS).
     Route,
+    /// `envoy.extensions.transport_sockets.tls.v3.Secret` (SDS).
+    Secret,
 }
 
 impl ResourceKind {
     /// All types, in the order in which requests are sent and changes are applied.
-    pub const ALL: [Self; 4] = [Self::Cluster, Self::Endpoints, Self::Listener, Self::Route];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Cluster,
+        Self::Endpoints,
+        Self::Listener,
+        Self::Route,
+        Self::Secret,
+    ];
+
+    /// How many types there are.
+    pub(crate) const COUNT: usize = 5;
 
     /// The type URL on the wire.
     pub const fn type_url(self) -> &'static str {
@@ -26,6 +37,7 @@ impl ResourceKind {
             Self::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         }
     }
 
@@ -41,7 +53,7 @@ impl ResourceKind {
     }
 }
 
-/// The discovery service's name: `CDS`, `EDS`, `LDS`, `RDS`.
+/// The discovery service's name: `CDS`, `EDS`, `LDS`, `RDS`, `SDS`.
 impl fmt::Display for ResourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -49,6 +61,7 @@ impl fmt::Display for ResourceKind {
             Self::Endpoints => "EDS",
             Self::Listener => "LDS",
             Self::Route => "RDS",
+            Self::Secret => "SDS",
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
     sync::Arc,
     time::SystemTime,
 };
@@ -17,8 +18,8 @@ use crate::{
 /// All resources of one control plane.
 #[derive(Debug, Default)]
 pub(crate) struct ResourceStore {
-    entries: [BTreeMap<Arc<str>, Entry>; 4],
-    versions: [String; 4],
+    entries: [BTreeMap<Arc<str>, Entry>; ResourceKind::COUNT],
+    versions: [String; ResourceKind::COUNT],
 }
 
 /// What is known of one name.
@@ -33,11 +34,11 @@ pub(crate) struct Entry {
     /// It does not exist.
     pub(crate) absent: bool,
     /// Its place in the last response.
-    position: usize,
+    pub(crate) position: usize,
 }
 
 /// A resource in force.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Good {
     pub(crate) resource: Resource,
     pub(crate) raw: Any,
@@ -46,12 +47,34 @@ pub(crate) struct Good {
 }
 
 /// A resource that was refused.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Refused {
     pub(crate) error: String,
     pub(crate) raw: Any,
     pub(crate) version: String,
     pub(crate) at: SystemTime,
+}
+
+/// Without the message, which may hold a private key.
+impl fmt::Debug for Good {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Good")
+            .field("resource", &self.resource)
+            .field("version", &self.version)
+            .field("updated", &self.updated)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the message, which may hold a private key.
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused")
+            .field("error", &self.error)
+            .field("version", &self.version)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a response did.

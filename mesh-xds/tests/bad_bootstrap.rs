@@ -91,7 +91,7 @@ fn meaning() {
         ),
         (
             "static_resources:\n  secrets: [{name: s}]\nhds_config: {}\n",
-            "3:1: hds_config: not supported yet\n2:3: static_resources.secrets: not supported yet",
+            "3:1: hds_config: not supported yet\n2:13: static_resources.secrets[0]: must hold tls_certificate or validation_context",
         ),
         (
             "static_resources:\n  listeners:\n  - name: l\n    address: {socket_address: {address: 127.0.0.1, port_value: 1}}\n    filter_chains:\n    - filters:\n      - name: f\n        typed_config:\n          \"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy\n          stat_prefix: s\n",

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use mesh_xds::bootstrap::{Bootstrap, InvalidBootstrap, NodeOverrides};
+use mesh_xds::{
+    SecretSupply,
+    bootstrap::{Bootstrap, InvalidBootstrap, NodeOverrides},
+};
 
 use crate::{
     BuildError, Mesh,
@@ -100,6 +103,14 @@ impl MeshBuilder {
     #[must_use]
     pub fn ready_if(mut self, serves: impl Fn(u64) -> bool + Send + Sync + 'static) -> Self {
         self.hooks.serves = Some(Arc::new(serves));
+        self
+    }
+
+    /// Takes the secrets of a cluster (`sds_config`) from the program, for example from its own client of a certificate
+    /// authority, instead of asking the cluster for them.
+    #[must_use]
+    pub fn supply_secrets(mut self, supply: SecretSupply) -> Self {
+        self.hooks.supplies.push(supply);
         self
     }
 

@@ -45,4 +45,5 @@ pub use mesh_tower::{
     server::{MeshIo, MeshListener, Peer, ServerLayer},
     transport::{Transport, TransportBody},
 };
+pub use mesh_xds::SecretSupply;
 pub use mesh_xds::bootstrap::{Bootstrap, InvalidBootstrap, NodeOverrides};

@@ -10,6 +10,8 @@ use crate::context::{Certificates, WORKLOAD};
 pub(crate) const ADMIN: u16 = 9901;
 pub(crate) const LISTENER: u16 = 10_000;
 pub(crate) const UPSTREAM: u16 = 20_000;
+/// The server of secrets.
+pub(crate) const SECRETS: u16 = 20_001;
 /// Contexts of the client, and listeners of the server.
 pub(crate) const CONTEXTS: u16 = 12;
 pub(crate) const LAST_LISTENER: u16 = LISTENER + CONTEXTS - 1;
@@ -42,8 +44,13 @@ impl Configuration {
         format!("client: {}\nserver: {}", client.0, server.0)
     }
 
-    pub(crate) fn client(&self, own: Ipv4Addr, servers: [Ipv4Addr; 2]) -> String {
-        let mut clusters = Vec::new();
+    pub(crate) fn client(
+        &self,
+        own: Ipv4Addr,
+        servers: [Ipv4Addr; 2],
+        secrets: Ipv4Addr,
+    ) -> String {
+        let mut clusters = vec![secret_server(secrets)];
         for (c, (_, socket, http)) in self.clients.iter().enumerate() {
             for (s, ip) in servers.iter().enumerate() {
                 for n in 0..CONTEXTS {
@@ -100,19 +107,39 @@ impl Configuration {
                 {"endpoint": {"address": address(upstream, UPSTREAM)}},
             ]}]},
         });
-        bootstrap(own, listeners.collect(), json!([cluster]))
+        bootstrap(
+            own,
+            listeners.collect(),
+            json!([cluster, secret_server(upstream)]),
+        )
     }
 }
 
-fn bootstrap(own: Ipv4Addr, listeners: Value, clusters: Value) -> String {
+pub(crate) fn secret_server(ip: Ipv4Addr) -> Value {
     json!({
+        "name": "sds",
+        "load_assignment": {"cluster_name": "sds", "endpoints": [{"lb_endpoints": [
+            {"endpoint": {"address": address(ip, SECRETS)}},
+        ]}]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            },
+        },
+    })
+}
+
+pub(crate) fn bootstrap(own: Ipv4Addr, listeners: Value, clusters: Value) -> String {
+    json!({
+        "node": {"id": "n", "cluster": "c"},
         "admin": {"address": address(own, ADMIN)},
         "static_resources": {"listeners": listeners, "clusters": clusters},
     })
     .to_string()
 }
 
-fn address(ip: Ipv4Addr, port: u16) -> Value {
+pub(crate) fn address(ip: Ipv4Addr, port: u16) -> Value {
     json!({"socket_address": {"address": ip.to_string(), "port_value": port}})
 }
 
@@ -298,6 +325,18 @@ fn manager(prefix: &str, routes: Value, options: Value, filters: Value) -> Value
         config[name] = value.clone();
     }
     json!({"name": "hcm", "typed_config": config})
+}
+
+/// A connection manager with one cluster that adds headers to requests.
+pub(crate) fn inline_manager(cluster: &str, added: &[(&str, &str)]) -> Value {
+    let added: Vec<Value> = added
+        .iter()
+        .map(|(key, value)| json!({"header": {"key": key, "value": value}}))
+        .collect();
+    let routes = json!([{
+        "match": {"prefix": "/"}, "route": {"cluster": cluster}, "request_headers_to_add": added,
+    }]);
+    manager("client", routes, json!({}), json!([]))
 }
 
 fn rules(random: &mut Random) -> Value {

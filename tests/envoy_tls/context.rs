@@ -1,4 +1,9 @@
-//! Random TLS contexts of both sides.
+//! Random TLS contexts of both sides, with inline certificates and with secrets of a server.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+};
 
 use mesh_testkit::{
     certificates::{Authority, Identity, Leaf, Usage},
@@ -15,6 +20,9 @@ pub(crate) struct Certificates {
     other: Authority,
     identities: Vec<(&'static str, Identity)>,
     revoked: String,
+    /// Secrets that contexts name, by name; `missing`: the server does not have it yet.
+    secrets: RefCell<BTreeMap<String, Value>>,
+    named: Cell<usize>,
 }
 
 const REVOKED: u64 = 4_711;
@@ -85,7 +93,54 @@ impl Certificates {
             other,
             identities,
             revoked,
+            secrets: RefCell::default(),
+            named: Cell::new(0),
         }
+    }
+
+    /// The secrets that contexts have named since the last call.
+    pub(crate) fn secrets(&self) -> BTreeMap<String, Value> {
+        self.secrets.take()
+    }
+
+    /// Other versions of some of them.
+    pub(crate) fn rotated(
+        &self,
+        random: &mut Random,
+        secrets: &BTreeMap<String, Value>,
+    ) -> BTreeMap<String, Value> {
+        let mut rotated = BTreeMap::new();
+        for (name, secret) in secrets {
+            if random.chance(40) {
+                continue;
+            }
+            // One that never came may come now.
+            let is_rules = |secret: &Value| secret["validation_context"].is_object();
+            let next = match is_rules(secret) || is_rules(&secret["missing"]) {
+                false => tls_certificate(&self.identity(random).1),
+                // What it is merged with may need roots.
+                true => loop {
+                    let rules = self.rules(random).1;
+                    if rules["trusted_ca"].is_object() {
+                        break json!({"validation_context": rules});
+                    }
+                },
+            };
+            rotated.insert(name.clone(), next);
+        }
+        rotated
+    }
+
+    /// Leaves a secret to the server; the reference to it.
+    fn named(&self, random: &mut Random, secret: Value) -> Value {
+        self.named.set(self.named.get() + 1);
+        let name = format!("s{}", self.named.get());
+        let secret = match random.chance(4) {
+            true => json!({"missing": secret}),
+            false => secret,
+        };
+        self.secrets.borrow_mut().insert(name.clone(), secret);
+        sds(&name)
     }
 
     /// The usual one half of the time.
@@ -106,15 +161,39 @@ impl Certificates {
                 false => self.identity(random),
             };
             said.push(format!("certificate {name}"));
-            common["tls_certificates"] = json!([{
-                "certificate_chain": {"inline_string": identity.chain},
-                "private_key": {"inline_string": identity.key},
-            }]);
+            let certificate = tls_certificate(identity);
+            if random.chance(40) {
+                let secret = self.named(random, certificate);
+                said.push(format!("as {}", secret["name"]));
+                common["tls_certificate_sds_secret_configs"] = json!([secret]);
+            } else {
+                common["tls_certificates"] = json!([certificate["tls_certificate"]]);
+            }
         }
         if random.chance(80) {
-            let (words, rules) = self.rules(random);
+            let (words, mut rules) = self.rules(random);
             said.push(words);
-            common["validation_context"] = rules;
+            match random.below(5) {
+                0 if rules["trusted_ca"].is_object() => {
+                    let secret = self.named(random, json!({"validation_context": rules}));
+                    said.push(format!("as {}", secret["name"]));
+                    common["validation_context_sds_secret_config"] = secret;
+                }
+                1 if rules["trusted_ca"].is_object() => {
+                    let root =
+                        json!({"validation_context": {"trusted_ca": rules["trusted_ca"].take()}});
+                    let secret = self.named(random, root);
+                    said.push(format!("the root as {}", secret["name"]));
+                    if let Some(rules) = rules.as_object_mut() {
+                        rules.remove("trusted_ca");
+                    }
+                    common["combined_validation_context"] = json!({
+                        "default_validation_context": rules,
+                        "validation_context_sds_secret_config": secret,
+                    });
+                }
+                _ => common["validation_context"] = rules,
+            }
         }
         if random.chance(40) {
             let alpn = *random.one::<&[&str]>(&[
@@ -143,6 +222,7 @@ impl Certificates {
         (said.join(", "), common)
     }
 
+    /// A `CertificateValidationContext`, and what it is.
     fn rules(&self, random: &mut Random) -> (String, Value) {
         let mut said = Vec::new();
         let mut rules = json!({});
@@ -211,7 +291,7 @@ impl Certificates {
         said += &format!(", SNI {sni:?}");
         let mut context = json!({"common_tls_context": common, "sni": sni});
         if random.chance(10)
-            && !context["common_tls_context"]["validation_context"]["trusted_ca"].is_null()
+            && context["common_tls_context"]["validation_context"]["trusted_ca"].is_object()
         {
             said += ", checks SNI";
             context["auto_sni_san_validation"] = json!(true);
@@ -247,4 +327,22 @@ impl Certificates {
             json!({"name": "envoy.transport_sockets.tls", "typed_config": context}),
         )
     }
+}
+
+fn tls_certificate(identity: &Identity) -> Value {
+    json!({"tls_certificate": {
+        "certificate_chain": {"inline_string": identity.chain},
+        "private_key": {"inline_string": identity.key},
+    }})
+}
+
+/// A secret of the cluster `sds`.
+pub(crate) fn sds(name: &str) -> Value {
+    json!({"name": name, "sds_config": {
+        "api_config_source": {
+            "api_type": "GRPC", "transport_api_version": "V3",
+            "grpc_services": [{"envoy_grpc": {"cluster_name": "sds"}}],
+        },
+        "initial_fetch_timeout": "1s", "resource_api_version": "V3",
+    }})
 }

@@ -2,11 +2,15 @@
 //!
 //! What the client's caller and the server's upstream see must be what they see of two Envoys.
 //!
+//! Half of the certificates and rules come inline, the rest as secrets of one server (SDS), which both programs ask. It
+//! rotates some of them in the midst of the cases, and does not have some.
+//!
 //! The seed is printed (`MESH_SEED` repeats a run, `MESH_CASES` asks for more).
 
 mod config;
 mod context;
 mod request;
+mod rotation;
 
 use std::net::Ipv4Addr;
 
@@ -15,6 +19,7 @@ use mesh_testkit::{
     paired::{Side, Transcript, assert_none_differ},
     process::Program,
     random::Random,
+    secrets::SecretServer,
     upstream::Upstream,
 };
 
@@ -40,6 +45,7 @@ async fn both_sides_of_mutual_tls_are_envoys() {
         let configuration = Configuration::random(&mut random, &certificates);
         log += &run(
             &mut random,
+            &certificates,
             &configuration,
             done..done + of_start,
             &mut different,
@@ -56,6 +62,7 @@ async fn both_sides_of_mutual_tls_are_envoys() {
 /// Some cases through new programs; what mesh-proxy logged.
 async fn run(
     random: &mut Random,
+    certificates: &Certificates,
     configuration: &Configuration,
     cases: std::ops::Range<usize>,
     different: &mut Vec<String>,
@@ -63,6 +70,14 @@ async fn run(
     let own = OwnAddress::claim();
     let upstream = Upstream::start("u", own.with_port(config::UPSTREAM)).await;
     let upstreams = [upstream];
+    let mut secrets = certificates.secrets();
+    let sds = SecretServer::start(own.with_port(config::SECRETS)).await;
+    for (name, secret) in secrets
+        .iter()
+        .filter(|(_, secret)| secret["missing"].is_null())
+    {
+        sds.set_json(name, secret);
+    }
     let server = |ip: Ipv4Addr| configuration.server(ip, own.ip());
     let ports = (config::ADMIN, config::LAST_LISTENER);
     let servers = [
@@ -70,14 +85,31 @@ async fn run(
         Side::start(Program::MeshProxy, ports, server).await,
     ];
     let [theirs, mine] = [0, 1].map(|at: usize| servers[at].address.ip());
-    let client = |ip: Ipv4Addr| configuration.client(ip, [theirs, mine]);
+    let client = |ip: Ipv4Addr| configuration.client(ip, [theirs, mine], own.ip());
     let ports = (config::ADMIN, config::LISTENER);
     let clients = [
         Side::start(Program::Envoy, ports, client).await,
         Side::start(Program::MeshProxy, ports, client).await,
     ];
     let who = ["Envoy", "mesh-proxy"];
+    let rotations = [
+        cases.start + cases.len() / 3,
+        cases.start + cases.len() * 2 / 3,
+    ];
     for n in cases {
+        if rotations.contains(&n) {
+            let rotated = certificates.rotated(random, &secrets);
+            for (name, secret) in &rotated {
+                sds.set_json(name, secret);
+            }
+            secrets.extend(rotated);
+            sds.settled().await;
+            assert_eq!(sds.refused(), [""; 0]);
+            // What answers the server also puts in force what came, and only then looks at this.
+            for side in clients.iter().chain(&servers) {
+                side.proxy.admin("/ready").await.expect("it runs");
+            }
+        }
         let case = request::Case::random(random);
         let mut judge: Option<Transcript> = None;
         for (c, s) in [(0, 0), (0, 1), (1, 0), (1, 1)] {

@@ -2,7 +2,7 @@
 //!
 //! Nothing here shows a private key: [`PrivateKey`]'s `Debug` says only that there is one.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::matcher::StringMatcher;
 
@@ -109,8 +109,13 @@ pub enum SecretSource {
     Ads,
     /// None: `static_resources.secrets` of the bootstrap.
     Static,
-    /// `api_config_source`: the cluster of this name speaks gRPC SDS.
-    Grpc(Arc<str>),
+    /// `api_config_source`: a cluster speaks gRPC SDS.
+    Grpc {
+        /// `envoy_grpc.cluster_name`.
+        cluster: Arc<str>,
+        /// `initial_fetch_timeout`: how long what needs the secret is held up for it; zero: for ever.
+        initial_fetch_timeout: Duration,
+    },
     /// `path_config_source`: a file, read again when it changes.
     Path(Arc<str>),
 }

@@ -100,7 +100,7 @@ pub struct Ads {
     connection: Connection,
     /// Attempts since the last response.
     attempt: u32,
-    subscriptions: [Subscription; 4],
+    subscriptions: [Subscription; ResourceKind::COUNT],
     events: VecDeque<AdsEvent>,
 }
 

@@ -205,6 +205,22 @@ fn envoy_grpc(
     Some(target)
 }
 
+/// A static cluster that speaks gRPC.
+#[cfg(feature = "grpc")]
+pub(super) fn of_cluster(name: &str, clusters: &[Cluster]) -> Result<AdsTarget, Problems> {
+    let Some(cluster) = clusters.iter().find(|cluster| cluster.name == name) else {
+        return Err(Problems::of(format!(
+            "static_resources.clusters has no cluster {name:?}"
+        )));
+    };
+    let mut p = Problems::default();
+    let addresses = cluster_addresses(&mut p, cluster);
+    match p.is_ok() {
+        true => Ok(AdsTarget::new(addresses)),
+        false => Err(p),
+    }
+}
+
 fn google_grpc(p: &mut Problems, service: &grpc_service::GoogleGrpc) -> Option<AdsTarget> {
     if service.channel_credentials.is_some() || !service.call_credentials.is_empty() {
         p.error_at("channel_credentials", "credentials are not supported yet");

@@ -1,7 +1,11 @@
 //! Envoy's v3 bootstrap: YAML or JSON.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
+use mesh_core::model::{Secret, SecretName, SecretSource};
 use mesh_proto::{
     descriptor_pool,
     envoy::config::{bootstrap::v3 as proto, cluster::v3::Cluster},
@@ -11,6 +15,7 @@ use prost_reflect::DynamicMessage;
 
 use super::{Bootstrap, InvalidBootstrap, ads_target, node, yaml_options};
 use crate::{
+    assemble::Fixed,
     decode::{self, socket_address, supported},
     graph::References,
     problems::Problems,
@@ -49,19 +54,20 @@ pub(super) fn read(text: &str, overrides: &NodeOverrides) -> Result<Bootstrap, I
     if let Some(target) = &mut ads {
         target.subscribe_as(&node);
     }
-    let (listeners, clusters) = p.field("static_resources", |p| {
-        if !resources.secrets.is_empty() {
-            p.error_at("secrets", "not supported yet");
-        }
+    let (listeners, clusters, secrets) = p.field("static_resources", |p| {
+        let secrets = static_secrets(p, resources);
         let listeners = static_listeners(p, resources);
         let clusters = static_clusters(p, resources, control_plane_clusters(&message));
         if ads.is_none() && p.is_ok() {
             refuse_references(p, &listeners, &clusters);
         }
+        if p.is_ok() {
+            refuse_unknown_secrets(p, &listeners, &clusters, &secrets);
+        }
         if !ads.as_ref().is_some_and(|target| target.all_clusters) {
             warn_of_unknown_clusters(p, &listeners, resources);
         }
-        (listeners, clusters)
+        (listeners, clusters, secrets)
     });
     let admin = p.field("admin", |p| {
         let address = message.admin.as_ref()?.address.as_ref()?;
@@ -76,11 +82,14 @@ pub(super) fn read(text: &str, overrides: &NodeOverrides) -> Result<Bootstrap, I
         identity.local_cluster = manager.local_cluster_name.as_str().into();
     }
     Ok(Bootstrap {
-        identity: Arc::new(identity),
+        fixed: Fixed {
+            node: Arc::new(identity),
+            listeners,
+            clusters,
+            secrets,
+        },
         node,
         ads,
-        listeners,
-        clusters,
         admin,
         warnings: p.warnings().iter().map(ToString::to_string).collect(),
         proto: message,
@@ -126,6 +135,20 @@ fn static_listeners(
     })
 }
 
+fn static_secrets(
+    p: &mut Problems,
+    resources: &proto::bootstrap::StaticResources,
+) -> HashMap<SecretName, Secret> {
+    let secrets = p.each("secrets", &resources.secrets, |p, value| {
+        let name = SecretName {
+            source: SecretSource::Static,
+            name: value.name.as_str().into(),
+        };
+        Some((name, decode::secret(p, value)?))
+    });
+    secrets.into_iter().collect()
+}
+
 /// Clusters that carry the control plane may be reached by ways that requests cannot take (Unix sockets, DNS): such a
 /// cluster is left out, with a warning, instead of being refused.
 fn static_clusters(
@@ -167,8 +190,34 @@ fn refuse_references(
     for name in &references.routes {
         p.error_at("listeners", format!("route configuration {name:?} would come over ads, but dynamic_resources.ads_config is not set"));
     }
+    for name in &references.secrets {
+        p.error(format!(
+            "secret {name:?} would come over ads, but dynamic_resources.ads_config is not set"
+        ));
+    }
     for name in &references.endpoints {
         p.error_at("clusters", format!("endpoints {name:?} would come over ads, but dynamic_resources.ads_config is not set"));
+    }
+}
+
+/// Secrets without `sds_config` are those of the bootstrap.
+fn refuse_unknown_secrets(
+    p: &mut Problems,
+    listeners: &[Arc<mesh_core::model::ListenerConfig>],
+    clusters: &[Arc<mesh_core::model::ClusterConfig>],
+    secrets: &HashMap<SecretName, Secret>,
+) {
+    let references = References::of(&ResourceStore::default(), listeners, clusters);
+    for name in &references.foreign_secrets {
+        if name.source == SecretSource::Static && !secrets.contains_key(name) {
+            p.error_at(
+                "secrets",
+                format!(
+                    "there is no secret {:?}, which is named without sds_config",
+                    name.name
+                ),
+            );
+        }
     }
 }
 

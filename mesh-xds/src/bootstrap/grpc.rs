@@ -11,7 +11,7 @@ use super::{
     ads_target::{AdsTarget, target_uri},
     node,
 };
-use crate::problems::Problems;
+use crate::{assemble::Fixed, problems::Problems};
 
 #[derive(Deserialize)]
 struct Document {
@@ -51,14 +51,15 @@ pub(super) fn read(text: &str) -> Result<Bootstrap, InvalidBootstrap> {
     target.subscribe_as(&node);
     node::add_user_agent(&mut node);
     Ok(Bootstrap {
-        identity: Arc::new(node::identity(
-            &node,
-            &document.server_listener_resource_name_template,
-        )),
+        fixed: Fixed {
+            node: Arc::new(node::identity(
+                &node,
+                &document.server_listener_resource_name_template,
+            )),
+            ..Fixed::default()
+        },
         node,
         ads: Some(target),
-        listeners: Vec::new(),
-        clusters: Vec::new(),
         admin: None,
         warnings: p.warnings().iter().map(ToString::to_string).collect(),
         proto: Default::default(),

@@ -14,22 +14,24 @@ pub use ads_target::{AdsAddress, AdsTarget};
 pub use envoy::NodeOverrides;
 pub use invalid::InvalidBootstrap;
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc};
 
 use mesh_core::{
-    model::{ClusterConfig, ListenerConfig},
+    model::ListenerConfig,
     snapshot::{ConfigSet, NodeIdentity},
 };
 use mesh_proto::envoy::config::{bootstrap::v3 as proto, core::v3::Node};
 
+#[cfg(feature = "grpc")]
+use crate::Problems;
+use crate::{assemble::Fixed, graph::References, store::ResourceStore};
+
 /// A bootstrap, read and checked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Bootstrap {
     node: Node,
-    identity: Arc<NodeIdentity>,
     ads: Option<AdsTarget>,
-    listeners: Vec<Arc<ListenerConfig>>,
-    clusters: Vec<Arc<ClusterConfig>>,
+    fixed: Fixed,
     admin: Option<SocketAddr>,
     warnings: Vec<String>,
     proto: proto::Bootstrap,
@@ -85,11 +87,12 @@ impl Bootstrap {
     pub fn in_process(node: Node) -> Self {
         let ads = AdsTarget::in_process(&node);
         Self {
-            identity: Arc::new(node::identity(&node, "")),
+            fixed: Fixed {
+                node: Arc::new(node::identity(&node, "")),
+                ..Fixed::default()
+            },
             node,
             ads: Some(ads),
-            listeners: Vec::new(),
-            clusters: Vec::new(),
             admin: None,
             warnings: Vec::new(),
             proto: proto::Bootstrap::default(),
@@ -103,7 +106,7 @@ impl Bootstrap {
 
     /// The node in the terms of mesh-core.
     pub fn identity(&self) -> &Arc<NodeIdentity> {
-        &self.identity
+        &self.fixed.node
     }
 
     /// The control plane; None: static resources only.
@@ -126,22 +129,54 @@ impl Bootstrap {
         &self.proto
     }
 
-    /// The static listeners and clusters.
-    pub(crate) fn static_resources(&self) -> (&[Arc<ListenerConfig>], &[Arc<ClusterConfig>]) {
-        (&self.listeners, &self.clusters)
+    /// The static resources.
+    pub(crate) fn fixed(&self) -> Fixed {
+        self.fixed.clone()
     }
 
-    /// The static resources alone, as configuration.
+    /// The static resources alone, as configuration, without listeners that wait for secrets.
     pub fn static_config(&self) -> ConfigSet {
+        let is_complete = |listener: &&Arc<ListenerConfig>| {
+            let listeners = std::slice::from_ref(*listener);
+            let named = References::of(&ResourceStore::default(), listeners, &[]);
+            let known = |name| self.fixed.secrets.contains_key(name);
+            named.secrets.is_empty() && named.foreign_secrets.iter().all(known)
+        };
         let mut config = ConfigSet::default();
-        config.node = Arc::clone(&self.identity);
-        config.listeners = self.listeners.clone();
+        config.node = Arc::clone(&self.fixed.node);
+        let listeners = self.fixed.listeners.iter();
+        config.listeners = listeners.filter(is_complete).cloned().collect();
         config.clusters = self
+            .fixed
             .clusters
             .iter()
             .map(|cluster| (Arc::clone(&cluster.name), Arc::clone(cluster)))
             .collect();
+        config.secrets.clone_from(&self.fixed.secrets);
         config
+    }
+
+    /// How a static cluster that serves secrets is reached.
+    ///
+    /// # Errors
+    /// There is no such cluster, or it cannot be reached.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn secret_server(&self, cluster: &str) -> Result<AdsTarget, Problems> {
+        let resources = self.proto.static_resources.as_ref();
+        let clusters = resources.map(|r| r.clusters.as_slice()).unwrap_or_default();
+        ads_target::of_cluster(cluster, clusters)
+    }
+}
+
+/// Without the message, which may hold private keys.
+impl fmt::Debug for Bootstrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bootstrap")
+            .field("node", &self.node.id)
+            .field("ads", &self.ads)
+            .field("fixed", &self.fixed)
+            .field("admin", &self.admin)
+            .finish_non_exhaustive()
     }
 }
 

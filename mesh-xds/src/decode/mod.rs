@@ -34,6 +34,7 @@ mod route_match;
 mod route_rewrite;
 mod scalar;
 mod secret;
+mod secret_source;
 mod subset;
 mod substitution_format;
 pub(crate) mod supported;
@@ -49,11 +50,14 @@ mod tests;
 pub use origin::origin;
 pub(crate) use scalar::{duration, socket_address};
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use mesh_core::model::{ClusterConfig, ClusterLoadAssignment, ListenerConfig, RouteConfiguration};
+use mesh_core::model::{
+    ClusterConfig, ClusterLoadAssignment, ListenerConfig, RouteConfiguration, Secret,
+};
 use mesh_proto::envoy::{
     config::{cluster::v3 as cds, endpoint::v3 as eds, listener::v3 as lds, route::v3 as rds},
+    extensions::transport_sockets::tls::v3 as tls_proto,
     service::discovery::v3::Resource as Wrapper,
 };
 use prost::{Message, Name};
@@ -73,6 +77,13 @@ pub enum Resource {
     Cluster(Arc<ClusterConfig>),
     /// `ClusterLoadAssignment`.
     Endpoints(Arc<ClusterLoadAssignment>),
+    /// `Secret`.
+    Secret {
+        /// Its name.
+        name: Arc<str>,
+        /// What it is.
+        secret: Secret,
+    },
 }
 
 impl Resource {
@@ -83,6 +94,7 @@ impl Resource {
             Self::Route(routes) => &routes.name,
             Self::Cluster(cluster) => &cluster.name,
             Self::Endpoints(endpoints) => &endpoints.cluster_name,
+            Self::Secret { name, .. } => name,
         }
     }
 
@@ -93,12 +105,13 @@ impl Resource {
             Self::Route(_) => ResourceKind::Route,
             Self::Cluster(_) => ResourceKind::Cluster,
             Self::Endpoints(_) => ResourceKind::Endpoints,
+            Self::Secret { .. } => ResourceKind::Secret,
         }
     }
 }
 
 /// One resource of a response, taken apart.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Decoded {
     /// Its name; None where not even that could be read.
@@ -109,6 +122,17 @@ pub struct Decoded {
     pub warnings: Vec<String>,
     /// The message as received, without the wrapper.
     pub raw: Any,
+}
+
+/// Without the message, which may hold a private key.
+impl fmt::Debug for Decoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoded")
+            .field("name", &self.name)
+            .field("resource", &self.resource)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Decodes one resource of any of the subscribed types, also inside `envoy.service.discovery.v3.Resource`.
@@ -142,6 +166,15 @@ pub fn decode_resource(any: &Any) -> Decoded {
                 Some(Resource::Endpoints(Arc::new(endpoints::load_assignment(
                     p, m,
                 )?)))
+            },
+        ),
+        Some(ResourceKind::Secret) => decode(
+            any,
+            |m: &tls_proto::Secret| &m.name,
+            |p, m| {
+                let secret = secret::secret(p, m)?;
+                let name = m.name.as_str().into();
+                Some(Resource::Secret { name, secret })
             },
         ),
         None => unreadable(
@@ -235,4 +268,10 @@ pub(crate) fn listener(p: &mut Problems, value: &lds::Listener) -> Option<Listen
 pub(crate) fn cluster(p: &mut Problems, value: &cds::Cluster) -> Option<ClusterConfig> {
     supported::check(p, &cds::Cluster::full_name(), &value.encode_to_vec());
     cluster::cluster(p, value)
+}
+
+/// A secret of a bootstrap.
+pub(crate) fn secret(p: &mut Problems, value: &tls_proto::Secret) -> Option<Secret> {
+    supported::check(p, &tls_proto::Secret::full_name(), &value.encode_to_vec());
+    secret::secret(p, value)
 }

@@ -1,18 +1,15 @@
-//! Certificates, keys, rules of validation, and the names of secrets.
+//! Secrets: certificates, keys and rules of validation.
 
 use std::sync::Arc;
 
 use mesh_core::model::{
-    KeyEncoding, PrivateKey, SanKind, SanMatcher, SecretName, SecretSource, TlsCertificate,
-    TrustDomain, ValidationContext,
+    KeyEncoding, PrivateKey, SanKind, SanMatcher, Secret, TlsCertificate, TrustDomain,
+    ValidationContext,
 };
 use mesh_proto::envoy::{
-    config::core::v3::{
-        ConfigSource, DataSource, TypedExtensionConfig, config_source::ConfigSourceSpecifier,
-        grpc_service::TargetSpecifier,
-    },
+    config::core::v3::{DataSource, TypedExtensionConfig},
     extensions::transport_sockets::tls::v3::{
-        self as proto, certificate_validation_context::TrustChainVerification,
+        self as proto, certificate_validation_context::TrustChainVerification, secret::Type,
         subject_alt_name_matcher::SanType,
     },
 };
@@ -30,6 +27,24 @@ use super::{
 use crate::{data_source::data, problems::Problems};
 
 const SPIFFE: &str = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
+
+/// `Secret`.
+pub(super) fn secret(p: &mut Problems, value: &proto::Secret) -> Option<Secret> {
+    match &value.r#type {
+        Some(Type::TlsCertificate(certificate)) => p
+            .field("tls_certificate", |p| tls_certificate(p, certificate))
+            .map(Secret::Certificate),
+        Some(Type::ValidationContext(rules)) => p
+            .field("validation_context", |p| validation_context(p, rules))
+            .map(Secret::Validation),
+        // Refused by the table of fields.
+        Some(Type::SessionTicketKeys(_) | Type::GenericSecret(_)) => None,
+        None => {
+            p.error("must hold tls_certificate or validation_context");
+            None
+        }
+    }
+}
 
 /// `TlsCertificate`: the key must be that of the chain's first certificate.
 pub(super) fn tls_certificate(
@@ -197,56 +212,6 @@ fn spiffe(p: &mut Problems, custom: &TypedExtensionConfig) -> Option<Vec<TrustDo
         });
         Some(domains)
     })
-}
-
-/// `SdsSecretConfig`.
-pub(super) fn secret_name(p: &mut Problems, value: &proto::SdsSecretConfig) -> Option<SecretName> {
-    let name = p.require_text("name", &value.name);
-    let source = match &value.sds_config {
-        None => Some(SecretSource::Static),
-        Some(source) => p.field("sds_config", |p| secret_source(p, source)),
-    };
-    p.warn("secrets are not fetched yet; until then connections that need one fail");
-    Some(SecretName {
-        source: source?,
-        name: name?.into(),
-    })
-}
-
-fn secret_source(p: &mut Problems, value: &ConfigSource) -> Option<SecretSource> {
-    match value.config_source_specifier.as_ref() {
-        Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => {
-            Some(SecretSource::Ads)
-        }
-        Some(ConfigSourceSpecifier::PathConfigSource(path)) => p
-            .field("path_config_source", |p| p.require_text("path", &path.path))
-            .map(|path| SecretSource::Path(path.into())),
-        Some(ConfigSourceSpecifier::Path(path)) => p
-            .require_text("path", path)
-            .map(|path| SecretSource::Path(path.into())),
-        Some(ConfigSourceSpecifier::ApiConfigSource(api)) => p.field("api_config_source", |p| {
-            let [service] = api.grpc_services.as_slice() else {
-                p.error_at("grpc_services", "must hold one service");
-                return None;
-            };
-            p.field("grpc_services", |p| {
-                p.index(0, |p| match &service.target_specifier {
-                    Some(TargetSpecifier::EnvoyGrpc(envoy)) => p.field("envoy_grpc", |p| {
-                        let cluster = p.require_text("cluster_name", &envoy.cluster_name)?;
-                        Some(SecretSource::Grpc(cluster.into()))
-                    }),
-                    _ => {
-                        p.error("must hold envoy_grpc");
-                        None
-                    }
-                })
-            })
-        }),
-        None => {
-            p.error("must name a source");
-            None
-        }
-    }
 }
 
 /// All certificates of a PEM text; at least one.

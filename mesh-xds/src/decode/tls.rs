@@ -13,7 +13,8 @@ use mesh_proto::envoy::extensions::transport_sockets::tls::v3::{
 
 use super::{
     scalar::enumeration,
-    secret::{secret_name, tls_certificate, validation_context},
+    secret::{tls_certificate, validation_context},
+    secret_source::secret_name,
 };
 use crate::problems::Problems;
 

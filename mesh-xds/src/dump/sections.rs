@@ -13,6 +13,7 @@ use crate::{
     ResourceKind,
     bootstrap::Bootstrap,
     store::{Entry, Good, Refused, ResourceStore},
+    subscriber::Subscriber,
 };
 
 /// `BootstrapConfigDump`: the file as read, with the node as it is sent.
@@ -103,6 +104,36 @@ pub(super) fn endpoints(bootstrap: &Bootstrap, store: &ResourceStore) -> Value {
         [
             ("static_endpoint_configs", Value::Array(fixed)),
             ("dynamic_endpoint_configs", Value::Array(dynamic.collect())),
+        ],
+    )
+}
+
+/// `SecretsConfigDump`. Private keys are redacted.
+pub(super) fn secrets(bootstrap: &Bootstrap, subscriber: &Subscriber) -> Value {
+    let fixed = statics(bootstrap).map(|resources| &resources.secrets);
+    let fixed = fixed
+        .into_iter()
+        .flatten()
+        .map(|secret| json!({"name": secret.name, "secret": typed(secret)}))
+        .collect();
+    let of_control_plane = subscriber.store().entries(ResourceKind::Secret);
+    let of_others = subscriber.secrets().entries();
+    let dynamic = of_control_plane.chain(of_others.map(|(name, entry)| (&name.name, entry)));
+    let (mut active, mut warming) = (Vec::new(), Vec::new());
+    for (name, entry) in dynamic {
+        let mut secret = state("secret", entry);
+        secret["name"] = (&**name).into();
+        match &entry.good {
+            Some(_) => active.push(secret),
+            None => warming.push(secret),
+        }
+    }
+    section(
+        "SecretsConfigDump",
+        [
+            ("static_secrets", Value::Array(fixed)),
+            ("dynamic_active_secrets", Value::Array(active)),
+            ("dynamic_warming_secrets", Value::Array(warming)),
         ],
     )
 }

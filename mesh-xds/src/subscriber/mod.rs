@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use mesh_core::{Entropy, snapshot::ConfigSet};
+use mesh_core::{Entropy, model::SecretName, snapshot::ConfigSet};
 use mesh_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 
 use crate::{
@@ -14,8 +14,10 @@ use crate::{
     ads::{Ads, AdsEvent, AdsOptions, Judged},
     assemble::{Fixed, Lingering, assemble},
     bootstrap::Bootstrap,
+    decode::Decoded,
     graph::References,
     nack,
+    secrets::Secrets,
     store::ResourceStore,
 };
 
@@ -32,6 +34,9 @@ pub enum Action {
     },
     /// A complete configuration.
     Publish(Box<ConfigSet>, UpdateInfo),
+    /// Get exactly these secrets, and bring each version to [`Subscriber::handle_secret`]: transport sockets name them,
+    /// and they do not come with the aggregated stream.
+    Fetch(BTreeSet<SecretName>),
     /// Something to tell people, once: what was refused, what is ignored, what does not exist.
     Report(Finding),
 }
@@ -76,6 +81,7 @@ pub enum Severity {
 pub struct Subscriber {
     ads: Ads,
     store: ResourceStore,
+    secrets: Secrets,
     fixed: Fixed,
     lingering: Lingering,
     references: References,
@@ -99,15 +105,11 @@ impl Subscriber {
         if let Some(target) = target {
             options.back_off = target.back_off;
         }
-        let (listeners, clusters) = bootstrap.static_resources();
-        let fixed = Fixed {
-            node: Arc::clone(bootstrap.identity()),
-            listeners: listeners.to_vec(),
-            clusters: clusters.to_vec(),
-        };
+        let fixed = bootstrap.fixed();
         let mut subscriber = Self {
             ads: Ads::new(bootstrap.node().clone(), options),
             store: ResourceStore::default(),
+            secrets: Secrets::default(),
             fixed,
             lingering: Lingering::default(),
             references: References::default(),
@@ -187,9 +189,45 @@ impl Subscriber {
         self.settle(now);
     }
 
+    /// A version of a secret of [`Action::Fetch`] came, good or not: a refused one leaves the one before in force.
+    /// Ignored if it is not wanted any more.
+    pub fn handle_secret(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        name: &SecretName,
+        version: &str,
+        decoded: Decoded,
+    ) {
+        let refused = decoded.resource.as_ref().err().map(ToString::to_string);
+        let warnings = decoded.warnings.clone();
+        self.dirty |= self.secrets.receive(name, version, decoded, wall);
+        let refused = refused.map(|error| (Severity::Refused, error));
+        let warnings = warnings.into_iter().map(|w| (Severity::Ignored, w));
+        for (severity, message) in refused.into_iter().chain(warnings) {
+            let name = Arc::clone(&name.name);
+            self.found(ResourceKind::Secret, name, severity, message);
+        }
+        self.settle(now);
+    }
+
+    /// A secret of [`Action::Fetch`] cannot be had for now: what waits for it goes on without it.
+    pub fn handle_no_secret(&mut self, now: Instant, name: &SecretName, reason: &str) {
+        let text = reason.to_owned();
+        let of = Arc::clone(&name.name);
+        self.found(ResourceKind::Secret, of, Severity::Absent, text);
+        self.dirty |= self.secrets.give_up(name);
+        self.settle(now);
+    }
+
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.ads.handle_timeout(now);
+        for name in self.secrets.expire(now) {
+            self.dirty = true;
+            let message = "did not come in time".to_owned();
+            self.found(ResourceKind::Secret, name, Severity::Absent, message);
+        }
         self.settle(now);
     }
 
@@ -210,6 +248,7 @@ impl Subscriber {
             .poll_timeout()
             .into_iter()
             .chain(self.lingering.deadline())
+            .chain(self.secrets.deadline())
             .min()
     }
 
@@ -220,8 +259,12 @@ impl Subscriber {
 
     /// What is in the way of the first or next configuration: a type (without a name) or a resource that has not come.
     pub fn waiting_for(&self) -> Option<(ResourceKind, Option<Arc<str>>)> {
+        let secret = || {
+            let name = self.secrets.missing()?;
+            Some((ResourceKind::Secret, Some(Arc::clone(&name.name))))
+        };
         if !self.has_target {
-            return None;
+            return secret();
         }
         let unsettled = [ResourceKind::Cluster, ResourceKind::Listener]
             .into_iter()
@@ -231,7 +274,8 @@ impl Subscriber {
             None => self
                 .references
                 .missing(&self.store)
-                .map(|(kind, name)| (kind, Some(Arc::clone(name)))),
+                .map(|(kind, name)| (kind, Some(Arc::clone(name))))
+                .or_else(secret),
         }
     }
 
@@ -244,6 +288,10 @@ impl Subscriber {
         &self.store
     }
 
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// Brings everything in line after any change: removals, subscriptions, and a publication if it is complete.
     fn settle(&mut self, now: Instant) {
         self.take_events(now);
@@ -252,7 +300,7 @@ impl Subscriber {
         if self.dirty && self.waiting_for().is_none() {
             self.dirty = false;
             self.published += 1;
-            let config = assemble(&self.fixed, &self.store, &self.lingering);
+            let config = assemble(&self.fixed, &self.store, &self.secrets, &self.lingering);
             let info = UpdateInfo {
                 first: self.published == 1,
                 number: self.published,
@@ -308,7 +356,7 @@ impl Subscriber {
         match kind {
             ResourceKind::Cluster => !self.all_clusters,
             ResourceKind::Listener => !self.all_listeners,
-            ResourceKind::Endpoints | ResourceKind::Route => true,
+            ResourceKind::Endpoints | ResourceKind::Route | ResourceKind::Secret => true,
         }
     }
 
@@ -322,12 +370,18 @@ impl Subscriber {
                 (ResourceKind::Route, &references.routes),
                 (ResourceKind::Cluster, &references.clusters),
                 (ResourceKind::Listener, &self.listeners),
+                (ResourceKind::Secret, &references.secrets),
             ];
             for (kind, names) in by_name {
                 if self.by_name(kind) {
                     self.ads.subscribe(now, kind, names);
                     self.store.retain(kind, names);
                 }
+            }
+            let first = self.published == 0;
+            if self.secrets.want(now, &references.foreign_secrets, first) {
+                let names = self.secrets.names();
+                self.actions.push_back(Action::Fetch(names));
             }
             let stable = references == self.references;
             self.references = references;

@@ -6,7 +6,7 @@ use mesh_core::model::{ClusterDiscovery, NetworkFilter, RouteSource};
 use proptest::prelude::*;
 
 use super::tests::scene::{Test, cluster, endpoints, listener, routes};
-use crate::ResourceKind::{self, Cluster, Endpoints, Listener, Route};
+use crate::ResourceKind::{self, Cluster, Endpoints, Listener, Route, Secret};
 
 /// One edit of a control plane's configuration.
 #[derive(Clone, Debug)]
@@ -78,6 +78,7 @@ impl Server {
                     ))
                 })
                 .collect(),
+            Secret => Vec::new(),
         };
         self.test
             .respond(kind, &self.version.to_string(), &resources);

@@ -1,6 +1,7 @@
 //! The subscriber as its owner sees it: responses in, complete configurations out.
 
 pub(super) mod scene;
+mod secrets;
 
 use std::{
     collections::BTreeSet,
@@ -318,6 +319,7 @@ fn a_grpc_node_subscribes_by_name_down_the_graph() {
             now,
             nonce: 0,
             findings: Vec::new(),
+            wanted: BTreeSet::new(),
         }
     };
     test.published();
@@ -370,6 +372,7 @@ static_resources: {clusters: [{name: a, type: STATIC, alt_stat_name: fixed}]}";
         now,
         nonce: 0,
         findings: Vec::new(),
+        wanted: BTreeSet::new(),
     };
     test.sent();
     test.respond(

@@ -10,15 +10,17 @@ use std::{
 
 use futures_core::Stream;
 use hyper_util::rt::TokioIo;
-use mesh_proto::envoy::service::discovery::v3::{
-    DiscoveryResponse, aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
+use mesh_proto::envoy::service::{
+    discovery::v3::{
+        DiscoveryResponse, aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
+    },
+    secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient,
 };
 use tonic::{
     Status, Streaming,
     metadata::{AsciiMetadataKey, AsciiMetadataValue},
     transport::{Channel, Endpoint, Uri},
 };
-use tower_service::Service;
 
 use super::{Connect, Dial, Requests, Transport, TransportError};
 use crate::bootstrap::{AdsAddress, AdsTarget};
@@ -34,13 +36,28 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Grpc<C = Dial> {
     target: AdsTarget,
     connect: Arc<C>,
+    service: Service,
     next: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Service {
+    Aggregated,
+    Secrets,
 }
 
 impl Grpc {
     /// To the control plane of a bootstrap.
     pub fn new(target: AdsTarget) -> Self {
         Self::with_connect(target, Dial)
+    }
+
+    /// Streams of `SecretDiscoveryService` instead, to a server of secrets.
+    pub(crate) fn secrets(target: AdsTarget) -> Self {
+        Self {
+            service: Service::Secrets,
+            ..Self::new(target)
+        }
     }
 }
 
@@ -50,6 +67,7 @@ impl<C: Connect> Grpc<C> {
         Self {
             target,
             connect: Arc::new(connect),
+            service: Service::Aggregated,
             next: 0,
         }
     }
@@ -99,8 +117,7 @@ impl<C: Connect> Transport for Grpc<C> {
             .target
             .max_message_size
             .and_then(|limit| usize::try_from(limit).ok());
-        let mut client = AggregatedDiscoveryServiceClient::new(channel)
-            .max_decoding_message_size(limit.unwrap_or(usize::MAX));
+        let limit = limit.unwrap_or(usize::MAX);
         let mut request = tonic::Request::new(requests);
         for (key, value) in &self.target.metadata {
             let key = key
@@ -112,11 +129,25 @@ impl<C: Connect> Transport for Grpc<C> {
             request.metadata_mut().append(key, value);
         }
         // Servers may send their headers with the first response only: the stream is open before they come.
-        let opening = async move {
-            let response = client.stream_aggregated_resources(request).await?;
-            Ok(response.into_inner())
+        let opening: Opening = match self.service {
+            Service::Aggregated => {
+                let client = AggregatedDiscoveryServiceClient::new(channel);
+                let mut client = client.max_decoding_message_size(limit);
+                Box::pin(async move {
+                    let response = client.stream_aggregated_resources(request).await?;
+                    Ok(response.into_inner())
+                })
+            }
+            Service::Secrets => {
+                let client = SecretDiscoveryServiceClient::new(channel);
+                let mut client = client.max_decoding_message_size(limit);
+                Box::pin(async move {
+                    let response = client.stream_secrets(request).await?;
+                    Ok(response.into_inner())
+                })
+            }
         };
-        Ok(GrpcResponses(State::Opening(Box::pin(opening))))
+        Ok(GrpcResponses(State::Opening(opening)))
     }
 }
 
@@ -167,7 +198,7 @@ struct Dialler<C> {
     address: AdsAddress,
 }
 
-impl<C: Connect> Service<Uri> for Dialler<C> {
+impl<C: Connect> tower_service::Service<Uri> for Dialler<C> {
     type Response = TokioIo<C::Io>;
     type Error = std::io::Error;
     type Future = Pin<Box<dyn Future<Output = std::io::Result<TokioIo<C::Io>>> + Send>>;

@@ -5,12 +5,14 @@ mod connect;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod in_process;
+mod none;
 
 #[cfg(feature = "grpc")]
 pub use connect::{Connect, Dial, DialIo};
 #[cfg(feature = "grpc")]
 pub use grpc::{Grpc, GrpcResponses};
 pub use in_process::{InProcess, InProcessResponses};
+pub use none::{NoResponses, NoTransport};
 
 use std::{
     error::Error,

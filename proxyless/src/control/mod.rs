@@ -5,18 +5,17 @@ mod health;
 mod publisher;
 mod sweeper;
 
-use std::{net::TcpListener, pin::Pin, sync::Arc, thread, time::Instant};
+use std::{net::TcpListener, pin::Pin, sync::Arc, thread};
 
 use mesh_core::stats::Stats;
 use mesh_tower::{DataPlane, WeakDataPlane};
 #[cfg(feature = "control")]
 use mesh_xds::transport::InProcess;
 use mesh_xds::{
-    Agent,
+    Agent, Publish, SecretSupply,
     bootstrap::Bootstrap,
-    dump,
-    subscriber::{Subscriber, UpdateInfo},
-    transport::Grpc,
+    subscriber::UpdateInfo,
+    transport::{Grpc, NoTransport, Transport},
 };
 use tokio::sync::{oneshot, watch};
 
@@ -40,6 +39,8 @@ pub(crate) struct Hooks {
     pub(crate) on_quit: Option<Arc<dyn Fn() + Send + Sync>>,
     /// Whether the program serves the snapshot of this version; None: it needs nothing for that.
     pub(crate) serves: Option<Arc<dyn Fn(u64) -> bool + Send + Sync>>,
+    /// Secrets that the program has itself.
+    pub(crate) supplies: Vec<SecretSupply>,
     /// Sets the levels that the program logs at; None: they are its own.
     pub(crate) set_log_levels: Option<admin::SetLevels>,
 }
@@ -79,6 +80,7 @@ pub(crate) fn start(
         plane: plane.downgrade(),
         publisher,
         ready: ready_sender,
+        supplies: hooks.supplies,
     };
     thread::Builder::new()
         .name("mesh-control".into())
@@ -93,6 +95,7 @@ struct Thread {
     plane: WeakDataPlane,
     publisher: Publisher,
     ready: watch::Sender<bool>,
+    supplies: Vec<SecretSupply>,
 }
 
 impl Thread {
@@ -155,21 +158,9 @@ impl Thread {
             plane,
             publisher,
             ready,
+            supplies,
         } = self;
-        let Some(target) = bootstrap.ads().cloned() else {
-            let answered = publisher.all_answered();
-            let subscriber = Subscriber::new(&bootstrap, Instant::now());
-            let dump = move |eds| dump::config_dump(&bootstrap, &subscriber, eds);
-            // The sender lives on: readiness stays what it is.
-            let idle = async move {
-                answered.await;
-                health::warmed(plane, rounds).await;
-                ready.send_replace(true);
-                std::future::pending::<()>().await;
-                drop(ready);
-            };
-            return (Box::pin(idle), Arc::new(dump));
-        };
+        let target = bootstrap.ads().cloned();
         let publish = move |config, info: UpdateInfo| {
             publisher.publish(config);
             if info.first {
@@ -188,24 +179,36 @@ impl Thread {
                 let streams = control.clone();
                 let transport = InProcess::new(move |requests| streams.stream(requests));
                 let agent = Agent::new(bootstrap, transport, publish);
-                let handle = agent.handle();
+                let (running, dump) = run(agent, &supplies);
                 let both = async move {
-                    tokio::join!(agent.run(), control.run());
+                    tokio::join!(running, control.run());
                 };
-                (Box::pin(both), Arc::new(move |eds| handle.config_dump(eds)))
+                (Box::pin(both), dump)
             }
             #[cfg(not(feature = "control"))]
             Some(never) => match never {},
-            None => {
-                let agent = Agent::new(bootstrap, Grpc::new(target), publish);
-                let handle = agent.handle();
-                (
-                    Box::pin(agent.run()),
-                    Arc::new(move |eds| handle.config_dump(eds)),
-                )
-            }
+            None => match target {
+                Some(target) => {
+                    let agent = Agent::new(bootstrap, Grpc::new(target), publish);
+                    run(agent, &supplies)
+                }
+                None => run(Agent::new(bootstrap, NoTransport, publish), &supplies),
+            },
         }
     }
+}
+
+fn run<T, P>(agent: Agent<T, P>, supplies: &[SecretSupply]) -> (Subscription, admin::ConfigDump)
+where
+    T: Transport + 'static,
+    P: Publish + 'static,
+{
+    let agent = supplies.iter().fold(agent, Agent::with_supply);
+    let handle = agent.handle();
+    (
+        Box::pin(agent.run()),
+        Arc::new(move |eds| handle.config_dump(eds)),
+    )
 }
 
 /// What brings configuration, until dropped.

@@ -45,6 +45,9 @@ pub(super) const FIELDS: &[Fields] = fields! {
     "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.TrustDomain" {
         "name trust_bundle", silent: "", warn: ""
     }
+    "envoy.extensions.transport_sockets.tls.v3.Secret" {
+        "name tls_certificate validation_context", silent: "", warn: ""
+    }
     // What a secret's source is, is read where the secret is named.
     "envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig" { "name", silent: "sds_config", warn: "" }
 };

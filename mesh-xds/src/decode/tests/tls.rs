@@ -1,5 +1,7 @@
 //! Transport sockets with TLS.
 
+use std::time::Duration;
+
 use mesh_core::model::{
     CertificateSource, ClusterConfig, ListenerConfig, SecretSource, TlsVersion, ValidationSource,
 };
@@ -94,16 +96,7 @@ fn auto_mutual_tls_as_istiod_sends_it() {
         ],
     });
     let yaml = yaml.to_string();
-    let warned = warnings(CLUSTER, &yaml);
-    assert_eq!(warned.len(), 2);
-    for warning in warned {
-        assert!(
-            warning.ends_with(
-                "secrets are not fetched yet; until then connections that need one fail"
-            ),
-            "{warning}"
-        );
-    }
+    assert_eq!(warnings(CLUSTER, &yaml), [""; 0]);
     let cluster = cluster(&yaml);
     let [istio, disabled] = &cluster.transport_socket_matches[..] else {
         panic!("{cluster:?}")
@@ -112,7 +105,10 @@ fn auto_mutual_tls_as_istiod_sends_it() {
     let tls = istio.socket.as_ref().expect("a socket");
     assert_eq!(&*tls.sni, "outbound_.80_._.b.a.svc.cluster.local");
     assert_eq!(tls.common.maximum_version, Some(TlsVersion::V1_3));
-    let agent = SecretSource::Grpc("sds-grpc".into());
+    let agent = SecretSource::Grpc {
+        cluster: "sds-grpc".into(),
+        initial_fetch_timeout: Duration::ZERO,
+    };
     let [CertificateSource::Secret(own)] = &tls.common.certificates[..] else {
         panic!("{tls:?}")
     };

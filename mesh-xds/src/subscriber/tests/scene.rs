@@ -1,8 +1,11 @@
 //! A subscriber with a hand on its clock and its control plane, for tests.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant, SystemTime},
+};
 
-use mesh_core::{Entropy, snapshot::ConfigSet};
+use mesh_core::{Entropy, model::SecretName, snapshot::ConfigSet};
 use mesh_proto::{
     descriptor_pool,
     envoy::{
@@ -33,6 +36,8 @@ pub(in crate::subscriber) struct Test {
     pub(in crate::subscriber) now: Instant,
     pub(in crate::subscriber) nonce: u32,
     pub(in crate::subscriber) findings: Vec<Finding>,
+    /// Of the last [`Action::Fetch`].
+    pub(in crate::subscriber) wanted: BTreeSet<SecretName>,
 }
 
 impl Test {
@@ -53,6 +58,7 @@ impl Test {
             now,
             nonce: 0,
             findings: Vec::new(),
+            wanted: BTreeSet::new(),
         };
         assert!(test.published().is_none());
         test
@@ -88,6 +94,7 @@ impl Test {
             match action {
                 Action::Publish(config, info) => last = Some((*config, info)),
                 Action::Report(finding) => self.findings.push(finding),
+                Action::Fetch(names) => self.wanted = names,
                 Action::Connect | Action::Failed { .. } => {}
             }
         }

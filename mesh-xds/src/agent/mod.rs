@@ -1,21 +1,30 @@
-//! The one task of a subscription: moves messages and time between a [`Subscriber`] and a [`Transport`].
+//! The task of a subscription: moves messages and time between a [`Subscriber`] and a [`Transport`]. Secrets that others
+//! have are brought by tasks of their own.
+
+mod file;
+mod secrets;
+mod stream;
+
+pub use secrets::SecretSupply;
 
 use std::{
     collections::HashSet,
-    pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
-use futures_core::Stream;
-use mesh_core::{Entropy, snapshot::ConfigSet};
-use mesh_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
-use tokio::sync::{Notify, mpsc};
+use mesh_core::snapshot::ConfigSet;
+use tokio::sync::Notify;
+
+use self::{
+    secrets::Fetchers,
+    stream::{Open, SplitMix, Turn, now, wait},
+};
 
 use crate::{
     bootstrap::Bootstrap,
     subscriber::{Action, Finding, Severity, Subscriber, UpdateInfo},
-    transport::{Requests, Transport, TransportError},
+    transport::{Requests, Transport},
 };
 
 /// What publishes configurations: called on the agent's task, with each complete one.
@@ -37,6 +46,7 @@ pub struct Agent<T, P> {
     transport: T,
     publish: P,
     entropy: SplitMix,
+    fetchers: Fetchers,
     /// What was logged already.
     logged: HashSet<String>,
 }
@@ -87,20 +97,6 @@ impl AgentHandle {
     }
 }
 
-/// An open stream.
-struct Open<R> {
-    requests: mpsc::Sender<DiscoveryRequest>,
-    responses: R,
-}
-
-/// What the task waited for.
-enum Turn {
-    Room(Option<mpsc::OwnedPermit<DiscoveryRequest>>),
-    Response(Option<Result<DiscoveryResponse, TransportError>>),
-    Timeout,
-    Changed,
-}
-
 impl<T: Transport, P: Publish> Agent<T, P> {
     /// A subscription for a bootstrap, over a transport. Call it inside the runtime that will run it.
     pub fn new(bootstrap: Bootstrap, transport: T, publish: P) -> Self {
@@ -114,8 +110,16 @@ impl<T: Transport, P: Publish> Agent<T, P> {
             transport,
             publish,
             entropy: SplitMix::seeded(),
+            fetchers: Fetchers::default(),
             logged: HashSet::new(),
         }
+    }
+
+    /// Takes the secrets of a cluster from this program, instead of asking the cluster for them.
+    #[must_use]
+    pub fn with_supply(mut self, supply: &SecretSupply) -> Self {
+        self.fetchers.supply(supply);
+        self
     }
 
     /// A handle to it.
@@ -131,7 +135,11 @@ impl<T: Transport, P: Publish> Agent<T, P> {
                 open = self.connect().await;
                 continue;
             }
-            match wait(&self.shared, open.as_mut()).await {
+            let (deadline, transmit) = {
+                let subscriber = self.shared.subscriber();
+                (subscriber.poll_timeout(), subscriber.wants_transmit())
+            };
+            match wait(deadline, transmit, &self.shared.changed, open.as_mut()).await {
                 Turn::Room(Some(permit)) => {
                     if let Some(request) = self.shared.subscriber().poll_transmit() {
                         permit.send(request);
@@ -167,6 +175,7 @@ impl<T: Transport, P: Publish> Agent<T, P> {
                     tracing::debug!(?retry_after, "no response from the control plane");
                 }
                 Some(Action::Publish(config, info)) => self.publish.publish(*config, info),
+                Some(Action::Fetch(names)) => self.fetchers.fetch(names, &self.shared),
                 Some(Action::Report(finding)) => self.log(&finding),
             }
         }
@@ -213,77 +222,5 @@ impl<T: Transport, P: Publish> Agent<T, P> {
             Severity::Absent => tracing::warn!(%kind, %name, "{message}"),
             Severity::Ignored => tracing::info!(%kind, %name, "{message}"),
         }
-    }
-}
-
-/// Waits for room to send, a response, the next deadline, or a wish from a handle.
-async fn wait<R>(shared: &Shared, open: Option<&mut Open<R>>) -> Turn
-where
-    R: Stream<Item = Result<DiscoveryResponse, TransportError>> + Unpin,
-{
-    let (deadline, transmit) = {
-        let subscriber = shared.subscriber();
-        (subscriber.poll_timeout(), subscriber.wants_transmit())
-    };
-    let (sender, responses) = match open {
-        Some(open) => (Some(&open.requests), Some(&mut open.responses)),
-        None => (None, None),
-    };
-    let room = async {
-        match sender.filter(|_| transmit) {
-            Some(sender) => sender.clone().reserve_owned().await.ok(),
-            None => std::future::pending().await,
-        }
-    };
-    let response = async {
-        match responses {
-            Some(responses) => next(responses).await,
-            None => std::future::pending().await,
-        }
-    };
-    let timeout = async {
-        match deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-            None => std::future::pending().await,
-        }
-    };
-    let (room, response, timeout) = (pin!(room), pin!(response), pin!(timeout));
-    tokio::select! {
-        // Responses first: a server that waits for us to read is read before it is written to.
-        biased;
-        response = response => Turn::Response(response),
-        permit = room => Turn::Room(permit),
-        () = timeout => Turn::Timeout,
-        () = shared.changed.notified() => Turn::Changed,
-    }
-}
-
-async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
-    std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx)).await
-}
-
-/// tokio's clock, which tests can pause.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-/// SplitMix64: enough for jitter.
-#[derive(Debug)]
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn seeded() -> Self {
-        use std::hash::{BuildHasher, RandomState};
-        Self(RandomState::new().hash_one(std::process::id()))
-    }
-}
-
-impl Entropy for SplitMix {
-    fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
