@@ -45,9 +45,6 @@ pub(crate) fn run(args: &DescribeArgs) -> Result<ExitCode, Error> {
     let shown = dir.display().to_string();
     let control =
         ControlPlane::open(dir, Options::default()).map_err(|error| format!("{shown}: {error}"))?;
-    for problem in control.problems() {
-        eprintln!("{problem}");
-    }
     let config = control.config();
     let own = args.namespace.as_str();
     let said = match &args.what {

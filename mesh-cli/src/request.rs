@@ -1,6 +1,7 @@
 //! Single requests over HTTP/1.1: for admin ports, and for the load generator.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -10,6 +11,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::Error;
+
+/// Who does not answer within this is taken for dead.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// A connection that takes one request after the other.
 pub(crate) type Connection = SendRequest<Empty<Bytes>>;
@@ -30,7 +34,7 @@ pub(crate) async fn get(
     connection: &mut Connection,
     address: SocketAddr,
     path: &str,
-) -> Result<(StatusCode, Bytes), hyper::Error> {
+) -> Result<(StatusCode, Bytes), Error> {
     send(connection, Method::GET, address, path).await
 }
 
@@ -39,14 +43,14 @@ async fn send(
     method: Method,
     address: SocketAddr,
     path: &str,
-) -> Result<(StatusCode, Bytes), hyper::Error> {
-    // both parts were parsed before; what cannot be built is answered by the server as what it is
+) -> Result<(StatusCode, Bytes), Error> {
     let mut request = Request::new(Empty::new());
     *request.method_mut() = method;
-    *request.uri_mut() = path.parse().unwrap_or_default();
-    if let Ok(host) = address.to_string().parse() {
-        request.headers_mut().insert(header::HOST, host);
-    }
+    *request.uri_mut() = path
+        .parse()
+        .map_err(|error| format!("{path:?} is no path: {error}"))?;
+    let host = address.to_string().parse()?;
+    request.headers_mut().insert(header::HOST, host);
     let response = connection.send_request(request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
@@ -67,6 +71,44 @@ pub(crate) async fn once(
     address: SocketAddr,
     path: &str,
 ) -> Result<(StatusCode, Bytes), Error> {
-    let mut connection = connect(address).await?;
-    Ok(send(&mut connection, method, address, path).await?)
+    once_within(LIMIT, method, address, path).await
+}
+
+async fn once_within(
+    limit: Duration,
+    method: Method,
+    address: SocketAddr,
+    path: &str,
+) -> Result<(StatusCode, Bytes), Error> {
+    let asked = tokio::time::timeout(limit, async {
+        let mut connection = connect(address).await?;
+        send(&mut connection, method, address, path).await
+    });
+    asked
+        .await
+        .map_err(|_| format!("no answer within {limit:?}"))?
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_path_is_not_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let error = get_once(address, "/a b").await.unwrap_err().to_string();
+        assert!(error.starts_with("\"/a b\" is no path: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn who_never_answers_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limit = Duration::from_millis(1);
+        let asked = once_within(limit, Method::GET, address, "/").await;
+        assert_eq!(asked.unwrap_err().to_string(), "no answer within 1ms");
+    }
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn meshctl(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_meshctl"))
@@ -121,6 +121,121 @@ fn a_folder_shows_what_it_would_send() {
 }
 
 #[test]
+fn endpoints_are_read_from_the_standard_input() {
+    let dump = of_example("all", &["-o", "json"]);
+    let mut meshctl = Command::new(env!("CARGO_BIN_EXE_meshctl"))
+        .args(["pc", "ep", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = meshctl.stdin.take().unwrap();
+    input.write_all(dump.as_bytes()).unwrap();
+    drop(input);
+    let output = meshctl.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        of_example("ep", &[])
+    );
+}
+
+/// A folder with a service, its pod and a rule that is wrong.
+fn small_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{name: http, port: 80}, {name: other, port: 81}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-1, labels: {app: web}}
+spec: {containers: [{name: app, image: example/app:1.0}]}
+status: {phase: Running, podIP: 10.1.0.1, conditions: [{type: Ready, status: \"True\"}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 80, protocol: TCP}, {name: other, port: 81, protocol: TCP}]
+endpoints: [{addresses: [10.1.0.1], conditions: {ready: true}, targetRef: {kind: Pod, name: web-1, namespace: default}}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: closed}
+spec: {selector: {matchLabels: {app: web}}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: of-others}
+spec: {selector: {matchLabels: {app: other}}}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: everybody, namespace: istio-system}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: wrong}
+spec: {ports: [{port: 70000}]}
+";
+    std::fs::write(folder.path().join("all.yaml"), text).unwrap();
+    folder
+}
+
+#[test]
+fn filters_hold_in_all_formats_and_problems_of_the_folder_are_said_once() {
+    let folder = small_folder();
+    let dir = folder.path().to_str().unwrap();
+    let source = ["--node", "web-1", "--dir", dir];
+    let output = meshctl(&[&["pc", "all", "-o", "json", "--port", "81"], &source[..]].concat());
+    let all: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of_port = |cluster: &serde_json::Value| cluster["name"].as_str().unwrap().contains("|81|");
+    assert!(
+        all["clusters"].as_array().unwrap().iter().all(of_port),
+        "{all}"
+    );
+    assert_eq!(all["endpoints"].as_array().unwrap().len(), 1, "{all}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.matches("is the number 70000").count(), 1, "{said}");
+    for address in ["10.1.0.1", "10.1.0.1:81"] {
+        let of = ["pc", "ep", "--address", address, "--port", "81"];
+        let table = said_with(&of, &source);
+        assert!(table.contains("10.1.0.1:81"), "{address}: {table}");
+    }
+    assert_eq!(
+        said_with(&["pc", "ep", "--address", "10.1.0.2"], &source)
+            .lines()
+            .count(),
+        1
+    );
+}
+
+fn said_with(args: &[&str], more: &[&str]) -> String {
+    said(&[args, more].concat())
+}
+
+#[test]
+fn policies_of_a_pod_are_described() {
+    let folder = small_folder();
+    let pod = said(&[
+        "describe",
+        "pod",
+        "web-1",
+        "--dir",
+        folder.path().to_str().unwrap(),
+    ]);
+    for line in [
+        "PeerAuthentication: everybody.istio-system (all.yaml:29)",
+        "AuthorizationPolicy: closed.default (all.yaml:19)",
+    ] {
+        assert!(pod.lines().any(|l| l == line), "{line}\n{pod}");
+    }
+    assert!(!pod.contains("of-others"), "{pod}");
+}
+
+#[test]
 fn a_proxy_is_asked_at_its_admin_port() {
     let dump = of_example("all", &["-o", "json"]);
     let expected = of_example("clusters", &["--direction", "inbound"]);
@@ -168,6 +283,10 @@ fn what_cannot_be_shown_is_said() {
             "config dump has no configuration type envoy.admin.v3.BootstrapConfigDump",
         ),
         (&["ps", "--xds-address", "127.0.0.1:1"], "127.0.0.1:1: "),
+        (
+            &["pc", "log", "127.0.0.1:1", "--level", "http:debug&x"],
+            "\"http:debug&x\": '&' is in no name of a logger or level",
+        ),
     ] {
         let output = meshctl(args);
         let error = String::from_utf8_lossy(&output.stderr);

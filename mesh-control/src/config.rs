@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
+use rustc_hash::FxHashSet;
+
 use crate::gateway_api::GatewayApi;
 use crate::jwks::Jwks;
 use crate::model::{
@@ -41,21 +43,31 @@ pub struct Config {
     /// What the objects above make of services and endpoints.
     pub(crate) registry: Registry,
     /// What else it is than an earlier one, if that is little.
-    endpoints_changed: Option<EndpointsChanged>,
+    since: Option<Since>,
 }
 
-/// Nothing but the endpoints of some hosts is other than in an earlier configuration.
 #[derive(Clone, Debug)]
-struct EndpointsChanged {
+struct Since {
     earlier: Weak<Config>,
-    hosts: BTreeSet<String>,
+    changed: Changed,
+}
+
+/// All that is other than in an earlier configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// The endpoints of some hosts.
+    Endpoints(BTreeSet<String>),
+    /// Some VirtualServices, whose routes are all of HTTP.
+    HttpRoutes,
 }
 
 impl Config {
+    /// Of these objects, after an earlier configuration, of which what stays the same is taken over.
     pub(crate) fn new<'a>(
         mesh: MeshConfig,
         jwks: Jwks,
         objects: impl Iterator<Item = (&'a ObjectId, &'a Object)>,
+        earlier: &Arc<Config>,
     ) -> Self {
         let mut config = Config {
             mesh,
@@ -104,8 +116,61 @@ impl Config {
         config.virtual_services = merged(&config.virtual_services);
         crate::ingress::derive(&mut config);
         crate::gateway_api::derive(&mut config);
-        config.registry = Registry::new(&config);
+        match config.has_registry_of(earlier) {
+            true => config.registry = earlier.registry.clone(),
+            false => config.registry = Registry::new(&config),
+        }
+        if config.is_but_for_http_routes(earlier) {
+            config.since = Some(Since {
+                earlier: Arc::downgrade(earlier),
+                changed: Changed::HttpRoutes,
+            });
+        }
         config
+    }
+
+    /// Whether everything that services, endpoints and DestinationRules come from is the same.
+    fn has_registry_of(&self, earlier: &Config) -> bool {
+        self.mesh == earlier.mesh
+            && are_same(&self.services, &earlier.services)
+            && are_same(&self.slices, &earlier.slices)
+            && are_same(&self.pods, &earlier.pods)
+            && are_same(&self.nodes, &earlier.nodes)
+            && are_same(&self.service_entries, &earlier.service_entries)
+            && are_same(&self.workload_entries, &earlier.workload_entries)
+            && are_same(&self.destination_rules, &earlier.destination_rules)
+    }
+
+    /// Whether some VirtualServices are all that is other, and neither they nor those in their place have routes of
+    /// connections.
+    fn is_but_for_http_routes(&self, earlier: &Config) -> bool {
+        let only_http = |some: &Config, others: &Config| {
+            let others = others.virtual_services.iter().map(Arc::as_ptr);
+            let others: FxHashSet<_> = others.collect();
+            let rules = some.virtual_services.iter();
+            let mut changed = rules.filter(|rule| !others.contains(&Arc::as_ptr(rule)));
+            changed.all(|rule| rule.tls.is_empty() && rule.tcp.is_empty())
+        };
+        self.has_registry_of(earlier)
+            && self.jwks == earlier.jwks
+            && self.gateway_api.is_empty()
+            && earlier.gateway_api.is_empty()
+            && are_same(&self.gateways, &earlier.gateways)
+            && are_same(&self.sidecars, &earlier.sidecars)
+            && are_same(&self.peer_authentications, &earlier.peer_authentications)
+            && are_same(
+                &self.authorization_policies,
+                &earlier.authorization_policies,
+            )
+            && are_same(
+                &self.request_authentications,
+                &earlier.request_authentications,
+            )
+            && are_same(&self.telemetries, &earlier.telemetries)
+            && are_same(&self.ingresses, &earlier.ingresses)
+            && are_same(&self.envoy_filters, &earlier.envoy_filters)
+            && only_http(self, earlier)
+            && only_http(earlier, self)
     }
 
     /// The same with other EndpointSlices of the same names; `None` if everything must be made anew.
@@ -127,9 +192,9 @@ impl Config {
             .map(|s| (s.metadata.namespace.as_str(), s.service.as_str()));
         let (registry, hosts) = self.registry.with_endpoints(&config, of)?;
         config.registry = registry;
-        config.endpoints_changed = Some(EndpointsChanged {
+        config.since = Some(Since {
             earlier: Arc::downgrade(self),
-            hosts,
+            changed: Changed::Endpoints(hosts),
         });
         Some(config)
     }
@@ -138,18 +203,15 @@ impl Config {
     pub(crate) fn with_jwks(&self, jwks: Jwks) -> Config {
         Config {
             jwks,
-            endpoints_changed: None,
+            since: None,
             ..self.clone()
         }
     }
 
-    /// The hosts whose endpoints are all that is other than in `earlier`, if that is known.
-    pub(crate) fn endpoints_changed_since(
-        &self,
-        earlier: &Arc<Config>,
-    ) -> Option<&BTreeSet<String>> {
-        let changed = self.endpoints_changed.as_ref()?;
-        (Weak::as_ptr(&changed.earlier) == Arc::as_ptr(earlier)).then_some(&changed.hosts)
+    /// All that is other than in `earlier`, if that is known and little.
+    pub(crate) fn changed_since(&self, earlier: &Arc<Config>) -> Option<&Changed> {
+        let since = self.since.as_ref()?;
+        (Weak::as_ptr(&since.earlier) == Arc::as_ptr(earlier)).then_some(&since.changed)
     }
 
     /// Identities and metadata of all objects, sorted by kind, namespace and name.
@@ -161,6 +223,11 @@ impl Config {
     pub fn others(&self) -> impl Iterator<Item = &Arc<Other>> {
         self.others.iter()
     }
+}
+
+/// Whether these are the very same objects in the same order.
+fn are_same<T>(a: &[Arc<T>], b: &[Arc<T>]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 fn order(metadata: &Metadata) -> (&Option<String>, &str, &str) {

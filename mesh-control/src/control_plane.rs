@@ -76,10 +76,12 @@ impl ControlPlane {
         let mut fetcher = Fetcher::default();
         loop {
             let wanted = jwks::wanted(&configs.borrow_and_update());
+            fetcher.set_wanted(&wanted);
+            self.folder().retain_keys(&wanted);
             tokio::select! {
                 // its sender lives as long as this handle
                 _ = configs.changed() => {}
-                (remote, keys) = fetcher.next(&wanted) => {
+                (remote, keys) = fetcher.next() => {
                     let mut folder = self.folder();
                     if folder.set_keys(remote, &keys) {
                         self.source.config.send_replace(folder.config());

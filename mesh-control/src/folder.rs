@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use rustc_hash::FxHashMap;
 
 use crate::config::Config;
-use crate::jwks::Jwks;
+use crate::jwks::{Jwks, Wanted};
 use crate::model::{MeshConfig, Object, ObjectId, ReadObject, RemoteJwks};
 use crate::problem::{Problem, Severity};
 use crate::yaml::{Node, Report, split};
@@ -208,7 +208,12 @@ impl Folder {
         self.problems = problems;
         if changed {
             let objects = self.in_force.iter();
-            self.config = Arc::new(Config::new(self.mesh.clone(), self.jwks.clone(), objects));
+            self.config = Arc::new(Config::new(
+                self.mesh.clone(),
+                self.jwks.clone(),
+                objects,
+                &self.config,
+            ));
         }
         Ok(Changes {
             config_changed: changed,
@@ -223,6 +228,11 @@ impl Folder {
         }
         self.config = Arc::new(self.config.with_jwks(self.jwks.clone()));
         true
+    }
+
+    /// Forgets fetched keys that are not wanted any more.
+    pub(crate) fn retain_keys(&mut self, wanted: &Wanted) {
+        self.jwks.retain(wanted);
     }
 
     /// The configuration in force.

@@ -1,8 +1,10 @@
 //! Keys of issuers that the control plane fetches, so that proxies get them inline, as istiod does
 //! (`pilot/pkg/model/jwks_resolver.go`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
@@ -41,78 +43,132 @@ impl Jwks {
         Arc::make_mut(&mut self.0).insert(remote, keys.into());
         true
     }
+
+    /// Forgets the keys that nobody wants any more.
+    pub(crate) fn retain(&mut self, wanted: &Wanted) {
+        if self.0.keys().any(|remote| !wanted.contains_key(remote)) {
+            Arc::make_mut(&mut self.0).retain(|remote, _| wanted.contains_key(remote));
+        }
+    }
 }
 
-/// The keys that a configuration wants fetched.
-pub(crate) fn wanted(config: &Config) -> BTreeSet<RemoteJwks> {
-    let rules = config.request_authentications.iter().flat_map(|p| &p.rules);
-    let remote = rules.filter_map(|rule| match &rule.keys {
-        JwksSource::Remote(remote) => Some(remote.clone()),
-        JwksSource::Inline(_) => None,
-    });
-    remote.collect()
+/// What is to be fetched, and how long each is waited for.
+pub(crate) type Wanted = BTreeMap<RemoteJwks, Duration>;
+
+/// The keys that a configuration wants fetched; of several times to wait the longest.
+pub(crate) fn wanted(config: &Config) -> Wanted {
+    let mut wanted = Wanted::new();
+    for rule in config.request_authentications.iter().flat_map(|p| &p.rules) {
+        if let JwksSource::Remote(remote) = &rule.keys {
+            let timeout = wanted.entry(remote.clone()).or_default();
+            *timeout = rule.timeout.max(*timeout);
+        }
+    }
+    wanted
 }
 
-/// When what is fetched next.
-#[derive(Debug, Default)]
-pub(crate) struct Fetcher {
-    due: BTreeMap<RemoteJwks, Due>,
+/// Fetches from all issuers at once, each on times of its own.
+pub(crate) struct Fetcher<F = fn(RemoteJwks, Duration) -> Attempt> {
+    issuers: BTreeMap<RemoteJwks, Issuer>,
+    fetch: F,
 }
 
-#[derive(Debug)]
-struct Due {
-    at: Instant,
+/// One try to fetch keys.
+pub(crate) type Attempt = Pin<Box<dyn Future<Output = Result<String, FetchError>> + Send>>;
+
+struct Issuer {
+    /// When it is asked, or was.
+    due: Instant,
+    timeout: Duration,
+    /// After the next failure.
     retry: Duration,
+    /// Waits until it is due, then fetches.
+    attempt: Attempt,
 }
 
-impl Fetcher {
-    /// Resolves with the next keys that could be fetched; never, if nothing is wanted. Failures are logged and tried
-    /// again. May be dropped and called again at any time.
-    pub(crate) async fn next(&mut self, wanted: &BTreeSet<RemoteJwks>) -> (RemoteJwks, String) {
-        self.next_by(wanted, fetch).await
+impl Default for Fetcher {
+    fn default() -> Self {
+        Fetcher::by(|remote, timeout| Box::pin(async move { fetch(&remote, timeout).await }))
+    }
+}
+
+impl<F: Fn(RemoteJwks, Duration) -> Attempt> Fetcher<F> {
+    fn by(fetch: F) -> Self {
+        Fetcher {
+            issuers: BTreeMap::new(),
+            fetch,
+        }
     }
 
-    async fn next_by(
-        &mut self,
-        wanted: &BTreeSet<RemoteJwks>,
-        fetch: impl AsyncFn(&RemoteJwks) -> Result<String, FetchError>,
-    ) -> (RemoteJwks, String) {
-        self.due.retain(|remote, _| wanted.contains(remote));
-        let now = Instant::now();
-        for remote in wanted {
-            self.due.entry(remote.clone()).or_insert(Due {
-                at: now,
-                retry: RETRY,
-            });
-        }
-        loop {
-            let Some((remote, due)) = self.due.iter_mut().min_by_key(|(_, due)| due.at) else {
-                return std::future::pending().await;
+    /// Takes what is wanted from now on. What is under way for issuers that stay goes on.
+    pub(crate) fn set_wanted(&mut self, wanted: &Wanted) {
+        self.issuers.retain(|remote, _| wanted.contains_key(remote));
+        for (remote, timeout) in wanted {
+            let (due, retry) = match self.issuers.get(remote) {
+                Some(issuer) if issuer.timeout == *timeout => continue,
+                Some(issuer) => (issuer.due, issuer.retry),
+                None => (Instant::now(), RETRY),
             };
-            tokio::time::sleep_until(due.at).await;
-            match fetch(remote).await {
-                Ok(keys) => {
-                    due.at = Instant::now() + REFRESH;
-                    due.retry = RETRY;
-                    return (remote.clone(), keys);
-                }
-                Err(error) => {
-                    tracing::warn!(
+            let attempt = attempt(&self.fetch, remote, due, *timeout);
+            let issuer = Issuer {
+                due,
+                timeout: *timeout,
+                retry,
+                attempt,
+            };
+            self.issuers.insert(remote.clone(), issuer);
+        }
+    }
+
+    /// Resolves with the next keys that could be fetched; never, if nothing is wanted. Failures are logged and tried
+    /// again. May be dropped and called again at any time: nothing is lost.
+    pub(crate) async fn next(&mut self) -> (RemoteJwks, String) {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(RemoteJwks, String)> {
+        for (remote, issuer) in &mut self.issuers {
+            while let Poll::Ready(fetched) = issuer.attempt.as_mut().poll(cx) {
+                let now = Instant::now();
+                issuer.due = match &fetched {
+                    Ok(_) => now + REFRESH,
+                    Err(_) => now + issuer.retry,
+                };
+                issuer.retry = match &fetched {
+                    Ok(_) => RETRY,
+                    Err(_) => (issuer.retry * 2).min(LONGEST_RETRY),
+                };
+                issuer.attempt = attempt(&self.fetch, remote, issuer.due, issuer.timeout);
+                match fetched {
+                    Ok(keys) => return Poll::Ready((remote.clone(), keys)),
+                    Err(error) => tracing::warn!(
                         issuer = remote.issuer,
                         uri = remote.uri,
                         "keys cannot be fetched, no token of the issuer is accepted without them: {error}"
-                    );
-                    due.at = Instant::now() + due.retry;
-                    due.retry = (due.retry * 2).min(LONGEST_RETRY);
+                    ),
                 }
             }
         }
+        Poll::Pending
     }
+}
+
+fn attempt(
+    fetch: &impl Fn(RemoteJwks, Duration) -> Attempt,
+    remote: &RemoteJwks,
+    due: Instant,
+    timeout: Duration,
+) -> Attempt {
+    let fetched = fetch(remote.clone(), timeout);
+    Box::pin(async move {
+        tokio::time::sleep_until(due).await;
+        fetched.await
+    })
 }
 
 /// Why keys are not there.
 #[derive(Debug, thiserror::Error)]
-enum FetchError {
+pub(crate) enum FetchError {
     #[error(
         "{0:?} is no address that keys are fetched from; use http://, or write the keys in jwks"
     )]
@@ -133,8 +189,8 @@ enum FetchError {
     Keys(String),
 }
 
-async fn fetch(remote: &RemoteJwks) -> Result<String, FetchError> {
-    let fetched = tokio::time::timeout(remote.timeout, async {
+async fn fetch(remote: &RemoteJwks, timeout: Duration) -> Result<String, FetchError> {
+    let fetched = tokio::time::timeout(timeout, async {
         let uri = match remote.uri.as_str() {
             "" => discover(&remote.issuer).await?,
             uri => uri.to_owned(),
@@ -143,7 +199,7 @@ async fn fetch(remote: &RemoteJwks) -> Result<String, FetchError> {
     });
     let keys = match fetched.await {
         Ok(keys) => keys?,
-        Err(_) => return Err(FetchError::Timeout(remote.timeout)),
+        Err(_) => return Err(FetchError::Timeout(timeout)),
     };
     check_jwks(&keys).map_err(FetchError::Keys)?;
     Ok(keys)
@@ -198,6 +254,7 @@ async fn get(uri: &str) -> Result<String, FetchError> {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -236,9 +293,10 @@ mod tests {
         RemoteJwks {
             uri,
             issuer: "issuer".to_owned(),
-            timeout: Duration::from_secs(5),
         }
     }
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
 
     #[tokio::test]
     async fn keys_come_with_any_sort_of_length() {
@@ -249,7 +307,7 @@ mod tests {
         let until_end = format!("HTTP/1.1 200 OK\r\n\r\n{KEYS}");
         let (address, mut asked) = serve(vec![ok(KEYS), chunked, until_end]).await;
         for _ in 0..3 {
-            let fetched = fetch(&remote(format!("http://{address}/keys?a=b"))).await;
+            let fetched = fetch(&remote(format!("http://{address}/keys?a=b")), TIMEOUT).await;
             assert_eq!(fetched.unwrap(), KEYS);
             assert_eq!(asked.recv().await.unwrap(), "/keys?a=b");
         }
@@ -269,38 +327,77 @@ mod tests {
         let answers = vec![
             "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(),
             ok("{\"keys\": 1}"),
-            "HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n".to_owned(),
+            ok(&" ".repeat(LARGEST + 1)),
         ];
         let (address, _asked) = serve(answers).await;
-        for said in ["404", "no keys", ""] {
-            let fetched = fetch(&remote(format!("http://{address}/"))).await;
+        for said in ["404", "no keys", "length limit exceeded"] {
+            let fetched = fetch(&remote(format!("http://{address}/")), TIMEOUT).await;
             let error = fetched.unwrap_err().to_string();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(said), "{said}: {error}");
         }
-        let fetched = fetch(&remote("https://issuer.example/keys".to_owned())).await;
+        let fetched = fetch(&remote("https://issuer.example/keys".to_owned()), TIMEOUT).await;
         assert!(matches!(fetched, Err(FetchError::Address(_))));
+    }
+
+    fn wanted_for(timeout: Duration, remotes: &[&RemoteJwks]) -> Wanted {
+        let entry = |remote: &&RemoteJwks| ((*remote).clone(), timeout);
+        remotes.iter().map(entry).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn failures_are_tried_again_and_keys_are_fetched_again() {
-        let calls = std::cell::Cell::new(0);
-        let fetch = async |_: &RemoteJwks| {
-            calls.set(calls.get() + 1);
-            match calls.get() {
-                1 | 2 => Err(FetchError::Discovery),
-                _ => Ok(KEYS.to_owned()),
-            }
-        };
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let mut fetcher = Fetcher::by(move |_, _| {
+            let calls = counted.clone();
+            Box::pin(async move {
+                match calls.fetch_add(1, Ordering::Relaxed) {
+                    0 | 1 => Err(FetchError::Discovery),
+                    _ => Ok(KEYS.to_owned()),
+                }
+            })
+        });
         let remote = remote("http://a/".to_owned());
-        let wanted = BTreeSet::from([remote.clone()]);
-        let mut fetcher = Fetcher::default();
+        fetcher.set_wanted(&wanted_for(TIMEOUT, &[&remote]));
         let start = Instant::now();
-        let fetched = fetcher.next_by(&wanted, fetch).await;
-        assert_eq!(fetched, (remote.clone(), KEYS.to_owned()));
+        assert_eq!(fetcher.next().await, (remote.clone(), KEYS.to_owned()));
         assert_eq!(start.elapsed(), RETRY * 3);
-        let fetched = fetcher.next_by(&wanted, fetch).await;
-        assert_eq!(fetched.0, remote);
+        assert_eq!(fetcher.next().await.0, remote);
         assert_eq!(start.elapsed(), RETRY * 3 + REFRESH);
-        assert_eq!(calls.get(), 4);
+        assert_eq!(calls.load(Ordering::Relaxed), 4);
+    }
+
+    /// An issuer that hangs; `b` has its keys after a second.
+    #[tokio::test(start_paused = true)]
+    async fn an_issuer_that_hangs_holds_up_no_other_and_no_edit_starts_anew() {
+        let mut fetcher = Fetcher::by(|remote, _| {
+            Box::pin(async move {
+                if remote.uri == "http://b/" {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    return Ok(KEYS.to_owned());
+                }
+                std::future::pending().await
+            })
+        });
+        let [a, b] = ["http://a/", "http://b/"].map(|uri| remote(uri.to_owned()));
+        let start = Instant::now();
+        for millis in [400, 800, 10_000] {
+            // as after an edit of something else
+            fetcher.set_wanted(&wanted_for(TIMEOUT, &[&a, &b]));
+            let until = start + Duration::from_millis(millis);
+            let fetched = tokio::time::timeout_at(until, fetcher.next()).await;
+            assert_eq!(fetched.is_ok(), millis > 1_000);
+        }
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn keys_that_nobody_wants_are_forgotten() {
+        let [a, b] = ["http://a/", "http://b/"].map(|uri| remote(uri.to_owned()));
+        let mut jwks = Jwks::default();
+        assert!(jwks.set(a.clone(), KEYS) && jwks.set(b.clone(), KEYS));
+        assert!(!jwks.set(a.clone(), KEYS));
+        jwks.retain(&wanted_for(TIMEOUT, &[&b]));
+        assert!(jwks.get(&a).is_none() && jwks.get(&b).is_some());
     }
 }

@@ -15,7 +15,7 @@
 //! * `ca` (feature `ca`) makes certificates for workloads; `serve` offers it as Istio's certificate service.
 //! * [`runner`] starts the folder's Deployments as processes of this machine.
 //!
-//! What a node gets is what istiod would send it for the same YAML: `tests/istiod.rs` compares them field by field.
+//! What a node gets is what istiod would send it for the same YAML: `tests/istiod/` compares them field by field.
 #![deny(missing_docs)]
 
 mod analyze;

@@ -414,6 +414,112 @@ fn patches_of_envoys_configuration() {
 }
 
 #[test]
+fn patches_that_do_nothing_are_said() {
+    check(
+        &format!(
+            "{EF}  - applyTo: EXTENSION_CONFIG\n    patch: {{operation: ADD, value: {{name: x}}}}\n"
+        ),
+        false,
+        "bad.yaml:6: EnvoyFilter default/patch: spec.configPatches[0].applyTo: configurations of extensions are not served \
+         by themselves (ECDS) yet, so nothing is patched; write the filter's configuration into a patch of HTTP_FILTER",
+    );
+    check(
+        &format!(
+            "{EF}  - applyTo: CLUSTER\n    match: {{context: WAYPOINT}}\n    patch: {{operation: MERGE, value: {{}}}}\n"
+        ),
+        false,
+        "bad.yaml:7: EnvoyFilter default/patch: spec.configPatches[0].match.context: there are no waypoints here, so \
+         nothing is patched; name the context of the proxies that are meant",
+    );
+    let with_priority = |priority: &str| {
+        let text = format!("  priority: {priority}\n  configPatches:\n");
+        format!(
+            "{}  - applyTo: CLUSTER\n    patch: {{operation: MERGE, value: {{}}}}\n",
+            EF.replace("  configPatches:\n", &text)
+        )
+    };
+    assert_eq!(problems(&with_priority("\"5\"")), Vec::<String>::new());
+    check(
+        &with_priority("high"),
+        true,
+        "bad.yaml:5: EnvoyFilter default/patch: spec.priority: is the string \"high\"; it must be a whole number from \
+         -2147483648 to 2147483647",
+    );
+}
+
+#[test]
+fn claims_and_keys() {
+    check(
+        &vs(
+            "  hosts: [reviews]\n  http:\n  - match: [{headers: {'@request.auth.claims.group': {}}}]\n    route: [{destination: {host: reviews}}]\n",
+        ),
+        true,
+        "bad.yaml:7: VirtualService default/reviews: spec.http[0].match[0].headers.@request.auth.claims.group: the \
+         presence of a claim cannot be asked for: istiod sends a matcher without a pattern, for which proxies refuse all \
+         routes of the port; write regex: .+",
+    );
+    let authentication = |rule: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {{name: x}}\nspec:\n  jwtRules:\n  - {rule}\n"
+        )
+    };
+    check(
+        &authentication("{issuer: a, jwksUri: 'https://issuer.example/keys'}"),
+        false,
+        "bad.yaml:6: RequestAuthentication default/x: spec.jwtRules[0].jwksUri: keys are not fetched over https yet, so no \
+         token of the issuer is accepted; write the keys in jwks",
+    );
+}
+
+#[test]
+fn routes_of_kubernetes_api_have_bounds() {
+    let route = |kind: &str, rule: &str| {
+        format!(
+            "{API}kind: {kind}\nmetadata: {{name: r}}\nspec:\n  parentRefs: [{{name: web}}]\n  rules:\n  - {rule}\n"
+        )
+    };
+    let mirror = |amount: &str| {
+        route(
+            "HTTPRoute",
+            &format!(
+                "filters: [{{type: RequestMirror, requestMirror: {{backendRef: {{name: a, port: 80}}, {amount}}}}}]"
+            ),
+        )
+    };
+    const AT: &str = "bad.yaml:7: HTTPRoute default/r: spec.rules[0].filters[0].requestMirror";
+    check(
+        &mirror("percent: 101"),
+        true,
+        &format!("{AT}.percent: is the number 101; it must be a whole number from 0 to 100"),
+    );
+    check(
+        &mirror("fraction: {numerator: 3, denominator: 2}"),
+        true,
+        &format!(
+            "{AT}.fraction: numerator must be less than or equal to denominator; write a part of the whole"
+        ),
+    );
+    check(
+        &mirror("fraction: {numerator: 0, denominator: 0}"),
+        true,
+        &format!("{AT}.fraction: the denominator is 0; write 1 or more"),
+    );
+    check(
+        &mirror("percent: 1, fraction: {numerator: 1}"),
+        true,
+        &format!(
+            "{AT}.fraction: only one of percent or fraction may be specified; keep one of them"
+        ),
+    );
+    check(
+        &route("HTTPRoute", "sessionPersistence: {sessionName: a}"),
+        false,
+        "bad.yaml:7: HTTPRoute default/r: spec.rules[0].sessionPersistence: istiod does nothing with it; use the \
+         consistentHash of a DestinationRule",
+    );
+}
+
+#[test]
 fn gateways_and_routes_of_kubernetes_api() {
     check(
         &format!(
@@ -421,7 +527,7 @@ fn gateways_and_routes_of_kubernetes_api() {
              \x20   port: 443\n    protocol: HTTPS\n    tls: {{certificateRefs: [{{name: cert}}]}}\n"
         ),
         true,
-        "bad.yaml:10: KubernetesGateway default/web: spec.listeners[0].tls: TLS termination is not supported yet; use mode \
+        "bad.yaml:10: Gateway default/web: spec.listeners[0].tls: TLS termination is not supported yet; use mode \
          Passthrough, or protocol HTTP without tls",
     );
     check(
@@ -464,8 +570,5 @@ fn two_kinds_of_gateway_may_have_one_name() {
     assert_eq!(control.problems(), []);
     let config = control.config();
     let kinds: Vec<_> = config.objects().map(|(id, _)| id.to_string()).collect();
-    assert_eq!(
-        kinds,
-        ["Gateway default/web", "KubernetesGateway default/web"]
-    );
+    assert_eq!(kinds, ["Gateway default/web", "Gateway default/web"]);
 }

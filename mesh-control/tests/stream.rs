@@ -273,3 +273,52 @@ async fn edits_are_seen_without_asking() {
     assert_eq!(weights(&routes[0])[0].1, 55);
     watch.abort();
 }
+
+/// Answers every connection with these keys.
+async fn issuer(keys: &'static str) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let length = keys.len();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{keys}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn keys_that_are_fetched_reach_clients() {
+    const KEYS: &str = r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0IGtleXM"}]}"#;
+    let issuer = issuer(KEYS).await;
+    let folder = copy_of(&bookinfo());
+    write_status(folder.path(), &PODS);
+    let policy = format!(
+        "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {{name: tokens}}\n\
+         spec: {{jwtRules: [{{issuer: me, jwksUri: 'http://{issuer}/keys'}}]}}\n"
+    );
+    std::fs::write(folder.path().join("policy.yaml"), policy).unwrap();
+    let control = open(folder.path());
+    assert_eq!(control.problems(), []);
+    let mut client = Client::new(&control, productpage());
+    client.subscribe::<Listener>(&[]);
+    let has_keys = |response: &mesh_proto::envoy::service::discovery::v3::DiscoveryResponse| {
+        let part = b"c2VjcmV0IGtleXM";
+        let mut values = response.resources.iter().map(|any| &any.value);
+        values.any(|value| value.windows(part.len()).any(|window| window == part))
+    };
+    let first = client.response().await;
+    assert!(!has_keys(&first));
+    client.ack(&first, &[]);
+    let pushed = tokio::select! {
+        () = control.run() => unreachable!("it never returns"),
+        pushed = client.response() => pushed,
+    };
+    assert!(has_keys(&pushed));
+}

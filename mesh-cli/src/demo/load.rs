@@ -146,8 +146,12 @@ impl Shared {
                     return Ok(status);
                 }
                 // the gateway closed an idle connection before the request was sent: a browser opens another one
-                Err(error) if was_idle && error.is_canceled() => {}
-                Err(error) => return Err(error.into()),
+                Err(error)
+                    if was_idle
+                        && error
+                            .downcast_ref::<hyper::Error>()
+                            .is_some_and(hyper::Error::is_canceled) => {}
+                Err(error) => return Err(error),
             }
         }
     }

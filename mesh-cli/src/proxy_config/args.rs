@@ -80,7 +80,7 @@ pub(crate) struct ClusterArgs {
     pub(crate) port: Option<u32>,
 }
 
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct ClusterFilter {
     /// Only clusters whose host contains this
     #[arg(long)]
@@ -113,7 +113,7 @@ pub(crate) struct ListenerArgs {
     pub(crate) verbose: bool,
 }
 
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct ListenerFilter {
     /// Only of this type: HTTP, TCP, HTTP+TCP or UNKNOWN
     #[arg(long = "type", value_name = "TYPE")]
@@ -152,7 +152,7 @@ pub(crate) struct EndpointArgs {
     pub(crate) address: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct EndpointFilter {
     /// Only of this cluster
     #[arg(long)]

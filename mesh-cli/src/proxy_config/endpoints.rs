@@ -127,8 +127,12 @@ pub(super) fn of_dump(dump: &Dump, filter: &Filter<'_>) -> Result<Vec<Value>, Er
                 continue;
             };
             endpoints.retain(|endpoint| {
-                let addresses = addresses(endpoint);
-                let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+                // as it is shown, and without the port
+                let shown = addresses(endpoint);
+                let hosts = shown
+                    .iter()
+                    .filter_map(|address| Some(address.rsplit_once(':')?.0));
+                let addresses: Vec<_> = shown.iter().map(String::as_str).chain(hosts).collect();
                 let status = health(text(endpoint, "health_status"));
                 let address = field(field(endpoint, "endpoint"), "address");
                 filter.fits(&addresses, port(address), &cluster, status)

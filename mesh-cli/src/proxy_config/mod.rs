@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use http::{Method, StatusCode};
-use mesh_control::{ControlPlane, Options, Workload};
+use mesh_control::{Config, ControlPlane, Options, Workload};
 use serde_json::{Value, json};
 
 use crate::columns::columns;
 use crate::{Error, last, request};
 pub(crate) use args::Format;
 pub(crate) use args::ProxyConfigArgs;
-use args::{AllArgs, LogArgs, Part, Source};
+use args::{AllArgs, ClusterFilter, EndpointFilter, ListenerFilter, LogArgs, Part, Source};
 use dump::{Dump, printed, text};
 
 pub(crate) async fn run(args: ProxyConfigArgs) -> Result<ExitCode, Error> {
@@ -74,28 +74,25 @@ async fn endpoints(args: &args::EndpointArgs) -> Result<String, Error> {
         address: args.address.as_deref(),
     };
     // A proxy knows the health of its endpoints; a folder, or a file with a config dump, only who they are.
-    let known = match &args.source.node {
-        Some(_) => None,
+    let dump = match &args.source.node {
+        Some(_) => dump(&args.source).await?,
         None => {
             let page = page(&args.source, "/clusters?format=json").await?;
             let said: Value = serde_json::from_slice(&page)
                 .map_err(|error| format!("this is no JSON of /clusters: {error}"))?;
-            said.get("configs").is_none().then_some(said)
+            if said.get("configs").is_none() {
+                return match args.output {
+                    Format::Short => Ok(columns(&endpoints::table_of_clusters(&said, &filter), 5)),
+                    format => {
+                        let found = endpoints::of_clusters(&said, &filter);
+                        value(&Value::Array(found), format)
+                    }
+                };
+            }
+            Dump::new(said)
         }
     };
-    if let Some(clusters) = known {
-        return match args.output {
-            Format::Short => Ok(columns(
-                &endpoints::table_of_clusters(&clusters, &filter),
-                5,
-            )),
-            format => value(
-                &Value::Array(endpoints::of_clusters(&clusters, &filter)),
-                format,
-            ),
-        };
-    }
-    let assignments = endpoints::of_dump(&dump(&args.source).await?, &filter)?;
+    let assignments = endpoints::of_dump(&dump, &filter)?;
     match args.output {
         Format::Short => Ok(columns(&endpoints::table_of_dump(&assignments, false), 5)),
         format => resources(&assignments, format),
@@ -103,7 +100,20 @@ async fn endpoints(args: &args::EndpointArgs) -> Result<String, Error> {
 }
 
 async fn all(args: &AllArgs) -> Result<String, Error> {
-    if args.output != Format::Short {
+    let address = args.address.as_deref();
+    let filter = endpoints::Filter {
+        more: &args.endpoints,
+        port: args.port,
+        address,
+    };
+    let is_filtered = args.clusters != ClusterFilter::default()
+        || args.listeners != ListenerFilter::default()
+        || args.endpoints != EndpointFilter::default()
+        || args.name.is_some()
+        || args.port.is_some()
+        || address.is_some();
+    if args.output != Format::Short && !is_filtered {
+        // all of it, as it is
         let page = match &args.source.node {
             Some(node) => of_folder(&args.source, node)?,
             None => serde_json::from_slice(&page(&args.source, CONFIG_DUMP).await?)?,
@@ -111,14 +121,20 @@ async fn all(args: &AllArgs) -> Result<String, Error> {
         return value(&page, args.output);
     }
     let dump = dump(&args.source).await?;
-    let filter = endpoints::Filter {
-        more: &args.endpoints,
-        port: args.port,
-        address: args.address.as_deref(),
-    };
     let clusters = clusters::find(&dump, &args.clusters, args.port)?;
-    let address = args.address.as_deref();
     let listeners = listeners::find(&dump, &args.listeners, args.port, address)?;
+    if args.output != Format::Short {
+        let list = |resources: &[Value]| resources.iter().map(printed).collect::<Value>();
+        let mut parts = json!({
+            "clusters": list(&clusters),
+            "listeners": list(&listeners),
+            "routes": list(&routes::find(&dump, args.name.as_deref())?),
+        });
+        if dump.section("EndpointsConfigDump").is_ok() {
+            parts["endpoints"] = list(&endpoints::of_dump(&dump, &filter)?);
+        }
+        return value(&parts, args.output);
+    }
     let mut parts = Vec::new();
     if dump.section("BootstrapConfigDump").is_ok() {
         parts.push(("BOOTSTRAP", versions(&dump)));
@@ -149,6 +165,16 @@ async fn all(args: &AllArgs) -> Result<String, Error> {
 
 async fn log(args: &LogArgs) -> Result<String, Error> {
     let address = address(&args.source)?;
+    if let Some(level) = &args.level
+        && let Some(odd) = level
+            .chars()
+            .find(|c| !c.is_ascii_alphanumeric() && !"_-.:=,".contains(*c))
+    {
+        return Err(format!(
+            "{level:?}: {odd:?} is in no name of a logger or level; write LEVEL, or LOGGER:LEVEL,LOGGER:LEVEL"
+        )
+        .into());
+    }
     let query = match args.level.as_deref() {
         None => String::new(),
         Some(levels) if levels.contains([':', '=']) => {
@@ -257,7 +283,7 @@ fn address(source: &Source) -> Result<SocketAddr, Error> {
         let found = proxy.to_socket_addrs().ok().and_then(|mut all| all.next());
         return found.ok_or_else(|| format!("{proxy}: no such address").into());
     }
-    let workload = workload(source, proxy)?;
+    let workload = workload(&control(source)?.config(), source, proxy)?;
     let ip = workload.address.parse();
     let ip = ip.map_err(|_| format!("{proxy}: {} is no address", workload.address))?;
     Ok(SocketAddr::new(ip, source.proxy_admin_port))
@@ -270,12 +296,14 @@ fn control(source: &Source) -> Result<ControlPlane, Error> {
             .ok_or("no mesh runs or ran on this machine; say --dir DIR, or HOST:PORT of a proxy")?,
     };
     let shown = dir.display().to_string();
-    ControlPlane::open(dir, Options::default()).map_err(|error| format!("{shown}: {error}").into())
+    let control =
+        ControlPlane::open(dir, Options::default()).map_err(|error| format!("{shown}: {error}"))?;
+    // what is wrong in it was logged
+    Ok(control)
 }
 
 /// The workload of `[pod/|deploy/]NAME[.NAMESPACE]`, or of a node id.
-fn workload(source: &Source, name: &str) -> Result<Workload, Error> {
-    let config = control(source)?.config();
+fn workload(config: &Config, source: &Source, name: &str) -> Result<Workload, Error> {
     let short = match name.split('~').collect::<Vec<_>>()[..] {
         [_, _, name, _] => name,
         _ => ["pod/", "pods/", "deploy/", "deployment/", "deployments/"]
@@ -296,8 +324,8 @@ fn workload(source: &Source, name: &str) -> Result<Workload, Error> {
 
 /// What the folder's control plane sends to a node, as its proxy would show it.
 fn of_folder(source: &Source, node: &str) -> Result<Value, Error> {
-    let workload = workload(source, node)?;
-    let resources = workload.resources(&control(source)?.config());
+    let config = control(source)?.config();
+    let resources = workload(&config, source, node)?.resources(&config);
     let of = |kind: &str| -> Vec<Value> {
         let wanted = resources.iter().filter(|any| any.type_url.ends_with(kind));
         wanted.map(mesh_xds::dump::any).collect()

@@ -25,8 +25,7 @@ pub(super) fn http(
             Err(_) => {}
         }
     }
-    let total: u32 = rule.backends.iter().map(|backend| backend.weight).sum();
-    if total == 0 && route.redirect.is_none() {
+    if rule.backends.iter().all(|backend| backend.weight == 0) && route.redirect.is_none() {
         route.direct_response = Some(DirectResponse {
             status: 500,
             body: None,
@@ -54,8 +53,7 @@ pub(super) fn l4(
     rule: &RouteRule,
     grants_matter: bool,
 ) -> Option<Vec<L4Destination>> {
-    let total: u32 = rule.backends.iter().map(|backend| backend.weight).sum();
-    if total == 0 {
+    if rule.backends.iter().all(|backend| backend.weight == 0) {
         // a cluster that is not there ends connections
         return Some(vec![L4Destination {
             destination: Destination {

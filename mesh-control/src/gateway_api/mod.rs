@@ -23,9 +23,15 @@ pub(crate) struct GatewayApi {
     pub(crate) grants: Vec<Arc<ReferenceGrant>>,
 }
 
+impl GatewayApi {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.gateways.is_empty() && self.routes.is_empty()
+    }
+}
+
 /// Adds what the API's objects say. Their age counts among the others; without any they come first.
 pub(crate) fn derive(config: &mut Config) {
-    if config.gateway_api.gateways.is_empty() && config.gateway_api.routes.is_empty() {
+    if config.gateway_api.is_empty() {
         return;
     }
     let (gateways, parents) = parents::gateways(config);

@@ -1,5 +1,5 @@
 use super::{Metadata, PolicyTarget};
-use crate::yaml::{At, Fields};
+use crate::yaml::{At, Fields, parse_bool};
 
 /// Who may do what.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +68,8 @@ impl AuthorizationPolicy {
             is_dry_run: metadata
                 .annotations
                 .get("istio.io/dry-run")
-                .is_some_and(|text| is_true(text)),
+                .and_then(|text| parse_bool(text))
+                .unwrap_or_default(),
             rules: Vec::new(),
             metadata,
         };
@@ -98,11 +99,6 @@ impl AuthorizationPolicy {
         ]);
         policy
     }
-}
-
-/// As Go reads booleans.
-fn is_true(text: &str) -> bool {
-    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
 }
 
 impl AuthorizationRule {

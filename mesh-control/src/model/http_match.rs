@@ -180,10 +180,19 @@ fn headers(fields: &crate::yaml::Fields<'_>, name: &'static str) -> BTreeMap<Str
     };
     let mut headers = BTreeMap::new();
     for (name, at) in at.entries() {
-        if claim(name).is_none() {
+        let is_claim = claim(name).is_some();
+        if !is_claim {
             check_name(&at, name);
         }
-        headers.insert(name.to_owned(), StringMatch::read(at));
+        let matched = StringMatch::read(at.clone());
+        if is_claim && matched == StringMatch::Present {
+            at.refuse(
+                "the presence of a claim cannot be asked for: istiod sends a matcher without a pattern, for which proxies \
+                 refuse all routes of the port",
+                "write regex: .+",
+            );
+        }
+        headers.insert(name.to_owned(), matched);
     }
     headers
 }

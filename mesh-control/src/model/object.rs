@@ -26,7 +26,12 @@ pub struct ObjectId {
 
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        // as it is called in files
+        let kind = super::kinds()
+            .iter()
+            .find(|kind| kind.identity() == self.kind);
+        let kind = kind.map_or(self.kind, |kind| kind.name);
+        write!(f, "{kind} {}/{}", self.namespace, self.name)
     }
 }
 

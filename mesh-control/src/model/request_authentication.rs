@@ -17,6 +17,8 @@ pub(crate) struct JwtRule {
     pub(crate) issuer: String,
     pub(crate) audiences: Vec<String>,
     pub(crate) keys: JwksSource,
+    /// How long keys are waited for: `timeout`; 5 s.
+    pub(crate) timeout: Duration,
     /// Names of headers, and what comes before the token there.
     pub(crate) from_headers: Vec<(String, String)>,
     pub(crate) from_params: Vec<String>,
@@ -42,8 +44,6 @@ pub(crate) struct RemoteJwks {
     /// `jwksUri`; empty: found by OpenID discovery at the issuer.
     pub(crate) uri: String,
     pub(crate) issuer: String,
-    /// `timeout`; 5 s.
-    pub(crate) timeout: Duration,
 }
 
 impl RequestAuthentication {
@@ -67,14 +67,23 @@ impl JwtRule {
     fn read(at: &At<'_>) -> Self {
         let fields = at.fields();
         let issuer = fields.string("issuer");
-        let uri = fields.string("jwksUri");
+        let uri_at = fields.get("jwksUri");
+        let uri = uri_at.as_ref().map(|at| at.string()).unwrap_or_default();
         let timeout = fields.get("timeout").map(|at| at.duration());
         let keys = match fields.string("jwks") {
-            keys if keys.is_empty() => JwksSource::Remote(RemoteJwks {
-                uri,
-                issuer: issuer.clone(),
-                timeout: timeout.unwrap_or(Duration::from_secs(5)),
-            }),
+            keys if keys.is_empty() => {
+                let from = if uri.is_empty() { &issuer } else { &uri };
+                if from.starts_with("https://") {
+                    uri_at.as_ref().unwrap_or(at).warn(
+                        "keys are not fetched over https yet, so no token of the issuer is accepted",
+                        "write the keys in jwks",
+                    );
+                }
+                JwksSource::Remote(RemoteJwks {
+                    uri,
+                    issuer: issuer.clone(),
+                })
+            }
             keys => JwksSource::Inline(keys),
         };
         let pair = |at: At<'_>, a: &'static str, b: &'static str| {
@@ -87,6 +96,7 @@ impl JwtRule {
             issuer,
             audiences: fields.strings("audiences"),
             keys,
+            timeout: timeout.unwrap_or(Duration::from_secs(5)),
             from_headers: fields.list("fromHeaders", |at| pair(at, "name", "prefix")),
             from_params: fields.strings("fromParams"),
             from_cookies: fields.strings("fromCookies"),

@@ -1,8 +1,9 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mesh_proto::envoy::config::core::v3 as core;
 
-use crate::config::Config;
+use crate::config::{Changed, Config};
 use crate::translate::{InvalidNode, Node, Translator};
 
 /// Why a stream ends.
@@ -16,6 +17,16 @@ enum RefusedKind {
     NoNode,
     #[error(transparent)]
     Node(#[from] InvalidNode),
+}
+
+/// What of a client's resources a configuration may change.
+#[derive(Debug)]
+pub(super) enum Affected {
+    Everything,
+    /// Only the endpoints of some hosts' clusters.
+    EndpointsOf(BTreeSet<String>),
+    /// Only route configurations.
+    Routes,
 }
 
 /// Who is at the other end of a stream, and what makes its resources.
@@ -57,16 +68,19 @@ impl Client {
         Ok((node, translator))
     }
 
-    /// Takes a configuration; gives the one before, and what makes resources now if the client is known.
-    pub(super) fn reconfigure(
-        &mut self,
-        config: Arc<Config>,
-    ) -> (Arc<Config>, Option<&Translator>) {
-        let earlier = std::mem::replace(&mut self.config, config.clone());
-        let translator = self.known.as_mut().map(|(node, translator)| {
-            *translator = Translator::new(config, node.clone());
-            &*translator
-        });
-        (earlier, translator)
+    /// Takes a configuration; gives what makes resources now and what must be made anew, if the client is known.
+    pub(super) fn reconfigure(&mut self, config: Arc<Config>) -> Option<(&Translator, Affected)> {
+        let earlier_config = std::mem::replace(&mut self.config, config.clone());
+        let (node, translator) = self.known.as_mut()?;
+        let new = Translator::new(config.clone(), node.clone());
+        let earlier = std::mem::replace(translator, new);
+        let affected = match config.changed_since(&earlier_config) {
+            Some(Changed::Endpoints(hosts)) => Affected::EndpointsOf(hosts.clone()),
+            Some(Changed::HttpRoutes) if translator.differs_only_in_routes(&earlier) => {
+                Affected::Routes
+            }
+            Some(Changed::HttpRoutes) | None => Affected::Everything,
+        };
+        Some((translator, affected))
     }
 }

@@ -6,7 +6,7 @@ use mesh_proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
 };
 
-use super::client::{Client, Refused};
+use super::client::{Affected, Client, Refused};
 use super::status::TypeStatus;
 use super::stream::Conversation;
 use super::subscription::{ResourceType, Subscription};
@@ -83,18 +83,26 @@ impl Conversation for DeltaSession {
     }
 
     fn handle_config(&mut self, config: Arc<Config>) {
-        let (earlier, Some(translator)) = self.client.reconfigure(config.clone()) else {
+        let Some((translator, affected)) = self.client.reconfigure(config) else {
             return;
         };
-        if let Some(hosts) = config.endpoints_changed_since(&earlier) {
-            if let Some(endpoints) = self.types.get_mut(&ResourceType::Endpoint) {
-                endpoints.made.update_endpoints(translator, hosts);
-                endpoints.due = true;
+        match affected {
+            Affected::EndpointsOf(hosts) => {
+                if let Some(endpoints) = self.types.get_mut(&ResourceType::Endpoint) {
+                    endpoints.made.update_endpoints(translator, &hosts);
+                    endpoints.due = true;
+                }
             }
-            return;
-        }
-        for one in self.types.values_mut() {
-            one.make(translator);
+            Affected::Routes => {
+                if let Some(routes) = self.types.get_mut(&ResourceType::Route) {
+                    routes.make(translator);
+                }
+            }
+            Affected::Everything => {
+                for one in self.types.values_mut() {
+                    one.make(translator);
+                }
+            }
         }
     }
 

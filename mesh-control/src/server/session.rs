@@ -4,7 +4,7 @@ use std::sync::Arc;
 use mesh_proto::envoy::config::core::v3::ControlPlane as Identifier;
 use mesh_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 
-use super::client::{Client, Refused};
+use super::client::{Affected, Client, Refused};
 use super::status::{Clients, SYNCZ, TypeStatus, syncz};
 use super::stream::Conversation;
 use super::subscription::{ResourceType, Subscription};
@@ -83,14 +83,23 @@ impl Conversation for Session {
     }
 
     fn handle_config(&mut self, config: Arc<Config>) {
-        let (earlier, Some(translator)) = self.client.reconfigure(config.clone()) else {
+        let Some((translator, affected)) = self.client.reconfigure(config) else {
             return;
         };
-        if let Some(hosts) = config.endpoints_changed_since(&earlier) {
-            if let Some(endpoints) = self.subscriptions.get_mut(&ResourceType::Endpoint) {
-                endpoints.update_endpoints(translator, hosts);
+        match affected {
+            Affected::EndpointsOf(hosts) => {
+                if let Some(endpoints) = self.subscriptions.get_mut(&ResourceType::Endpoint) {
+                    endpoints.update_endpoints(translator, &hosts);
+                }
+                return;
             }
-            return;
+            Affected::Routes => {
+                if let Some(routes) = self.subscriptions.get_mut(&ResourceType::Route) {
+                    routes.due |= routes.update(translator);
+                }
+                return;
+            }
+            Affected::Everything => {}
         }
         let mut depends = false;
         for (kind, subscription) in &mut self.subscriptions {

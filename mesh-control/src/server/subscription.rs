@@ -46,38 +46,50 @@ impl ResourceType {
     }
 }
 
-/// A resource as it was made; equal ones keep their encoding, since the order of protobuf maps is arbitrary.
-#[derive(Clone, Debug, PartialEq)]
-enum Resource {
-    Cluster(Box<Cluster>),
-    Endpoint(Box<ClusterLoadAssignment>),
-    Listener(Box<Listener>),
-    Route(Box<RouteConfiguration>),
+/// A resource as it was made, without the message itself, which takes many times the memory.
+#[derive(Debug)]
+struct Made {
+    any: prost_types::Any,
+    /// Content version.
+    hash: u64,
 }
 
-impl Resource {
-    fn name(&self) -> &str {
-        match self {
-            Resource::Cluster(r) => &r.name,
-            Resource::Endpoint(r) => &r.cluster_name,
-            Resource::Listener(r) => &r.name,
-            Resource::Route(r) => &r.name,
+impl Made {
+    fn new<M: Message + Name>(value: Vec<u8>) -> Self {
+        let mut hasher = FxHasher::default();
+        value.hash(&mut hasher);
+        Made {
+            any: prost_types::Any {
+                type_url: M::type_url(),
+                value,
+            },
+            hash: hasher.finish(),
         }
     }
 
-    fn encode(&self) -> prost_types::Any {
-        fn any<M: Message + Name>(message: &M) -> prost_types::Any {
-            prost_types::Any {
-                type_url: M::type_url(),
-                value: message.encode_to_vec(),
-            }
-        }
-        match self {
-            Resource::Cluster(r) => any(&**r),
-            Resource::Endpoint(r) => any(&**r),
-            Resource::Listener(r) => any(&**r),
-            Resource::Route(r) => any(&**r),
-        }
+    /// Whether a message with this encoding says the same. The order within maps is arbitrary, so other bytes may.
+    fn says<M: Message + PartialEq + Default>(&self, message: &M, encoded: &[u8]) -> bool {
+        let own = self.any.value.as_slice();
+        own == encoded
+            || (own.len() == encoded.len() && M::decode(own).is_ok_and(|own| own == *message))
+    }
+}
+
+/// Collects resources; what says the same as before stays as it is.
+struct Collected {
+    before: BTreeMap<String, Made>,
+    resources: Vec<(String, Made)>,
+}
+
+impl Collected {
+    fn add<M: Message + Name + PartialEq + Default>(&mut self, name: &str, message: &M) {
+        let encoded = message.encode_to_vec();
+        let entry = match self.before.remove_entry(name) {
+            Some((name, made)) if made.says(message, &encoded) => (name, made),
+            Some((name, _)) => (name, Made::new::<M>(encoded)),
+            None => (name.to_owned(), Made::new::<M>(encoded)),
+        };
+        self.resources.push(entry);
     }
 }
 
@@ -88,8 +100,8 @@ pub(super) struct Subscription {
     names: BTreeSet<String>,
     /// Whether all resources are asked for.
     is_wildcard: bool,
-    /// Resources as last made, by name, in the order to send; each with its encoding and content version.
-    resources: Vec<(Resource, prost_types::Any, u64)>,
+    /// Resources as last made, with their names, in the order to send.
+    resources: Vec<(String, Made)>,
     /// Version of the whole: changes only with the content.
     version: String,
     pub(super) nonce: String,
@@ -140,25 +152,19 @@ impl Subscription {
     pub(super) fn resources(&self) -> impl Iterator<Item = (&str, &prost_types::Any, String)> {
         self.resources
             .iter()
-            .map(|(resource, any, hash)| (resource.name(), any, format!("{hash:016x}")))
+            .map(|(name, made)| (name.as_str(), &made.any, format!("{:016x}", made.hash)))
     }
 
     /// Makes the resources anew; returns whether anything is different.
     pub(super) fn update(&mut self, translator: &Translator) -> bool {
         self.changed.clear();
-        let made = self.make(translator);
-        let mut before: BTreeMap<String, (Resource, prost_types::Any, u64)> = self
-            .resources
-            .drain(..)
-            .map(|entry| (entry.0.name().to_owned(), entry))
-            .collect();
-        for resource in made {
-            let entry = match before.remove(resource.name()) {
-                Some(same) if same.0 == resource => same,
-                _ => encoded(resource),
-            };
-            self.resources.push(entry);
-        }
+        let before = std::mem::take(&mut self.resources);
+        let mut collected = Collected {
+            resources: Vec::with_capacity(before.len()),
+            before: before.into_iter().collect(),
+        };
+        self.make(translator, &mut collected);
+        self.resources = collected.resources;
         self.set_version()
     }
 
@@ -166,19 +172,18 @@ impl Subscription {
     /// nothing of clusters that are not in it.
     pub(super) fn update_endpoints(&mut self, translator: &Translator, hosts: &BTreeSet<String>) {
         let is_all_due = self.due && self.changed.is_empty();
-        let affected = self.resources.iter_mut().filter(|(resource, ..)| {
-            let host = resource.name().rsplit('|').next();
+        let affected = self.resources.iter_mut().filter(|(name, _)| {
+            let host = name.rsplit('|').next();
             host.is_some_and(|host| hosts.contains(host))
         });
-        for entry in affected {
-            let name = entry.0.name().to_owned();
-            let Some(made) = translator.endpoints(&name) else {
+        for (name, made) in affected {
+            let Some(endpoints) = translator.endpoints(name) else {
                 continue;
             };
-            let made = Resource::Endpoint(Box::new(made));
-            if made != entry.0 {
-                *entry = encoded(made);
-                self.changed.insert(name);
+            let encoded = endpoints.encode_to_vec();
+            if !made.says(&endpoints, &encoded) {
+                *made = Made::new::<ClusterLoadAssignment>(encoded);
+                self.changed.insert(name.clone());
             }
         }
         if is_all_due {
@@ -192,9 +197,9 @@ impl Subscription {
     /// Whether it is another one.
     fn set_version(&mut self) -> bool {
         let mut hasher = FxHasher::default();
-        for (resource, _, hash) in &self.resources {
-            resource.name().hash(&mut hasher);
-            hash.hash(&mut hasher);
+        for (name, made) in &self.resources {
+            name.hash(&mut hasher);
+            made.hash.hash(&mut hasher);
         }
         let version = format!("{:016x}", hasher.finish());
         let changed = version != self.version;
@@ -202,33 +207,34 @@ impl Subscription {
         changed
     }
 
-    fn make(&self, translator: &Translator) -> Vec<Resource> {
+    fn make(&self, translator: &Translator, to: &mut Collected) {
         let wanted = |name: &str| self.is_wildcard || self.names.contains(name);
         match self.kind {
             ResourceType::Cluster => {
-                let all = translator
-                    .clusters()
-                    .into_iter()
-                    .filter(|r| wanted(&r.name));
-                all.map(|r| Resource::Cluster(Box::new(r))).collect()
+                for cluster in translator.clusters() {
+                    if wanted(&cluster.name) {
+                        to.add(&cluster.name, &cluster);
+                    }
+                }
             }
             ResourceType::Listener => {
-                let all = translator
-                    .listeners()
-                    .into_iter()
-                    .filter(|r| wanted(&r.name));
-                all.map(|r| Resource::Listener(Box::new(r))).collect()
+                for listener in translator.listeners() {
+                    if wanted(&listener.name) {
+                        to.add(&listener.name, &listener);
+                    }
+                }
             }
             ResourceType::Endpoint => {
-                let all = self
-                    .names
-                    .iter()
-                    .filter_map(|name| translator.endpoints(name));
-                all.map(|r| Resource::Endpoint(Box::new(r))).collect()
+                for name in &self.names {
+                    if let Some(endpoints) = translator.endpoints(name) {
+                        to.add(name, &endpoints);
+                    }
+                }
             }
             ResourceType::Route => {
-                let all = self.names.iter().map(|name| translator.route(name));
-                all.map(|r| Resource::Route(Box::new(r))).collect()
+                for name in &self.names {
+                    to.add(name, &translator.route(name));
+                }
             }
         }
     }
@@ -236,15 +242,8 @@ impl Subscription {
     /// What is due.
     pub(super) fn take_encoded(&mut self) -> Vec<prost_types::Any> {
         let changed = std::mem::take(&mut self.changed);
-        let is_due = |resource: &Resource| changed.is_empty() || changed.contains(resource.name());
-        let due = self.resources.iter().filter(|(r, ..)| is_due(r));
-        due.map(|(_, any, _)| any.clone()).collect()
+        let is_due = |name: &String| changed.is_empty() || changed.contains(name);
+        let due = self.resources.iter().filter(|(name, _)| is_due(name));
+        due.map(|(_, made)| made.any.clone()).collect()
     }
-}
-
-fn encoded(resource: Resource) -> (Resource, prost_types::Any, u64) {
-    let any = resource.encode();
-    let mut hasher = FxHasher::default();
-    any.value.hash(&mut hasher);
-    (resource, any, hasher.finish())
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::gateway_servers::gateways_of;
+use super::policies;
 use super::scope::Scope;
 use super::virtual_host::most_specific;
 use super::{NodeKind, Translator};
@@ -23,10 +25,7 @@ impl Translator {
         }
         if node.kind == NodeKind::Router {
             text += "   A gateway\n";
-            let all = scope.config.gateways.iter();
-            for gateway in all.filter(|gateway| gateway.selects(&scope.labels)) {
-                let _ = writeln!(text, "Gateway: {}", named(&gateway.metadata));
-            }
+            describe_gateways(scope, &mut text);
         }
         if let Some(sidecar) = &scope.sidecar {
             let _ = writeln!(text, "Sidecar: {}", named(&sidecar.metadata));
@@ -42,6 +41,7 @@ impl Translator {
         }) {
             let _ = writeln!(text, "Telemetry: {}", named(&telemetry.metadata));
         }
+        describe_policies(scope, &mut text);
         let mut seen = Vec::new();
         for target in scope.targets() {
             if !seen.contains(&target.service.host) {
@@ -62,6 +62,48 @@ impl Translator {
         let mut text = String::new();
         describe_service(self.scope(), service, &mut text);
         Some(text)
+    }
+}
+
+/// Gateways that the node is a proxy of; of the Gateway API those, not the ones that are derived from their listeners.
+fn describe_gateways(scope: &Scope, text: &mut String) {
+    let mut seen = Vec::new();
+    for gateway in gateways_of(scope, &scope.targets()) {
+        let all = scope.config.gateway_api.gateways.iter();
+        let of_api = all
+            .map(|of_api| &of_api.metadata)
+            .find(|of_api| of_api.provenance == gateway.metadata.provenance);
+        let metadata = of_api.unwrap_or(&gateway.metadata);
+        if !seen.contains(&metadata) {
+            let _ = writeln!(text, "Gateway: {}", named(metadata));
+            seen.push(metadata);
+        }
+    }
+}
+
+/// What is attached to the workload by selector, namespace or Gateway.
+fn describe_policies(scope: &Scope, text: &mut String) {
+    let config = &scope.config;
+    let mut found: Vec<(&str, &Metadata)> = Vec::new();
+    macro_rules! attached {
+        ($($kind:literal $field:ident)*) => {
+            $(found.extend(config.$field.iter().map(|p| ($kind, &p.metadata, &p.target)).filter_map(
+                |(kind, metadata, target)| {
+                    let namespace = metadata.namespace.as_str();
+                    let is_heeded = policies::namespaces(scope).any(|heeded| heeded == namespace);
+                    (is_heeded && policies::is_for(scope, metadata, target)).then_some((kind, metadata))
+                },
+            ));)*
+        };
+    }
+    attached! {
+        "PeerAuthentication" peer_authentications
+        "RequestAuthentication" request_authentications
+        "AuthorizationPolicy" authorization_policies
+        "EnvoyFilter" envoy_filters
+    }
+    for (kind, metadata) in found {
+        let _ = writeln!(text, "{kind}: {}", named(metadata));
     }
 }
 
@@ -235,7 +277,7 @@ fn outcome(route: &HttpRoute) -> String {
     if let Some(direct) = &route.direct_response {
         return format!("answers {}", direct.status);
     }
-    let total: u32 = route.route.iter().map(|to| to.weight).sum();
+    let total: u64 = route.route.iter().map(|to| u64::from(to.weight)).sum();
     let to: Vec<_> = route
         .route
         .iter()

@@ -98,7 +98,7 @@ pub(super) fn merged_servers(scope: &Scope) -> Vec<Merged<'_>> {
 }
 
 /// The Gateways of a node. Where one of Kubernetes' API makes the node, Istio's own of other namespaces have no say.
-fn gateways_of<'a>(
+pub(super) fn gateways_of<'a>(
     scope: &'a Scope,
     targets: &[ServiceTarget],
 ) -> impl Iterator<Item = &'a Arc<Gateway>> {

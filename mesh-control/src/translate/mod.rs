@@ -83,6 +83,12 @@ impl Translator {
         self.patches.get_or_init(|| Patches::of(self.scope()))
     }
 
+    /// Whether, of what nodes other than gateways are sent, only the routes may differ from those of `earlier` where nothing
+    /// but HTTP routes of VirtualServices changed: those may lead to services that the node would not see otherwise.
+    pub(crate) fn differs_only_in_routes(&self, earlier: &Translator) -> bool {
+        self.node.kind == NodeKind::Sidecar && self.scope().has_services_of(earlier.scope())
+    }
+
     pub(crate) fn listeners(&self) -> Vec<Listener> {
         let group = |context, can_grow| Group { context, can_grow };
         let (inbound, outbound) = (PatchContext::SidecarInbound, PatchContext::SidecarOutbound);

@@ -1,11 +1,10 @@
 //! Which policies are for a node, by istiod's `pilot/pkg/model/policyattachment.go`.
 
 use super::scope::Scope;
-use crate::model::{Metadata, PolicyTarget};
+use crate::model::{GATEWAY_API, Metadata, PolicyTarget};
 
 /// Pods of a Gateway of the Gateway API have it, with the Gateway's name.
 const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
-const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 
 /// The namespaces whose policies a node heeds, in the order in which they are read.
 pub(super) fn namespaces(scope: &Scope) -> impl Iterator<Item = &str> {
@@ -29,5 +28,5 @@ pub(super) fn is_for(scope: &Scope, metadata: &Metadata, target: &PolicyTarget) 
         && target
             .references
             .iter()
-            .any(|r| r.group == GATEWAY_GROUP && r.kind == "Gateway" && r.name == *gateway)
+            .any(|r| r.group == GATEWAY_API && r.kind == "Gateway" && r.name == *gateway)
 }

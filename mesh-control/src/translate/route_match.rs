@@ -72,7 +72,7 @@ pub(super) fn is_catch_all(matched: &rt::RouteMatch) -> bool {
         && matched.dynamic_metadata.is_empty()
 }
 
-/// Text that a claim must be; presence cannot be asked for.
+/// Text that a claim must be; its presence cannot be asked for, which is refused before.
 fn claim_text(matched: &StringMatch) -> matcher::StringMatcher {
     match matched {
         StringMatch::Regex(regex) => matcher::StringMatcher {

@@ -134,6 +134,13 @@ impl Scope {
         }
     }
 
+    /// Whether there are clusters for the same services.
+    pub(super) fn has_services_of(&self, other: &Scope) -> bool {
+        let same = |(a, b): (&Arc<Service>, &Arc<Service>)| Arc::ptr_eq(a, b) || a == b;
+        self.services.len() == other.services.len()
+            && self.services.iter().zip(&other.services).all(same)
+    }
+
     /// Whether some service of a namespace is for the node.
     pub(super) fn sees_services_of(&self, namespace: &str) -> bool {
         let namespaces = self.namespaces.get_or_init(|| {

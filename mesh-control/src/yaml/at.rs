@@ -252,6 +252,19 @@ impl<'a> At<'a> {
         self.try_number(max).unwrap_or_default()
     }
 
+    /// A whole number of 32 bits; text of digits is taken too, as protobuf's JSON does.
+    pub fn int32(&self) -> i32 {
+        let number = match &self.node.value {
+            Value::Int(n) => i32::try_from(*n).ok(),
+            Value::String(s) => s.parse().ok(),
+            _ => None,
+        };
+        if number.is_none() {
+            self.wrong_type(&format!("a whole number from {} to {}", i32::MIN, i32::MAX));
+        }
+        number.unwrap_or_default()
+    }
+
     fn try_number(&self, max: u32) -> Option<u32> {
         let number = match &self.node.value {
             Value::Int(n) => Some(*n),

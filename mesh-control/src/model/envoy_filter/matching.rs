@@ -247,15 +247,15 @@ fn number(fields: &Fields<'_>, name: &'static str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::yaml::{Node, Report};
 
     #[test]
     fn versions_are_matched_anywhere() {
-        let matcher = |text: &str| ProxyMatch {
-            version: Some(Version::Is(
-                text.to_owned(),
-                Regex::new(&format!("(?s:.*)(?:{text})(?s:.*)")).unwrap(),
-            )),
-            metadata: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+        let matcher = |text: &str| {
+            let text = format!("proxyVersion: '{text}'\nmetadata: {{A: b}}");
+            let node = Node::parse(&text, 0).unwrap();
+            let report = Report::new("f.yaml", "");
+            ProxyMatch::read(&report.at(&node, "").fields())
         };
         let metadata = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
         for (expression, version, met) in [

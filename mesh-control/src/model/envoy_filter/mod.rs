@@ -7,7 +7,7 @@ use prost_types::Any;
 
 use super::policy_target::{PolicyReference, PolicyTarget};
 use super::{Metadata, names};
-use crate::yaml::{At, Fields, Value};
+use crate::yaml::{At, Fields};
 pub(crate) use matching::{
     ChainMatch, ClusterMatch, ListenerMatch, ProxyMatch, RouteConfigurationMatch, RouteKind,
     RouteMatch,
@@ -142,10 +142,7 @@ impl EnvoyFilter {
             fields.finish_with(&[("matchLabels", "labels")]);
             labels
         });
-        let priority = spec.get("priority").map_or(0, |at| match at.node().value {
-            Value::Int(number) => i32::try_from(number).unwrap_or_default(),
-            _ => 0,
-        });
+        let priority = spec.get("priority").map_or(0, |at| at.int32());
         let filter = EnvoyFilter {
             metadata,
             priority,
@@ -177,13 +174,20 @@ impl Patch {
             .as_ref()
             .and_then(|m| m.get("context"))
             .and_then(|at| {
-                at.word(&[
+                let context = at.word(&[
                     ("ANY", PatchContext::Any),
                     ("SIDECAR_INBOUND", PatchContext::SidecarInbound),
                     ("SIDECAR_OUTBOUND", PatchContext::SidecarOutbound),
                     ("GATEWAY", PatchContext::Gateway),
                     ("WAYPOINT", PatchContext::Waypoint),
-                ])
+                ]);
+                if context == Some(PatchContext::Waypoint) {
+                    at.without_effect(
+                        "there are no waypoints here, so nothing is patched",
+                        "name the context of the proxies that are meant",
+                    );
+                }
+                context
             });
         let proxy = matched.as_ref().and_then(|m| m.get("proxy")).map(|at| {
             let fields = at.fields();
@@ -225,13 +229,16 @@ impl Patch {
         }
         fields.finish();
         let apply_to = apply_to?;
-        if apply_to == ApplyTo::Bootstrap
-            && let Some(at) = apply_to_at
-        {
-            at.warn(
+        match (apply_to, apply_to_at) {
+            (ApplyTo::Bootstrap, Some(at)) => at.warn(
                 "istiod patches no bootstrap, Istio's agent does; there is none here",
                 "change the proxy's bootstrap itself",
-            );
+            ),
+            (ApplyTo::ExtensionConfig, Some(at)) => at.without_effect(
+                "configurations of extensions are not served by themselves (ECDS) yet, so nothing is patched",
+                "write the filter's configuration into a patch of HTTP_FILTER",
+            ),
+            _ => {}
         }
         let is_insert = matches!(
             operation,

@@ -83,15 +83,18 @@ fn mirror(at: &At<'_>) -> (Target, MirrorAmount) {
     let fields = at.fields();
     let target = fields.require("backendRef").map(|at| Target::read(&at));
     let mut amount = MirrorAmount::All;
-    if let Some(at) = fields.get("percent") {
-        amount = MirrorAmount::Fraction(at.float());
+    let percent = fields.get("percent");
+    if let Some(at) = &percent {
+        amount = MirrorAmount::Fraction(at.number(100).into());
     }
     if let Some(at) = fields.get("fraction") {
-        let fields = at.fields();
-        let number = |name, default| fields.get(name).map_or(default, |at| at.float());
-        let (numerator, denominator) = (number("numerator", 0.0), number("denominator", 100.0));
-        amount = MirrorAmount::Fraction(100.0 * numerator / denominator);
-        fields.finish();
+        amount = MirrorAmount::Fraction(fraction(&at));
+        if percent.is_some() {
+            at.refuse(
+                "only one of percent or fraction may be specified",
+                "keep one of them",
+            );
+        }
     }
     fields.finish();
     let target = target.unwrap_or_else(|| Target {
@@ -102,6 +105,27 @@ fn mirror(at: &At<'_>) -> (Target, MirrorAmount) {
         port: None,
     });
     (target, amount)
+}
+
+/// In percent, within the bounds of the API's schema.
+fn fraction(at: &At<'_>) -> f64 {
+    const LARGEST: u32 = i32::MAX as u32;
+    let fields = at.fields();
+    let number = |name| fields.get(name).map(|at: At<'_>| at.number(LARGEST));
+    let numerator = number("numerator").unwrap_or_default();
+    let denominator = number("denominator").unwrap_or(100);
+    fields.finish();
+    if denominator == 0 {
+        at.refuse("the denominator is 0", "write 1 or more");
+        return 0.0;
+    }
+    if numerator > denominator {
+        at.refuse(
+            "numerator must be less than or equal to denominator",
+            "write a part of the whole",
+        );
+    }
+    100.0 * f64::from(numerator) / f64::from(denominator)
 }
 
 /// `path` of a redirect or rewrite: (whole path, prefix).

@@ -1,6 +1,6 @@
 use super::{Backend, GROUP, Target, filter, optional, route_match};
 use crate::model::{HttpMatch, HttpRoute, Metadata, MirrorAmount, Retries};
-use crate::yaml::{At, Fields, Mark};
+use crate::yaml::{At, Fields};
 
 /// An HTTPRoute, GRPCRoute, TLSRoute or TCPRoute.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +53,6 @@ pub(crate) struct Parent {
 /// One of `rules`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RouteRule {
-    pub(crate) mark: Mark,
     pub(crate) name: Option<String>,
     /// Each becomes a route of its own; empty: one route for every request.
     pub(crate) matches: Vec<HttpMatch>,
@@ -76,7 +75,12 @@ impl ApiRoute {
             // the API server writes one that takes every request
             rules.push(RouteRule::everything(spec.at().mark()));
         }
-        spec.ignore(&["useDefaultGateways"]);
+        if let Some(at) = spec.get("useDefaultGateways") {
+            at.without_effect(
+                "istiod knows no default gateways",
+                "name the Gateways in parentRefs",
+            );
+        }
         spec.finish_with(&[
             ("hosts", "hostnames"),
             ("parents", "parentRefs"),
@@ -145,7 +149,7 @@ impl RouteRule {
             let is_http = kind == RouteKind::Http;
             matches = fields.list("matches", |at| match is_http {
                 true => route_match::http(&at),
-                false => route_match::grpc(&at),
+                false => route_match::grpc(&at, is_valid),
             });
             if is_http && matches.is_empty() {
                 // the API server writes a match of every path
@@ -165,17 +169,18 @@ impl RouteRule {
         }
         let backends = fields.list("backendRefs", |at| Backend::read(&at, is_valid));
         let rule = RouteRule {
-            mark: at.mark(),
             name: optional(&fields, "name"),
             matches,
             route,
             mirrors,
             backends,
         };
-        fields.unsupported(
-            &["sessionPersistence"],
-            "remove it: istiod does nothing with it",
-        );
+        if let Some(at) = fields.get("sessionPersistence") {
+            at.without_effect(
+                "istiod does nothing with it",
+                "use the consistentHash of a DestinationRule",
+            );
+        }
         fields.finish_with(&[
             ("match", "matches"),
             ("route", "backendRefs"),
@@ -184,9 +189,8 @@ impl RouteRule {
         rule
     }
 
-    fn everything(mark: Mark) -> Self {
+    fn everything(mark: crate::yaml::Mark) -> Self {
         RouteRule {
-            mark,
             name: None,
             matches: vec![everything()],
             route: HttpRoute {

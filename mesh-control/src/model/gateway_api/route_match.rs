@@ -78,7 +78,8 @@ fn named(
         .collect()
 }
 
-pub(super) fn grpc(at: &At<'_>) -> HttpMatch {
+/// Unsets `is_valid` if istiod takes none of the rules then.
+pub(super) fn grpc(at: &At<'_>, is_valid: &mut bool) -> HttpMatch {
     let fields = at.fields();
     let uri = fields.get("method").map(|at| {
         let fields = at.fields();
@@ -91,6 +92,7 @@ pub(super) fn grpc(at: &At<'_>) -> HttpMatch {
                 "gRPC match must have method or service defined: istiod drops the whole route",
                 "add service or method",
             );
+            *is_valid = false;
         }
         match (service, method, is_exact) {
             (Some(service), None, true) => prefix(&format!("/{service}/")),
@@ -119,4 +121,26 @@ pub(super) fn grpc(at: &At<'_>) -> HttpMatch {
 fn prefix(path: &str) -> StringMatch {
     let trimmed = path.strip_suffix('/').unwrap_or(path);
     StringMatch::PathPrefix(trimmed.to_owned(), path.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::{Node, Report};
+
+    #[test]
+    fn a_grpc_match_of_neither_service_nor_method_takes_the_route_away() {
+        for (text, valid) in [
+            ("method: {}", false),
+            ("method: {type: Exact}", false),
+            ("method: {service: a}", true),
+            ("method: {method: b}", true),
+            ("headers: []", true),
+        ] {
+            let node = Node::parse(text, 0).unwrap();
+            let mut is_valid = true;
+            grpc(&Report::new("f.yaml", "").at(&node, ""), &mut is_valid);
+            assert_eq!(is_valid, valid, "{text}");
+        }
+    }
 }

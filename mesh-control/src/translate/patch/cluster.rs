@@ -27,7 +27,7 @@ impl Clusters {
             inbound,
         } = self;
         if patches.is_empty() {
-            return [services, special, inbound].concat();
+            return services.into_iter().chain(special).chain(inbound).collect();
         }
         let context = outbound(scope);
         let patched = |clusters: Vec<Cluster>, context: PatchContext| {
