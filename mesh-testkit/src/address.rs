@@ -12,8 +12,8 @@ pub struct OwnAddress {
     _held: TcpListener,
 }
 
-/// The port that marks an address as taken.
-const MARK: u16 = 7;
+/// The port that marks an address as taken: one that needs no privileges, and outside of those that the kernel chooses.
+const MARK: u16 = 65_000;
 
 impl OwnAddress {
     /// Claims an address.

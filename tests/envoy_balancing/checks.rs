@@ -32,10 +32,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[ignore = "needs Envoy: cargo verify"]
 async fn endpoints_are_as_healthy_as_envoy_finds_them() {
     let seed = Random::seed();
-    let wanted: usize = std::env::var("MESH_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(DEFAULT_CASES);
+    let wanted = Random::cases(DEFAULT_CASES);
     println!("MESH_SEED={seed} MESH_CASES={wanted}");
     let mut random = Random::new(seed);
     let (mut cases, mut round) = (0, 0);

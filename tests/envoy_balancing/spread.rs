@@ -23,10 +23,7 @@ const REQUESTS: usize = 100;
 #[ignore = "needs Envoy: cargo verify"]
 async fn requests_are_spread_alike() {
     let seed = Random::seed();
-    let cases: usize = std::env::var("MESH_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(2 * usize::from(CLUSTERS) * REQUESTS);
+    let cases = Random::cases(2 * usize::from(CLUSTERS) * REQUESTS);
     println!("MESH_SEED={seed} MESH_CASES={cases}");
     let rounds = cases.div_ceil(usize::from(CLUSTERS) * REQUESTS);
     let mut random = Random::new(seed);

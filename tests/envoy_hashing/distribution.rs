@@ -27,10 +27,8 @@ const REQUESTS: usize = 120;
 #[ignore = "needs Envoy: cargo verify"]
 async fn requests_are_spread_alike() {
     let seed = Random::seed();
-    let rounds: usize = std::env::var("MESH_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .map_or(1, |cases: usize| cases.div_ceil(CONFIGURATIONS * REQUESTS));
+    let one_round = CONFIGURATIONS * REQUESTS;
+    let rounds = Random::cases(one_round).div_ceil(one_round);
     println!("MESH_SEED={seed}, {rounds} times {CONFIGURATIONS} configurations");
     let mut random = Random::new(seed);
     let own = OwnAddress::claim();

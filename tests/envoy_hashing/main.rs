@@ -174,10 +174,7 @@ impl Case {
 #[ignore = "needs Envoy: cargo verify"]
 async fn the_same_key_goes_to_the_same_endpoint() {
     let seed = Random::seed();
-    let cases: usize = std::env::var("MESH_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(DEFAULT_CASES);
+    let cases = Random::cases(DEFAULT_CASES);
     println!("MESH_SEED={seed} MESH_CASES={cases}");
     let mut random = Random::new(seed);
     let own = OwnAddress::claim();

@@ -60,7 +60,7 @@ pub(crate) fn cluster(random: &mut Random, interval: Interval) -> Value {
 /// not wait, and how many of the others a worker then sees already is a race between Envoy's threads.
 fn merge_window(random: &mut Random, interval: Interval) -> &'static str {
     match interval {
-        Interval::Never => *random.one(&["0s", "0s", "3600s"]),
+        Interval::Never => random.one::<&str>(&["0s", "0s", "3600s"]),
         Interval::Every(_) => "0s",
     }
 }

@@ -46,11 +46,6 @@ const COMPARED: &[&str] = &["outlier_detection.", "membership_", "lb_healthy_pan
 /// One test after the other: the machine's time is what the second one needs.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-fn cases(default: usize) -> usize {
-    let asked = std::env::var("MESH_CASES").ok();
-    asked.and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
 /// What a cluster's statistics say; what is zero is left out.
 type Statistics = BTreeMap<String, u64>;
 
@@ -305,7 +300,7 @@ async fn compare(random: &mut Random, interval: Interval, total: usize, per_star
 #[ignore = "needs Envoy: cargo verify"]
 async fn consecutive_errors_eject_as_in_envoy() {
     let _turn = TURN.lock().await;
-    let (seed, total) = (Random::seed(), cases(1_000));
+    let (seed, total) = (Random::seed(), Random::cases(1_000));
     println!("MESH_SEED={seed} MESH_CASES={total}");
     let mut random = Random::new(seed);
     compare(&mut random, Interval::Never, total, CASES_PER_START).await;
@@ -315,7 +310,7 @@ async fn consecutive_errors_eject_as_in_envoy() {
 #[ignore = "needs Envoy: cargo verify"]
 async fn intervals_eject_and_return_as_in_envoy() {
     let _turn = TURN.lock().await;
-    let (seed, total) = (Random::seed(), cases(1_000).div_ceil(34));
+    let (seed, total) = (Random::seed(), Random::cases(1_000).div_ceil(34));
     println!("MESH_SEED={seed}, timed: {total}");
     let mut random = Random::new(seed ^ 1);
     let interval = Interval::Every(INTERVAL);

@@ -54,12 +54,12 @@ fn bootstrap(own: &OwnAddress) -> String {
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
             {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "ok"}}},
         ]}]},
-        // Cases that reset a stream and go on want to be heard before the answer.
+        // Cases that reset a stream and go on want to be heard before the answer; the tool waits two seconds for it.
         "http_filters": [{
             "name": "envoy.filters.http.fault",
             "typed_config": {
                 "@type": type_url("http.fault.v3.HTTPFault"),
-                "delay": {"fixed_delay": "0.1s", "percentage": {"numerator": 100}},
+                "delay": {"fixed_delay": "0.3s", "percentage": {"numerator": 100}},
             },
         }, {
             "name": "envoy.filters.http.router",

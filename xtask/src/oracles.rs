@@ -119,11 +119,17 @@ fn get_h2spec(folder: &Path, module: &Path) -> Result<(), String> {
 }
 
 fn get_samples(folder: &Path, module: &Path) -> Result<(), String> {
-    let from = process::read(go(module).args(["list", "-m", "-f", "{{.Dir}}", ISTIO_MODULE]))?;
+    let find = || process::read(go(module).args(["list", "-m", "-f", "{{.Dir}}", ISTIO_MODULE]));
+    let mut from = find()?;
     if from.trim().is_empty() {
         // Built by an earlier run; the module cache was emptied since.
         process::run(go(module).args(["mod", "download", ISTIO_MODULE]))?;
-        return get_samples(folder, module);
+        from = find()?;
+    }
+    if from.trim().is_empty() {
+        return Err(format!(
+            "`go list -m {ISTIO_MODULE}` names no folder, although the module was downloaded"
+        ));
     }
     let from = Path::new(from.trim()).join("samples");
     for part in SAMPLES {
