@@ -74,7 +74,10 @@ impl Side {
                 }
             }
         };
-        for (n, seen) in upstream.take(id).iter().enumerate() {
+        // How much has gone before the body is found to be none is a matter of time, in Envoy too.
+        let seen = upstream.take(id);
+        let of_upstream = if case.body_is_bad() { &[] } else { &seen[..] };
+        for (n, seen) in of_upstream.iter().enumerate() {
             facts.extend(lines(seen, &format!("upstream {n}")));
         }
         let own = self.address.ip().to_string();

@@ -328,9 +328,14 @@ impl Case {
             self.hosts.len() != 1 || ODD_HOSTS.contains(&self.hosts[0]),
             self.expects(),
             self.nominates("x-forwarded-for") || self.nominates("host"),
-            self.body.starts_with("x\r\n"),
+            self.body_is_bad(),
         ];
         faults.iter().filter(|fault| **fault).count()
+    }
+
+    /// Whether a chunk has no size.
+    pub(crate) fn body_is_bad(&self) -> bool {
+        self.body.starts_with("x\r\n")
     }
 
     /// Whether `connection` names a header.

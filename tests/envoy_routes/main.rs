@@ -75,9 +75,22 @@ async fn start(
         let case = request::Case::random(random, TABLES);
         let port = config::LISTENER + case.table;
         let (e, m) = (format!("e{n}"), format!("m{n}"));
-        let theirs = envoy.run(port, case.request(&e), &e, &upstreams).await;
-        let mine = ours.run(port, case.request(&m), &m, &upstreams).await;
-        copied.push(((e, m), format!("case {n}: {case:?}"), case.table));
+        let mut theirs = envoy.run(port, case.request(&e), &e, &upstreams).await;
+        let mut mine = ours.run(port, case.request(&m), &m, &upstreams).await;
+        // How much of a body has come before nobody was there to take it is a matter of time, in Envoy too: whether the
+        // connection ends with the answer, and whether a copy was begun and how much of it was sent.
+        let is_race = case.has_body()
+            && [&theirs, &mine].iter().all(|one| one.seen.is_empty())
+            && configuration.table(case.table).contains("\"refused\"");
+        if is_race {
+            for one in [&mut theirs, &mut mine] {
+                if let Ok(answer) = &mut one.answer {
+                    answer.headers.retain(|(name, _)| name != "connection");
+                }
+            }
+        } else {
+            copied.push(((e, m), format!("case {n}: {case:?}"), case.table));
+        }
         if theirs != mine {
             different.push(format!(
                 "case {n}: {case:?}\n{}\nroute table: {}\nEnvoy: {theirs:?}\nmesh-proxy: {mine:?}\n",

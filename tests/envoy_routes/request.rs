@@ -248,6 +248,10 @@ impl Case {
         }
     }
 
+    pub(crate) fn has_body(&self) -> bool {
+        !self.body.is_empty()
+    }
+
     pub(crate) fn request(&self, id: &str) -> Request<Full<Bytes>> {
         let mut request =
             Request::builder().method(self.method.parse::<Method>().expect("a method"));

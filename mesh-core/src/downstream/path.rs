@@ -17,7 +17,11 @@ pub(super) struct Normal {
 
 /// The path is refused: `%00`, or a slash that must not be escaped.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused;
+pub(super) struct Refused {
+    /// What had become of the path until then, with its query: Envoy's formats and routes see that one from then on. None:
+    /// it is what it was.
+    pub(super) path: Option<String>,
+}
 
 /// Normalises a path that begins with a slash, as the manager says. Allocates only if there may be something to do.
 pub(super) fn normalise(
@@ -38,14 +42,23 @@ fn normalise_text(manager: &ConnectionManagerConfig, came: &str) -> Result<Norma
         && let Some(unescaped) = unescape_slashes(&now)
     {
         match manager.escaped_slashes {
-            EscapedSlashes::RejectRequest => return Err(Refused),
+            EscapedSlashes::RejectRequest => {
+                let path = Some(unescaped + query);
+                return Err(Refused { path });
+            }
             EscapedSlashes::UnescapeAndRedirect => redirect = true,
             EscapedSlashes::UnescapeAndForward | EscapedSlashes::KeepUnchanged => {}
         }
         now = unescaped.into();
     }
     if manager.normalize_path && may_be_abnormal(&now) {
-        now = canonical(&now)?.into();
+        let canonical = canonical(&now).map_err(|HasNul| Refused {
+            path: match &now {
+                Cow::Owned(unescaped) => Some(format!("{unescaped}{query}")),
+                Cow::Borrowed(_) => None,
+            },
+        })?;
+        now = canonical.into();
     }
     if manager.merge_slashes && now.contains("//") {
         now = merge_slashes(&now).into();
@@ -142,8 +155,11 @@ const fn must_be_escaped(byte: u8) -> bool {
     )
 }
 
+/// The path holds `%00`.
+struct HasNul;
+
 /// Resolves `.` and `..`, turns `\` into `/`, unescapes what needs no escape and escapes what does.
-fn canonical(path: &str) -> Result<String, Refused> {
+fn canonical(path: &str) -> Result<String, HasNul> {
     let mut out = String::with_capacity(path.len() + 8);
     out.push('/');
     let path = path.strip_prefix('/').unwrap_or(path);
@@ -205,13 +221,13 @@ impl Dots {
     }
 }
 
-fn push_segment(out: &mut String, segment: &str) -> Result<(), Refused> {
+fn push_segment(out: &mut String, segment: &str) -> Result<(), HasNul> {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut rest = segment.as_bytes();
     while let [byte, after @ ..] = rest {
         rest = after;
         match (byte, escape(after)) {
-            (b'%', Some(0)) => return Err(Refused),
+            (b'%', Some(0)) => return Err(HasNul),
             (b'%', Some(byte)) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
                 out.push(char::from(byte));
                 rest = after.get(2..).unwrap_or_default();
@@ -359,7 +375,14 @@ mod tests {
             assert_eq!(got.path.as_deref().unwrap_or(came), normal, "{came}");
             assert_eq!(got.path.is_none(), came == normal, "{came}");
         }
-        assert_eq!(normalised(&plain, "/a%00"), Err(Refused));
+        let as_it_came = Err(Refused { path: None });
+        assert_eq!(normalised(&plain, "/a%00"), as_it_came);
+        let unescape = manager(false, EscapedSlashes::UnescapeAndForward);
+        let path = Some("/a/b%00?%2F".to_owned());
+        assert_eq!(
+            normalised(&unescape, "/a%2Fb%00?%2F"),
+            Err(Refused { path })
+        );
         let escaped = normalised(&plain, "/\u{e9}").unwrap();
         assert_eq!(escaped.path.as_deref(), Some("/%C3%A9"));
     }
@@ -393,7 +416,10 @@ mod tests {
         };
         let unescaped = Some("/a/b?%2F".to_owned());
         assert_eq!(path(EscapedSlashes::KeepUnchanged), Ok(None));
-        assert_eq!(path(EscapedSlashes::RejectRequest), Err(Refused));
+        let refused = Refused {
+            path: unescaped.clone(),
+        };
+        assert_eq!(path(EscapedSlashes::RejectRequest), Err(refused));
         assert_eq!(path(EscapedSlashes::UnescapeAndForward), Ok(unescaped));
     }
 

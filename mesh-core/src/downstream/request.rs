@@ -13,7 +13,9 @@ use http::{
 use super::{
     CodecError, client_cert, forwarded,
     internal_peer::forward,
-    limits, path, request_id,
+    limits,
+    path::{self, Refused},
+    request_id,
     sanitise::{nominates_host, remove_nominated, sanitise},
     upgrade,
 };
@@ -96,8 +98,11 @@ pub fn on_request(
         let internal;
         (internal, client) =
             forward(manager, &mut parts.headers, connection).map_err(|mut reply| {
-                // An upgrade's request has no end that could be waited for.
-                reply.closes_connection = asked.is_some() || parts.method == Method::CONNECT;
+                // An upgrade's request has no end that could be waited for, and what keeps a connection of HTTP/1.0 is
+                // gone from the head already.
+                reply.closes_connection = asked.is_some()
+                    || parts.method == Method::CONNECT
+                    || parts.version < Version::HTTP_11;
                 reply
             })?;
         let proto = parts.headers.get(forwarded::PROTO);
@@ -156,7 +161,9 @@ fn codec(
 ) -> Result<(), Box<LocalReply>> {
     let http1 = parts.version < Version::HTTP_2;
     if http1 {
-        if !upgrade && parts.headers.contains_key(CONNECTION) {
+        // Nor are those of a tunnel's request looked at here.
+        let tunnel = upgrade || parts.method == Method::CONNECT;
+        if !tunnel && parts.headers.contains_key(CONNECTION) {
             if nominates_host(&parts.headers) {
                 parts.headers.remove(HOST);
             }
@@ -269,10 +276,10 @@ fn without_user(uri: &Uri) -> Option<Authority> {
     host.parse().ok()
 }
 
-/// The normal path where it is not the one that came.
+/// The normal path where it is not the one that came. What is refused, or redirected, keeps what had become of its path.
 pub(super) fn path(
     manager: &ConnectionManagerConfig,
-    parts: &request::Parts,
+    parts: &mut request::Parts,
 ) -> Result<Option<PathAndQuery>, Box<LocalReply>> {
     let Some(came) = parts.uri.path_and_query() else {
         return Ok(None);
@@ -286,13 +293,20 @@ pub(super) fn path(
         return Err(reply);
     }
     let failed = || refused(StatusCode::BAD_REQUEST, "", "path_normalization_failed");
-    let normal = path::normalise(manager, came).map_err(|_| failed())?;
+    let normal = match path::normalise(manager, came) {
+        Ok(normal) => normal,
+        Err(Refused { path }) => {
+            set_path(parts, path);
+            return Err(failed());
+        }
+    };
     let Some(text) = normal.path else {
         return Ok(None);
     };
     if normal.redirect {
         // gRPC clients follow no redirects.
         if crate::grpc::is_grpc_content_type(&parts.headers) {
+            set_path(parts, Some(text));
             return Err(failed());
         }
         let mut reply = refused(
@@ -302,13 +316,25 @@ pub(super) fn path(
         );
         reply.is_failure = false;
         reply.closes_connection = false;
-        let location = HeaderValue::from_maybe_shared(Bytes::from(text)).map_err(|_| failed())?;
+        let text = Bytes::from(text);
+        let location = HeaderValue::from_maybe_shared(text.clone()).map_err(|_| failed())?;
         reply.headers.push((LOCATION, location));
+        set_path(parts, Some(text));
         return Err(reply);
     }
     PathAndQuery::from_maybe_shared(Bytes::from(text))
         .map(Some)
         .map_err(|_| failed())
+}
+
+fn set_path(parts: &mut request::Parts, path: Option<impl Into<Bytes>>) {
+    let Some(Ok(path)) = path.map(|path| PathAndQuery::from_maybe_shared(path.into())) else {
+        return;
+    };
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    uri.path_and_query = Some(path);
+    // What was a URI is one with another path.
+    parts.uri = Uri::from_parts(uri).unwrap_or_default();
 }
 
 /// The authority without its port and without the dot behind its host, as far as the manager cuts them

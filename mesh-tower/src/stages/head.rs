@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::{StatusCode, header::LOCATION, request, uri::PathAndQuery};
+use http::{StatusCode, request};
 use mesh_core::{
     downstream,
     filter::{ChainVerdict, FilterChain, FilterContext, RequestBodyFilters, Resume},
@@ -32,7 +32,7 @@ impl Stream {
                 Ok(Some(upgrade)) => self.find_route_and_filter(parts, now, upgrade),
                 Ok(None) => self.attempt_without_policy(now),
                 Err(reply) => {
-                    self.route_of_refused(parts, &reply);
+                    self.route_of_refused(parts);
                     Step::Reply(reply)
                 }
             },
@@ -143,20 +143,11 @@ impl Stream {
     /// A request that is refused before it is routed has a route in Envoy if it came with `x-forwarded-proto`, without
     /// which none is looked for (`VirtualHostImpl::getRouteFromEntries`); that route's header operations hold.
     #[cold]
-    fn route_of_refused(&mut self, parts: &mut request::Parts, reply: &LocalReply) {
+    fn route_of_refused(&mut self, parts: &mut request::Parts) {
         if self.table().is_none() {
             return;
         }
         absolute(parts);
-        // The path is normal already.
-        let normal = reply.headers.iter().find(|(name, _)| name == LOCATION);
-        if let Some(path) =
-            normal.and_then(|(_, path)| PathAndQuery::try_from(path.as_bytes()).ok())
-        {
-            let mut uri = std::mem::take(&mut parts.uri).into_parts();
-            uri.path_and_query = Some(path);
-            parts.uri = http::Uri::from_parts(uri).unwrap_or_default();
-        }
         if parts.headers.contains_key("x-forwarded-proto") {
             self.keep_route_of_refused(parts);
         }

@@ -106,6 +106,10 @@ fn bad_heads_are_refused_in_envoys_words() {
             "{nominated}"
         );
     }
+    // Envoy's codec looks at what `connection` names unless a tunnel is asked for.
+    let mut connect = parts("a.test:443", &[("connection", "x-forwarded-for")]);
+    connect.method = Method::CONNECT;
+    assert!(accept(&plain, &peer, &mut connect).is_ok());
     let mut old = parts("/", &[host]);
     old.version = Version::HTTP_10;
     let reply = accept(&plain, &peer, &mut old.clone()).unwrap_err();
@@ -131,6 +135,62 @@ fn an_escaped_slash_redirects_to_the_normal_path() {
     assert_eq!(reply.status, StatusCode::TEMPORARY_REDIRECT);
     assert_eq!(reply.headers[0].1, "/a/c?q");
     assert!(!reply.is_failure);
+    assert_eq!(parts.uri.path_and_query().unwrap(), "/a/c?q");
+}
+
+/// Envoy rewrites the head before it decides (`PathUtil::unescapeSlashes`): formats and routes of the refusal see that.
+#[test]
+fn what_is_refused_for_its_slashes_shows_the_path_as_far_as_it_was_normal() {
+    let grpc = ("content-type", "application/grpc");
+    for (action, normalize, header, came, seen) in [
+        (
+            EscapedSlashes::RejectRequest,
+            true,
+            ("x", ""),
+            "/a%2Fb/../c?%2F",
+            "/a/b/../c?%2F",
+        ),
+        (
+            EscapedSlashes::UnescapeAndRedirect,
+            true,
+            grpc,
+            "/a%2Fb/../c?%2F",
+            "/a/c?%2F",
+        ),
+        (
+            EscapedSlashes::UnescapeAndRedirect,
+            false,
+            grpc,
+            "/a%5Cb",
+            "/a\\b",
+        ),
+        (
+            EscapedSlashes::UnescapeAndForward,
+            true,
+            ("x", ""),
+            "/a%2Fb%00",
+            "/a/b%00",
+        ),
+        (
+            EscapedSlashes::KeepUnchanged,
+            true,
+            ("x", ""),
+            "/a%2Fb%00",
+            "/a%2Fb%00",
+        ),
+    ] {
+        let mut manager = manager();
+        manager.normalize_path = normalize;
+        manager.escaped_slashes = action;
+        let mut parts = parts(came, &[("host", "a"), header]);
+        let reply = accept(&manager, &from("1.1.1.1:1"), &mut parts).unwrap_err();
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{came}");
+        assert_eq!(
+            parts.uri.path_and_query().unwrap(),
+            seen,
+            "{action:?} {came}"
+        );
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, Version, header::CONTENT_TYPE};
 use http_body::Body;
 use mesh_core::{downstream::CodecError, model::UnderscoresAction};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -122,6 +122,7 @@ where
         }),
     };
     loop {
+        let mut content_type = None;
         let (request, asked, mut flow) = match connection.arrival(options).await? {
             Arrival::Closed => return Ok(None),
             Arrival::Head(head) => {
@@ -132,6 +133,9 @@ where
                     encode::continues(&mut connection.out, asked);
                 }
                 let body = flow.body();
+                if flow.sender.is_some() {
+                    content_type = head.parts.headers.get(CONTENT_TYPE).cloned();
+                }
                 let mut request = Request::from_parts(head.parts, body);
                 if options.proxy_100_continue {
                     request.extensions_mut().insert(connection.early.clone());
@@ -158,6 +162,10 @@ where
             Exchanged::BadBody(error) => {
                 let mut request = Request::new(Http1Body::empty());
                 request.extensions_mut().insert(error);
+                // The answer to gRPC is gRPC's.
+                if let Some(content_type) = content_type {
+                    request.headers_mut().insert(CONTENT_TYPE, content_type);
+                }
                 let mut flow = Flow::new(Decoder::none(), true);
                 exchange(&mut connection, options, asked, &mut flow, call(request)).await?;
                 return connection.close(options).await.map(|()| None);

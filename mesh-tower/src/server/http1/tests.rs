@@ -37,6 +37,41 @@ async fn echo(request: Request<Http1Body>) -> Answer {
     answer
 }
 
+#[tokio::test]
+async fn who_answers_a_body_that_is_none_knows_what_the_head_was_about() {
+    let (mut client, server) = duplex(64 * 1024);
+    let asked = async |request: Request<Http1Body>| {
+        let is_refused = request.extensions().get::<CodecError>().is_some();
+        let (parts, body) = request.into_parts();
+        // As for a policy that waits for the body.
+        let _ = body.collect().await;
+        if !is_refused {
+            std::future::pending::<()>().await;
+        }
+        let mut answer: Answer = Response::new(Full::default());
+        if let Some(content_type) = parts.headers.get(CONTENT_TYPE) {
+            answer
+                .headers_mut()
+                .insert(CONTENT_TYPE, content_type.clone());
+        }
+        answer
+    };
+    let sent = b"POST / HTTP/1.1\r\ncontent-type: application/grpc\r\ntransfer-encoding: chunked\r\n\r\nx\r\n";
+    client.write_all(sent).await.unwrap();
+    let options = quick();
+    let read = async {
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    let (served, text) = tokio::join!(
+        serve_http1(server, Bytes::new(), &options, asked, pending::<()>()),
+        read
+    );
+    assert!(served.unwrap().is_none());
+    assert!(text.contains("content-type: application/grpc"), "{text}");
+}
+
 /// What a client reads of a connection until it ends.
 async fn converse(sent: &[&[u8]], options: Http1Options, over: impl Future<Output = ()>) -> String {
     let (mut client, server) = duplex(64 * 1024);
