@@ -17,7 +17,7 @@ use http_body::Body;
 use mesh_core::{
     local_reply::LocalReply,
     one_line::{self, HeadKind},
-    outcome::Outcome,
+    outcome::{Outcome, ResetReason},
 };
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -174,8 +174,7 @@ where
                         this.state.set(State::Head { parts, body: None });
                         continue;
                     } else {
-                        let lost =
-                            TransportError::unsent(mesh_core::outcome::ResetReason::LocalReset);
+                        let lost = TransportError::unsent(ResetReason::LocalReset);
                         Err((stream.reset_reply(&lost), None))
                     }
                 }
@@ -206,10 +205,12 @@ where
                         }
                         Poll::Ready(Err(error)) => {
                             let mut error = error.into();
-                            if let Some(replay) = &*this.replay {
+                            // What a breaker refused was refused before any of its body was looked at.
+                            let refused = error.reason() == ResetReason::Overflow;
+                            if let Some(replay) = this.replay.as_ref().filter(|_| !refused) {
                                 replay.read_arrived(cx);
                             }
-                            let decision = stream.failed(&error, can_replay());
+                            let decision = stream.failed(&error, refused || can_replay());
                             error.release();
                             match decision {
                                 Decision::Retry => {
@@ -426,7 +427,12 @@ impl Stream {
             Expired::Route => Outcome::RouteTimeout,
             Expired::PerTry | Expired::PerTryIdle => Outcome::PerTryTimeout,
             Expired::Attempt => Outcome::MaxDuration,
-            Expired::Duration | Expired::Idle | Expired::Caller => return Decision::Deliver,
+            Expired::Duration | Expired::Idle | Expired::Caller => {
+                if !can_replay {
+                    self.abandon_retries();
+                }
+                return Decision::Deliver;
+            }
         };
         self.seen.count_expired(expired);
         self.attempt_ended(outcome, None, can_replay, now)

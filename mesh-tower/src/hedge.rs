@@ -17,6 +17,7 @@ use tower_service::Service;
 use crate::{
     body::{Replay, RequestBody},
     clock::Moment,
+    deadline::Timer,
     dispatch::{Dispatch, PoolReady},
     error::{BoxError, TransportError},
     future::{Leave, next_body},
@@ -33,6 +34,8 @@ pub(crate) struct Hedges<F> {
     pending: bool,
     /// The head of a retry that waits for the inner service.
     head: Option<Box<request::Parts>>,
+    /// Of the attempts beside the newest.
+    timer: Timer,
 }
 
 struct Hedged<F> {
@@ -48,6 +51,7 @@ struct Parked {
     load: Option<InFlight>,
     pool_ready: Option<PoolReady>,
     ready: Option<Moment>,
+    per_try_over: bool,
 }
 
 impl Parked {
@@ -55,6 +59,7 @@ impl Parked {
         std::mem::swap(&mut self.load, &mut stream.seen.in_flight);
         std::mem::swap(&mut self.pool_ready, &mut stream.pool_ready);
         std::mem::swap(&mut self.ready, &mut stream.limits.ready);
+        std::mem::swap(&mut self.per_try_over, &mut stream.limits.per_try_over);
     }
 }
 
@@ -71,6 +76,7 @@ impl<F> Hedges<F> {
             attempts: vec![Hedged::new(first)],
             pending: false,
             head: None,
+            timer: Timer::default(),
         }
     }
 
@@ -99,6 +105,9 @@ impl<F> Hedges<F> {
                 None => {}
             }
             let Some((result, retried)) = self.poll_attempts(stream, cx) else {
+                if let Some(reply) = self.poll_older_expired(stream, can_replay(), now, cx) {
+                    return Poll::Ready(Outcome::Reply(reply, None));
+                }
                 let expired = match stream.poll_attempt_expired(now, cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(expired) => expired,
@@ -123,10 +132,11 @@ impl<F> Hedges<F> {
                 }
                 Err(error) => {
                     let mut error = error.into();
-                    if let Some(replay) = replay.filter(|_| self.attempts.is_empty()) {
+                    let refused = error.reason() == ResetReason::Overflow;
+                    if let Some(replay) = replay.filter(|_| self.attempts.is_empty() && !refused) {
                         replay.read_arrived(cx);
                     }
-                    let decision = stream.failed(&error, can_replay());
+                    let decision = stream.failed(&error, refused || can_replay());
                     error.release();
                     if matches!(decision, Decision::Deliver | Decision::Redirect) {
                         let reply = stream.reset_reply(&error);
@@ -206,6 +216,11 @@ impl<F> Hedges<F> {
             .map(poll)
             .enumerate()
             .find_map(|(at, result)| Some((at, result?)))?;
+        Some((result, self.take_out(at, stream)))
+    }
+
+    /// An attempt is over: its state goes into the stream. Returns whether it was retried.
+    fn take_out(&mut self, at: usize, stream: &mut Stream) -> bool {
         let mut ended = self.attempts.remove(at);
         if at < self.attempts.len() {
             if let Some(newest) = self.attempts.last_mut() {
@@ -213,7 +228,33 @@ impl<F> Hedges<F> {
             }
             ended.parked.exchange(stream);
         }
-        Some((result, ended.retried))
+        ended.retried
+    }
+
+    /// An attempt beside the newest has lasted as long as one may. It was retried, and is not again: the request ends,
+    /// whatever else is under way (Envoy `Filter::onStreamMaxDurationReached`).
+    fn poll_older_expired(
+        &mut self,
+        stream: &mut Stream,
+        can_replay: bool,
+        now: Moment,
+        cx: &Context<'_>,
+    ) -> Option<Box<LocalReply>> {
+        let (_, older) = self.attempts.split_last()?;
+        let over = |hedged: &Hedged<F>| stream.limits.attempt_over(hedged.parked.ready);
+        let (at, over) = older
+            .iter()
+            .enumerate()
+            .filter_map(|(at, hedged)| Some((at, over(hedged)?)))
+            .min_by_key(|(_, over)| *over)?;
+        if over > now {
+            self.timer.arm(over, cx.waker());
+            return None;
+        }
+        self.take_out(at, stream);
+        stream.kept.get_or_insert_default().hedging = Some(Hedging::LAST);
+        stream.attempt_expired(Expired::Attempt, can_replay, now);
+        Some(stream.expired_reply(Expired::Attempt))
     }
 
     /// The attempt whose state is in the stream is over, or will be another.
@@ -241,7 +282,8 @@ impl<F> Hedges<F> {
             self.pending |= newest.retried;
             return None;
         }
-        stream.kept.get_or_insert_default().hedging = None;
+        // What was retried is not retried again.
+        stream.kept.get_or_insert_default().hedging = newest.retried.then_some(Hedging::LAST);
         if expired == Expired::Route {
             self.count_timeouts(stream);
         }
@@ -290,4 +332,12 @@ pub(crate) struct Hedging {
     pub(crate) others: bool,
     /// Another was made for it.
     pub(crate) retried: bool,
+}
+
+impl Hedging {
+    /// The request ends with it, though another was made for it.
+    const LAST: Self = Self {
+        others: false,
+        retried: true,
+    };
 }

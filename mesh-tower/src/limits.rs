@@ -60,6 +60,8 @@ pub(crate) struct Limits {
     pub(crate) alternative_response: bool,
     /// A per-try timeout makes another attempt beside the one that it is over for.
     pub(crate) hedges: bool,
+    /// The attempt's per-try timeout is over, and the attempt goes on.
+    pub(crate) per_try_over: bool,
     /// The stream is (to be) a tunnel: its request is never complete.
     pub(crate) tunnel: bool,
     /// The stream's first moment.
@@ -87,6 +89,7 @@ impl Limits {
             idle: Length::NONE,
             alternative_response: false,
             hedges: false,
+            per_try_over: false,
             tunnel: false,
             started: Moment::UNSET,
             active: Moment::UNSET,
@@ -198,6 +201,11 @@ impl Limits {
         self.caller
     }
 
+    /// When an attempt that has had its connection since `ready` has lasted as long as one may.
+    pub(crate) fn attempt_over(&self, ready: Option<Moment>) -> Option<Moment> {
+        self.attempt.from(ready)
+    }
+
     /// Takes over what the request's body says of itself.
     pub(crate) fn update(&mut self, progress: Option<&Progress>) {
         let Some(progress) = progress else { return };
@@ -221,7 +229,7 @@ impl Limits {
             _ => None,
         };
         let ready = match (self.ready, complete) {
-            (Some(ready), Some(complete)) => Some(ready.max(complete)),
+            (Some(ready), Some(complete)) if !self.per_try_over => Some(ready.max(complete)),
             _ => None,
         };
         let idle_try = ready.map(|at| at.max(self.active));
@@ -240,7 +248,7 @@ impl Limits {
             (self.per_try.from(per_try), Expired::PerTry),
             (idle_over, Expired::PerTryIdle),
             (self.duration.from(Some(self.started)), Expired::Duration),
-            (self.attempt.from(self.ready), Expired::Attempt),
+            (self.attempt_over(self.ready), Expired::Attempt),
             (self.idle.from(Some(self.active)), Expired::Idle),
         ]
         .into_iter()

@@ -212,6 +212,20 @@ impl Case {
         self.method == "HEAD"
     }
 
+    /// Whether only hedging may ask for another attempt. Envoy keeps no body for that one (`Filter::decodeData`,
+    /// `retry_state_->enabled()`), and sends its head with nothing behind it; we send the body.
+    pub(crate) fn may_lack_body(&self, configuration: &Configuration) -> bool {
+        let policy = configuration.retry_policy(&self.path);
+        let asks = policy["retry_on"].as_str().is_some_and(|on| !on.is_empty())
+            || self
+                .headers
+                .iter()
+                .any(|(name, on)| name.starts_with("x-envoy-retry-") && !on.is_empty());
+        let may = policy["retriable_request_headers"].is_null()
+            || self.headers.contains(&("x-may-retry", "1".to_owned()));
+        self.body > 0 && !policy.is_null() && !(asks && may)
+    }
+
     pub(crate) fn request(&self, id: &str) -> Request<Full<Bytes>> {
         let mut request =
             Request::builder().method(self.method.parse::<Method>().expect("a method"));

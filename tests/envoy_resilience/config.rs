@@ -60,6 +60,17 @@ impl Configuration {
         }
     }
 
+    /// The retry policy of a route.
+    pub(crate) fn retry_policy(&self, route: &str) -> &Value {
+        let routes = &self.manager["route_config"]["virtual_hosts"][0]["routes"];
+        let route = routes
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|r| r["match"]["prefix"] == route);
+        route.map_or(&Value::Null, |route| &route["route"]["retry_policy"])
+    }
+
     pub(crate) fn text(&self) -> String {
         format!("{:?} {:#} {:#}", self.layout, self.cluster, self.manager)
     }
@@ -223,7 +234,7 @@ impl Generator<'_> {
                 json!({"cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]});
         }
         if self.random.chance(15) {
-            manager["stream_idle_timeout"] = json!("0.5s");
+            manager["stream_idle_timeout"] = json!("0.53s");
         }
         if self.random.chance(10) {
             manager["common_http_protocol_options"] = json!({"max_stream_duration": "0.6s"});
@@ -235,7 +246,7 @@ impl Generator<'_> {
         let mut action = json!({"cluster": format!("c{n}")});
         match self.random.below(10) {
             0 => action["timeout"] = json!("0s"),
-            1 | 2 => action["timeout"] = json!("0.8s"),
+            1 | 2 => action["timeout"] = json!("0.85s"),
             _ => {}
         }
         if self.random.chance(85) {
@@ -255,7 +266,7 @@ impl Generator<'_> {
             action["priority"] = json!("HIGH");
         }
         if self.random.chance(10) {
-            action["idle_timeout"] = json!(self.random.one(&["0s", "0.5s"]));
+            action["idle_timeout"] = json!(self.random.one(&["0s", "0.53s"]));
         }
         if self.random.chance(15) {
             action["max_grpc_timeout"] = json!(self.random.one(&["0s", "0.6s"]));

@@ -56,12 +56,15 @@ impl Stream {
             self.hear_of_health(headers, now);
         }
         self.count_attempt(outcome);
+        if !can_replay {
+            self.abandon_retries();
+        }
         let hedging = self.kept.as_mut().and_then(|kept| kept.hedging.take());
         let (decision, refused) = match hedging {
             Some(hedging) if hedging.retried => {
                 (Decision::Deliver, self.would_retry(outcome, headers))
             }
-            _ => self.retry_or_deliver(outcome, headers, can_replay, now),
+            _ => self.retry_or_deliver(outcome, headers, now),
         };
         if let (Decision::Deliver, Outcome::Response { status, .. }, Some(headers)) =
             (decision, outcome, headers)
@@ -95,10 +98,9 @@ impl Stream {
         &mut self,
         outcome: Outcome,
         headers: Option<&HeaderMap>,
-        can_replay: bool,
         now: Moment,
     ) -> (Decision, bool) {
-        match self.decide(outcome, headers, can_replay) {
+        match self.decide(outcome, headers) {
             None => (Decision::Deliver, false),
             Some(decision) => self.follow(decision, outcome == Outcome::PerTryTimeout, false, now),
         }
@@ -108,12 +110,12 @@ impl Stream {
     pub(crate) fn hedge(&mut self, can_replay: bool, now: Moment) -> bool {
         self.sent = true;
         self.observe(Outcome::PerTryTimeout, now);
-        // It has no timer any more.
+        // Only how long an attempt may last at all holds for it any more.
         self.keep_connection();
         self.pool_ready = None;
-        self.limits.ready = None;
+        self.limits.per_try_over = true;
         if !can_replay {
-            self.retry = None;
+            self.abandon_retries();
         }
         let Some(retry) = self.retry.as_mut() else {
             return false;
@@ -181,10 +183,10 @@ impl Stream {
                 }
                 if !beside {
                     self.seen.in_flight = None;
+                    // The timers of the attempt that ended end with it.
+                    self.limits.ready = None;
                 }
                 self.until = Some(now.after(after));
-                // The timers of the attempt that ended end with it.
-                self.limits.ready = None;
                 (Decision::Retry, false)
             }
             RetryDecision::LimitExceeded => {
@@ -208,20 +210,16 @@ impl Stream {
         }
     }
 
-    fn decide(
-        &mut self,
-        outcome: Outcome,
-        headers: Option<&HeaderMap>,
-        can_replay: bool,
-    ) -> Option<RetryDecision> {
-        if !can_replay {
-            // The body outgrew the buffer: nobody tries again.
-            let was_enabled = self.retry.take()?.state.is_enabled();
-            if let Some(cluster) = self.seen.cluster.as_ref().filter(|_| was_enabled) {
-                cluster.stats().retry_or_shadow_abandoned.inc();
-            }
-            return None;
+    /// The body outgrew the buffer: nobody tries again.
+    #[cold]
+    pub(crate) fn abandon_retries(&mut self) {
+        let was_enabled = self.retry.take().is_some_and(|r| r.state.is_enabled());
+        if let Some(cluster) = self.seen.cluster.as_ref().filter(|_| was_enabled) {
+            cluster.stats().retry_or_shadow_abandoned.inc();
         }
+    }
+
+    fn decide(&mut self, outcome: Outcome, headers: Option<&HeaderMap>) -> Option<RetryDecision> {
         let retry = self.retry.as_mut()?;
         // The breaker's permit of the attempt that ended is free for the next.
         retry.permit = None;
@@ -252,6 +250,8 @@ impl Stream {
             Outcome::Reset(ResetReason::Overflow) => return,
             // A timeout while no connection was there says nothing of the endpoint.
             Outcome::RouteTimeout | Outcome::PerTryTimeout if self.limits.ready.is_none() => return,
+            // It was told of the per-try timeout.
+            Outcome::RouteTimeout if self.limits.per_try_over => return,
             Outcome::RouteTimeout | Outcome::PerTryTimeout if self.limits.alternative_response => {
                 Outcome::AlternativeTimeout
             }

@@ -1,12 +1,14 @@
 //! Bodies: replay up to the cap, superseded attempts, trailers, upgrades.
 
+use std::sync::Arc;
+
 use http_body_util::BodyExt;
 use mesh_core::outcome::ResetReason;
 use mesh_tower::{ErrorKind, TransportError};
 
 use crate::{
     mock::{channel, data, full, response, trailers},
-    world::{World, get, post, settle, told},
+    world::{World, get, ms, policy, post, settle, told},
 };
 
 #[tokio::test(start_paused = true)]
@@ -35,6 +37,39 @@ async fn beyond_the_cap_the_first_answer_is_delivered() {
     assert!(client.upstream.is_idle());
     let cluster = client.cluster();
     assert_eq!(cluster.stats().retry_or_shadow_abandoned.value(), 1);
+}
+
+/// Envoy counts when the buffer overflows, whatever becomes of the request; what a breaker refused was not looked at.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_retried_counts_as_abandoned_however_it_ends() {
+    let abandoned = |hedges: bool, fails: Option<ResetReason>| async move {
+        let mut world = World::retrying("5xx", 1);
+        world.host.request_body_buffer_limit = Some(4);
+        world.manager.max_stream_duration = ms(500);
+        if hedges {
+            let mut policy = policy("5xx", 1);
+            policy.per_try_timeout = ms(100);
+            world.forward.retry_policy = Some(Arc::new(policy));
+            world.forward.hedge_on_per_try_timeout = Some(true);
+        }
+        let mut client = world.client();
+        let call = client.send(post(full("hello")));
+        let mut attempt = client.upstream.next().await;
+        if let Some(reason) = fails {
+            attempt.fail(TransportError::unsent(reason));
+        } else {
+            attempt.connect();
+            assert_eq!(attempt.read().await.expect("a body"), "hello");
+        }
+        call.await.expect("joined").expect_err("nothing answers");
+        let cluster = client.cluster();
+        cluster.stats().retry_or_shadow_abandoned.value()
+    };
+    assert_eq!(abandoned(false, None).await, 1);
+    assert_eq!(abandoned(true, None).await, 1);
+    assert_eq!(abandoned(false, Some(ResetReason::Overflow)).await, 0);
+    let refused = Some(ResetReason::RemoteConnectionFailure);
+    assert_eq!(abandoned(false, refused).await, 1);
 }
 
 #[tokio::test(start_paused = true)]

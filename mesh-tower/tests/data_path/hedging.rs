@@ -103,3 +103,29 @@ async fn a_body_is_sent_to_all() {
     assert_eq!(told(call.await.expect("joined")).await.0, 200);
     assert!(first.is_reset());
 }
+
+/// Envoy `Filter::onStreamMaxDurationReached`: the per-try timeout of an attempt does not lift how long it may last.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_was_hedged_still_lasts_only_so_long() {
+    for retries in [0, 1] {
+        let mut world = hedging("5xx", retries);
+        world.cluster.http.max_stream_duration = Some(ms(240));
+        let mut client = world.client();
+        let start = Instant::now();
+        let call = client.send(get());
+        let mut held = Vec::new();
+        for _ in 0..=retries {
+            let attempt = client.upstream.next().await;
+            attempt.connect();
+            held.push(attempt);
+        }
+        let error = call.await.expect("joined").expect_err("a limit");
+        assert_eq!(error.details(), "upstream_max_stream_duration_reached");
+        assert!(start.elapsed() >= ms(240) && start.elapsed() < ms(250));
+        let cluster = client.cluster();
+        assert_eq!(cluster.stats().retry_or_shadow_abandoned.value(), 0);
+        // Whatever else is under way ends with it.
+        assert!(held.iter().all(|attempt| attempt.is_reset()));
+        assert!(client.upstream.is_idle());
+    }
+}
