@@ -37,6 +37,8 @@ struct Shared<B> {
     can_replay: bool,
     /// The attempt in force; readers of earlier ones get an error.
     attempt: u32,
+    /// Nobody reads, from the end of an attempt to the next.
+    between: bool,
     /// The reader's task, to be woken when it is superseded: its connection would be held otherwise.
     waiting: Option<Waker>,
 }
@@ -55,6 +57,7 @@ impl<B: Body> Replay<B> {
                 cap,
                 can_replay: true,
                 attempt: 0,
+                between: false,
                 waiting: None,
             })),
         }
@@ -69,8 +72,12 @@ where
     /// Reads what has arrived of the body, into what is kept, as far as nobody else reads it: after an attempt, so that
     /// a body that came in time counts as complete, or as too long, although no upstream took it. Supersedes the reader.
     pub(crate) fn read_arrived(&self, cx: &mut Context<'_>) {
-        self.supersede();
+        // Once: afterwards it is the caller itself who waits.
+        if !lock(&self.shared).between {
+            self.supersede();
+        }
         let mut shared = lock(&self.shared);
+        shared.between = true;
         let mut at = shared.frames.len();
         while shared.body.is_some()
             && shared.can_replay
@@ -102,6 +109,7 @@ impl<B> Replay<B> {
     fn supersede(&self) -> u32 {
         let mut shared = lock(&self.shared);
         shared.attempt += 1;
+        shared.between = false;
         let (attempt, waiting) = (shared.attempt, shared.waiting.take());
         drop(shared);
         if let Some(waker) = waiting {
@@ -419,14 +427,34 @@ mod tests {
         assert!(lock(&body.shared).frames.is_empty());
     }
 
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_retry_does_not_wake_itself() {
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        let mut cx = Context::from_waker(&waker);
+        let body = replay(vec![None, None, None, data("ab")], 100);
+        let mut first = body.reader();
+        assert_eq!(read(&mut first), "…");
+        body.read_arrived(&mut cx);
+        body.read_arrived(&mut cx);
+        assert_eq!(count.0.load(std::sync::atomic::Ordering::SeqCst), 0);
+        assert_eq!(read(&mut first), "!superseded by a retry");
+        let mut second = body.reader();
+        assert_eq!(read(&mut second), "ab|");
+        body.read_arrived(&mut cx);
+        assert_eq!(read(&mut second), "!superseded by a retry");
+    }
+
     #[test]
     fn a_superseded_reader_is_woken_and_reads_an_error() {
-        struct Count(AtomicUsize);
-        impl Wake for Count {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            }
-        }
         let count = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&count));
         let body = replay(vec![None, data("ab")], 100);
