@@ -1,4 +1,5 @@
-//! A request's body: frames from the connection that reads it.
+//! A request's body: frames from the connection that reads it. It ends only if its end was read: a connection that
+//! breaks off is an error of the body, or half an upload would go on as a whole one.
 
 use std::{
     io,
@@ -8,10 +9,17 @@ use std::{
 
 use bytes::Bytes;
 use futures_channel::mpsc;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 /// Who gives frames to a body.
 pub(super) type Sender = mpsc::Sender<io::Result<Frame<Bytes>>>;
+
+/// The body was read to its end.
+pub(super) fn end(mut sender: Sender) {
+    // Nobody may want it. Trailers that nobody sent tell a body without a length that this is all.
+    let _ = sender.start_send(Ok(Frame::trailers(HeaderMap::new())));
+}
 
 /// The body of a request over HTTP/1: read from its connection no faster than it is polled.
 #[derive(Debug)]
@@ -57,10 +65,19 @@ impl Body for Http1Body {
         if let (Some(left), Some(Ok(frame))) = (&mut self.left, &frame) {
             *left -= frame.data_ref().map_or(0, |data| data.len() as u64);
         }
-        if frame.is_none() {
-            self.frames = None;
+        match frame {
+            Some(Ok(frame)) if frame.is_trailers() => {
+                self.frames = None;
+                let is_mark = frame.trailers_ref().is_some_and(HeaderMap::is_empty);
+                Poll::Ready((!is_mark).then_some(Ok(frame)))
+            }
+            None => {
+                self.frames = None;
+                let broken = self.left != Some(0);
+                Poll::Ready(broken.then(|| Err(io::ErrorKind::UnexpectedEof.into())))
+            }
+            frame => Poll::Ready(frame),
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

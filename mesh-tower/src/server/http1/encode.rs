@@ -22,6 +22,8 @@ pub(super) struct Asked {
     pub(super) version: Version,
     pub(super) is_head: bool,
     pub(super) is_connect: bool,
+    /// It wants to switch protocols.
+    pub(super) upgrades: bool,
     /// HTTP/1.0 is accepted; otherwise its refusal says HTTP/1.1.
     pub(super) accepts_http_10: bool,
 }
@@ -188,6 +190,7 @@ mod tests {
             version,
             is_head,
             is_connect: false,
+            upgrades: false,
             accepts_http_10: true,
         };
         let mut map = HeaderMap::new();

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     io,
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -14,7 +14,7 @@ use mesh_core::downstream::CodecError;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::{
-    Connection, Flow, Http1Options, READ,
+    Connection, Flow, Http1Options, READ, body,
     encode::{self, Asked, Encoder},
 };
 use crate::stages::WithoutBody;
@@ -58,6 +58,8 @@ struct Answering<B> {
     /// Written behind what is in the connection's buffer, then the end of its chunk.
     large: Bytes,
     after_large: &'static [u8],
+    /// Something was written that the stream may keep back, as TLS does while its socket is full.
+    is_unflushed: bool,
 }
 
 pub(super) async fn exchange<T, O, F, B>(
@@ -85,6 +87,7 @@ where
         body_is_bad: false,
         large: Bytes::new(),
         after_large: b"",
+        is_unflushed: false,
     };
     std::future::poll_fn(|cx| {
         loop {
@@ -113,7 +116,7 @@ where
             {
                 progress = true;
                 answering.closes |= over.as_mut().is_over(cx);
-                answering.start(response, asked, out, body.as_mut());
+                answering.start(response, asked, out, body.as_mut())?;
             }
             // What the head alone decides is decided before the body is looked at.
             if !answering.body_is_bad {
@@ -200,7 +203,9 @@ fn poll_request<T: AsyncRead + Unpin>(
             Ok(None) => {}
         }
         if flow.decoder.is_done() {
-            flow.sender = None;
+            if let Some(sender) = flow.sender.take() {
+                body::end(sender);
+            }
             if bytes.len() >= AHEAD {
                 return Request::Done;
             }
@@ -235,8 +240,11 @@ where
         asked: Asked,
         out: &mut BytesMut,
         mut body: Pin<&mut Option<B>>,
-    ) {
+    ) -> io::Result<()> {
         let status = response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS && !asked.upgrades {
+            return Err(io::Error::other("101 for a request that is no upgrade"));
+        }
         let headers = response.headers();
         let says_close =
             |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
@@ -246,11 +254,9 @@ where
         let refused = response.extensions().get::<WithoutBody>().is_some();
         self.encoder = if refused { Encoder::Nothing } else { encoder };
         self.closes = closes;
-        let tunnel =
-            status == StatusCode::SWITCHING_PROTOCOLS || (asked.is_connect && status.is_success());
-        if tunnel {
+        if status == StatusCode::SWITCHING_PROTOCOLS || (asked.is_connect && status.is_success()) {
             self.phase = Phase::Switching(response);
-            return;
+            return Ok(());
         }
         self.phase = Phase::Body;
         let given = response.into_body();
@@ -260,6 +266,7 @@ where
         }
         // Kept to its end even if it has none to write: it counts the stream as open.
         body.set(Some(given));
+        Ok(())
     }
 
     /// Takes frames as long as there is room. Ready: something was taken.
@@ -302,17 +309,21 @@ where
         taken
     }
 
-    /// Writes all there is. Ready: all was written; whether there was any.
+    /// Writes all there is. Ready: all was written and flushed; whether there was any.
     fn poll_write<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
         out: &mut BytesMut,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<bool>> {
-        let mut wrote = false;
         loop {
             let written = match (out.is_empty(), self.large.is_empty()) {
-                (true, true) if self.after_large.is_empty() => return Poll::Ready(Ok(wrote)),
+                (true, true) if self.after_large.is_empty() => {
+                    if self.is_unflushed {
+                        ready!(Pin::new(&mut *io).poll_flush(cx))?;
+                    }
+                    return Poll::Ready(Ok(std::mem::take(&mut self.is_unflushed)));
+                }
                 (true, true) => {
                     out.extend_from_slice(self.after_large);
                     self.after_large = b"";
@@ -334,7 +345,7 @@ where
             let of_out = written.min(out.len());
             out.advance(of_out);
             self.large.advance(written - of_out);
-            wrote = true;
+            self.is_unflushed = true;
         }
     }
 

@@ -28,7 +28,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Method, Request, Response, Version, header::CONTENT_TYPE};
+use http::{
+    Method, Request, Response, Version,
+    header::{CONTENT_TYPE, UPGRADE},
+};
 use http_body::Body;
 use mesh_core::{downstream::CodecError, model::UnderscoresAction};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -175,7 +178,10 @@ where
 }
 
 fn asked(parts: &http::request::Parts, options: &Http1Options) -> Asked {
-    asked_by(&parts.method, parts.version, options)
+    Asked {
+        upgrades: parts.headers.contains_key(UPGRADE),
+        ..asked_by(&parts.method, parts.version, options)
+    }
 }
 
 fn asked_by(method: &Method, version: Version, options: &Http1Options) -> Asked {
@@ -183,6 +189,7 @@ fn asked_by(method: &Method, version: Version, options: &Http1Options) -> Asked 
         version,
         is_head: *method == Method::HEAD,
         is_connect: *method == Method::CONNECT,
+        upgrades: false,
         accepts_http_10: options.accept_http_10,
     }
 }

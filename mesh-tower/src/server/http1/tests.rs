@@ -187,3 +187,81 @@ async fn a_switched_connection_keeps_what_was_read() {
     client.read_exact(&mut head).await.unwrap();
     assert!(head.starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
 }
+
+#[tokio::test]
+async fn what_a_stream_keeps_back_is_flushed_before_the_next_request_is_waited_for() {
+    let (mut client, server) = duplex(4096);
+    // As TLS does: written is not yet sent.
+    let server = tokio::io::BufWriter::new(server);
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let large = |_: Request<Http1Body>| async { Answer::new(Full::from(vec![b'x'; 200_000])) };
+    let options = quick();
+    let served = serve_http1(server, Bytes::new(), &options, large, pending());
+    let read = async {
+        let mut read = Vec::new();
+        while !read.ends_with(b"0\r\n\r\n") && !read.ends_with(&[b'x'; 16]) || read.len() < 200_000
+        {
+            let some = client.read_buf(&mut read).await.unwrap();
+            assert!(some > 0);
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(5), read);
+    tokio::select! {
+        ended = served => panic!("{:?}", ended.is_ok()),
+        read = read => read.expect("the whole response came"),
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_not_one_that_ended() {
+    for (head, whole, cut) in [
+        (
+            "transfer-encoding: chunked",
+            "2\r\nhi\r\n0\r\n\r\n",
+            "2\r\nhi\r\n",
+        ),
+        (
+            "transfer-encoding: chunked",
+            "2\r\nhi\r\n0\r\nx: y\r\n\r\n",
+            "2\r\nhi\r\n0\r\nx: y\r\n",
+        ),
+        ("content-length: 2", "hi", "h"),
+    ] {
+        for (body, is_whole) in [(whole, true), (cut, false)] {
+            let (mut client, server) = duplex(1024);
+            let sent = format!("POST / HTTP/1.1\r\n{head}\r\n\r\n{body}");
+            client.write_all(sent.as_bytes()).await.unwrap();
+            let (tell, told) = tokio::sync::oneshot::channel();
+            let mut tell = Some(tell);
+            // Read elsewhere, as an upstream's connection does it.
+            let collect = move |request: Request<Http1Body>| {
+                let tell = tell.take().unwrap();
+                tokio::spawn(async move { tell.send(request.into_body().collect().await) });
+                pending::<Answer>()
+            };
+            let options = quick();
+            let served = serve_http1(server, Bytes::new(), &options, collect, pending());
+            drop(client);
+            assert!(served.await.unwrap().is_none());
+            let read = told.await.unwrap();
+            assert_eq!(read.is_ok(), is_whole, "{sent:?}: {read:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_switches_who_was_not_asked() {
+    let switch = |_: Request<Http1Body>| async {
+        let mut answer = Answer::default();
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        answer
+    };
+    let (mut client, server) = duplex(1024);
+    client
+        .write_all(b"GET / HTTP/1.1\r\n\r\nnext")
+        .await
+        .unwrap();
+    let options = quick();
+    let served = serve_http1(server, Bytes::new(), &options, switch, pending());
+    assert!(served.await.is_err());
+}
