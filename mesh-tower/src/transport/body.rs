@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -30,20 +31,49 @@ enum Kind {
     Empty,
     Boxed {
         body: Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>,
-        ended: Arc<AtomicBool>,
+        sending: Arc<Sending>,
         drops_trailers: bool,
     },
 }
 
-/// Tells whether a request's body was read to its end.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestEnd(Option<Arc<AtomicBool>>);
+/// How far a request's body is, for the body itself and for who waits for the answer.
+#[derive(Debug, Default)]
+struct Sending {
+    ended: AtomicBool,
+    aborted: AtomicBool,
+    waker: AtomicWaker,
+}
+
+/// Tells whether a request's body was read to its end. Dropped before, it breaks the body off: hyper would go on
+/// sending it over HTTP/2 although nobody waits for the answer.
+#[derive(Debug)]
+pub(crate) struct RequestEnd {
+    sending: Option<Arc<Sending>>,
+    becomes_tunnel: bool,
+}
 
 impl RequestEnd {
     pub(crate) fn is_reached(&self) -> bool {
-        self.0
+        self.sending
             .as_ref()
-            .is_none_or(|ended| ended.load(Ordering::Acquire))
+            .is_none_or(|sending| sending.ended.load(Ordering::Acquire))
+    }
+
+    /// The answer to a CONNECT came: the stream goes on without the request's body.
+    pub(crate) fn becomes_tunnel(&mut self) {
+        self.becomes_tunnel = true;
+    }
+}
+
+impl Drop for RequestEnd {
+    fn drop(&mut self) {
+        if let Some(sending) = &self.sending
+            && !self.becomes_tunnel
+            && !sending.ended.load(Ordering::Acquire)
+        {
+            sending.aborted.store(true, Ordering::Release);
+            sending.waker.wake();
+        }
     }
 }
 
@@ -59,7 +89,7 @@ impl PooledBody {
         }
         Self(Kind::Boxed {
             body: Box::pin(MapError { body }),
-            ended: Arc::new(AtomicBool::new(false)),
+            sending: Arc::default(),
             drops_trailers: false,
         })
     }
@@ -84,9 +114,13 @@ impl PooledBody {
     }
 
     pub(crate) fn request_end(&self) -> RequestEnd {
-        match &self.0 {
-            Kind::Empty => RequestEnd(None),
-            Kind::Boxed { ended, .. } => RequestEnd(Some(Arc::clone(ended))),
+        let sending = match &self.0 {
+            Kind::Empty => None,
+            Kind::Boxed { sending, .. } => Some(Arc::clone(sending)),
+        };
+        RequestEnd {
+            sending,
+            becomes_tunnel: false,
         }
     }
 }
@@ -103,13 +137,21 @@ impl Body for PooledBody {
             Kind::Empty => Poll::Ready(None),
             Kind::Boxed {
                 body,
-                ended,
+                sending,
                 drops_trailers,
             } => {
-                let mut frame = ready!(body.as_mut().poll_frame(cx));
+                let polled = body.as_mut().poll_frame(cx);
+                if polled.is_pending() {
+                    sending.waker.register(cx.waker());
+                }
+                if sending.aborted.load(Ordering::Acquire) {
+                    let abandoned = h2::Error::from(h2::Reason::CANCEL);
+                    return Poll::Ready(Some(Err(abandoned.into())));
+                }
+                let mut frame = ready!(polled);
                 let is_trailers = matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
                 if frame.is_none() || is_trailers || body.is_end_stream() {
-                    ended.store(true, Ordering::Release);
+                    sending.ended.store(true, Ordering::Release);
                 }
                 if is_trailers && *drops_trailers {
                     frame = None;

@@ -75,7 +75,8 @@ pub(crate) async fn send(
         },
     );
     let mut request = dispatch.into_request();
-    let request_end = request.body().request_end();
+    let mut request_end = request.body().request_end();
+    let is_connect = request.method() == Method::CONNECT;
     prepare(&mut request)?;
     let trailers = cluster.config().http.http1_trailers;
     if !trailers {
@@ -113,6 +114,9 @@ pub(crate) async fn send(
         connection.served += 1;
         match connection.send.try_send_request(request).await {
             Ok(response) => {
+                if is_connect && response.status().is_success() {
+                    request_end.becomes_tunnel();
+                }
                 let hold = Hold::Http1 { connection, pool };
                 let lease = Lease {
                     hold,

@@ -37,6 +37,9 @@ use crate::{
 /// Window sizes of our side: large enough that one stream fills a fast local network.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 22;
+/// How large a response's head may be: Envoy's 60 KiB and 100 headers (`max_response_headers_kb`, `max_headers_count`),
+/// each of which counts 32 bytes more in HTTP/2.
+const MAX_HEADER_LIST: u32 = 60 * 1024 + 100 * 32;
 
 /// An open connection; a clone is another handle on it.
 #[derive(Clone, Debug)]
@@ -73,8 +76,14 @@ impl Http2Connection {
             && self.state.idle_since.load(Ordering::Relaxed) < before
     }
 
+    fn has_room(&self) -> bool {
+        let state = &self.state;
+        let max = state.max_streams.load(Ordering::Relaxed);
+        !self.is_closed() && state.active.load(Ordering::Relaxed) < max
+    }
+
     /// A place for one stream, if there is one.
-    fn stream(&self) -> Option<Stream> {
+    fn stream(&self, pool: &Arc<Pool>) -> Option<Stream> {
         if self.is_closed() {
             return None;
         }
@@ -88,9 +97,9 @@ impl Http2Connection {
             .ok()?;
         state.served.fetch_add(1, Ordering::Relaxed);
         Some(Stream {
-            state: Arc::clone(state),
+            connection: self.clone(),
+            pool: Arc::clone(pool),
             open: None,
-            next: None,
         })
     }
 }
@@ -98,11 +107,10 @@ impl Http2Connection {
 /// One stream's place on its connection.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    state: Arc<State>,
+    connection: Http2Connection,
+    pool: Arc<Pool>,
     /// The cluster of a request that is under way: dropped with it, the stream is one that we reset.
     open: Option<Arc<Cluster>>,
-    /// For who waits for a stream of this connection.
-    next: Option<(Http2Connection, Arc<Pool>)>,
 }
 
 impl Stream {
@@ -117,15 +125,43 @@ impl Drop for Stream {
         if let Some(cluster) = &self.open {
             cluster.stats().upstream_rq_tx_reset.inc();
         }
-        self.state
-            .idle_since
-            .store(self.state.tick.now(), Ordering::Relaxed);
-        self.state.active.fetch_sub(1, Ordering::AcqRel);
-        if let Some((connection, pool)) = self.next.take()
-            && pool.waiters2.len() > 0
-        {
-            // Nobody took it: they are gone.
-            let _ = pool.waiters2.give(connection);
+        let state = &self.connection.state;
+        state.idle_since.store(state.tick.now(), Ordering::Relaxed);
+        let is_last = state.active.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last && self.connection.is_closed() {
+            self.pool.retain(|c| !Arc::ptr_eq(&c.state, state));
+        } else if self.pool.waiters2.len() > 0 {
+            Handed::give(&self.connection, &self.pool);
+        }
+    }
+}
+
+/// A connection on its way to who waits for one of its streams; to the next, if that one went away before it looked.
+#[derive(Debug)]
+pub(crate) struct Handed(Option<(Http2Connection, Arc<Pool>)>);
+
+impl Handed {
+    /// Whether anybody was there to take it.
+    fn give(connection: &Http2Connection, pool: &Arc<Pool>) -> bool {
+        let handed = Self(Some((connection.clone(), Arc::clone(pool))));
+        match pool.waiters2.give(handed) {
+            None => true,
+            Some(mut unwanted) => {
+                unwanted.0 = None;
+                false
+            }
+        }
+    }
+
+    fn take(mut self) -> Option<Http2Connection> {
+        self.0.take().map(|(connection, _)| connection)
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        if let Some((connection, pool)) = self.0.take() {
+            Self::give(&connection, &pool);
         }
     }
 }
@@ -148,24 +184,21 @@ pub(crate) async fn send(
         },
     );
     let mut request = dispatch.into_request();
-    let request_end = request.body().request_end();
+    let mut request_end = request.body().request_end();
+    let is_connect = request.method() == Method::CONNECT;
     prepare(&mut request)?;
     loop {
-        let ready = pool
-            .multiplexed
-            .load()
-            .iter()
-            .find_map(|c| Some((c.stream()?, c.clone())));
-        let (mut stream, mut connection) = match ready {
+        let ready = pool.multiplexed.load().iter().find_map(|c| c.stream(&pool));
+        let mut stream = match ready {
             Some(ready) => ready,
             None => {
                 let connection = wait(&pool, &endpoint, &cluster, &breaker)
                     .await
                     .inspect_err(|_| request.body_mut().read_arrived())?;
-                let Some(stream) = connection.stream() else {
+                let Some(stream) = connection.and_then(|c| c.stream(&pool)) else {
                     continue;
                 };
-                (stream, connection)
+                stream
             }
         };
         let Some(permit) = breaker.request() else {
@@ -175,12 +208,15 @@ pub(crate) async fn send(
         };
         cluster.stats().upstream_rq_total.inc();
         if let Some(signal) = &pool_ready {
-            signal.set_by(connection.state.origin);
+            signal.set_by(stream.connection.state.origin);
         }
         stream.open = Some(Arc::clone(&cluster));
-        match connection.send.try_send_request(request).await {
+        let sent = stream.connection.send.try_send_request(request);
+        match sent.await {
             Ok(response) => {
-                stream.next = Some((connection, pool));
+                if is_connect && response.status().is_success() {
+                    request_end.becomes_tunnel();
+                }
                 let lease = Lease {
                     hold: Hold::Http2 { stream },
                     request_end,
@@ -193,12 +229,13 @@ pub(crate) async fn send(
                     stream.end();
                 }
                 let unsent = failed.take_message();
-                let fresh = connection.state.served.load(Ordering::Relaxed) <= 1;
+                let state = &stream.connection.state;
+                let fresh = state.served.load(Ordering::Relaxed) <= 1;
                 match unsent {
                     // GOAWAY, or closed while idle, before anything was written: another connection takes it.
                     Some(unsent) if !fresh => {
                         request = unsent;
-                        pool.retain(|c| !Arc::ptr_eq(&c.state, &connection.state));
+                        pool.retain(|c| !Arc::ptr_eq(&c.state, state));
                     }
                     unsent => {
                         let error = failed.into_error();
@@ -221,7 +258,7 @@ async fn wait(
     endpoint: &Arc<Endpoint>,
     cluster: &Arc<Cluster>,
     breaker: &Arc<Breaker>,
-) -> Result<Http2Connection, TransportError> {
+) -> Result<Option<Http2Connection>, TransportError> {
     let Some(pending) = breaker.pending() else {
         cluster.stats().upstream_rq_pending_overflow.inc();
         return Err(TransportError::unsent(ResetReason::Overflow));
@@ -230,10 +267,14 @@ async fn wait(
     let turn = pool.waiters2.wait();
     let waits = Waits::new(cluster);
     spawn(pool, endpoint, cluster, breaker);
+    // A stream may have ended between the first look and the place in the queue.
+    if let Some(connection) = pool.multiplexed.load().iter().find(|c| c.has_room()) {
+        Handed::give(connection, pool);
+    }
     let turn = turn.await;
     waits.over();
     match turn {
-        Ok(Ok(connection)) => Ok(connection),
+        Ok(Ok(handed)) => Ok(handed.take()),
         Ok(Err(failure)) => {
             cluster.stats().upstream_rq_pending_failure_eject.inc();
             let error = TransportError::unsent(failure.reason).with_detail(failure.detail);
@@ -305,6 +346,7 @@ async fn open(
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST)
         .handshake(TokioIo::new(stream))
         .await;
     let Ok((send, mut connection)) = handshake else {
@@ -341,7 +383,7 @@ async fn open(
     pool.connecting.store(0, Ordering::Release);
     // Each takes a stream for itself; who finds none waits again.
     for _ in 0..pool.waiters2.len() {
-        if pool.waiters2.give(handle.clone()).is_some() {
+        if !Handed::give(&handle, &pool) {
             break;
         }
     }

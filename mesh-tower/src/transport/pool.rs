@@ -16,7 +16,11 @@ use mesh_core::{
 use tokio::runtime;
 
 use super::{
-    body::RequestEnd, http1::Http1Connection, http2::Http2Connection, idle::Tick, waiters::Waiters,
+    body::RequestEnd,
+    http1::Http1Connection,
+    http2::{Handed, Http2Connection},
+    idle::Tick,
+    waiters::Waiters,
 };
 use crate::dispatch::Dispatch;
 
@@ -43,7 +47,7 @@ pub(crate) struct Pool {
     /// Open HTTP/2 connections.
     pub(super) multiplexed: ArcSwap<Vec<Http2Connection>>,
     pub(super) waiters1: Waiters<Http1Connection>,
-    pub(super) waiters2: Waiters<Http2Connection>,
+    pub(super) waiters2: Waiters<Handed>,
     /// Connections open or being made.
     connections: AtomicU32,
     /// Connections being made.
@@ -165,40 +169,32 @@ impl Pool {
     }
 
     /// Takes a connection back, for the next that waits or for later.
-    pub(crate) fn give_back(&self, connection: Http1Connection) {
-        if connection.is_closed() {
-            return;
+    pub(crate) fn give_back(&self, mut connection: Http1Connection) {
+        while !connection.is_closed() {
+            let Some(unwanted) = self.waiters1.give(connection) else {
+                return;
+            };
+            self.put(unwanted);
+            // Somebody may have begun to wait after the look above and before it was put there.
+            if self.waiters1.len() == 0 {
+                return;
+            }
+            let Some(back) = self.checkout() else {
+                return;
+            };
+            connection = back;
         }
-        let Some(mut connection) = self.waiters1.give(connection) else {
-            return;
-        };
+    }
+
+    /// Keeps an idle connection. Closes it if all shards are busy: eight threads at once.
+    fn put(&self, connection: Http1Connection) {
         let home = shard();
         for i in 0..SHARDS {
-            let Ok(mut idle) = self.idle[(home + i) % SHARDS].try_lock() else {
-                continue;
-            };
-            idle.push(Idle {
-                connection,
-                since: self.tick.now(),
-            });
-            drop(idle);
-            // Somebody may have begun to wait after the look above and before the push.
-            if self.waiters1.len() > 0
-                && let Some(back) = self.checkout()
-            {
-                connection = back;
-                if let Some(unwanted) = self.waiters1.give(connection)
-                    && let Ok(mut idle) = self.idle[home].try_lock()
-                {
-                    idle.push(Idle {
-                        connection: unwanted,
-                        since: self.tick.now(),
-                    });
-                }
+            if let Ok(mut idle) = self.idle[(home + i) % SHARDS].try_lock() {
+                let since = self.tick.now();
+                return idle.push(Idle { connection, since });
             }
-            return;
         }
-        // All shards are busy: eight threads at once. The connection is closed.
     }
 
     /// Closes connections that have been idle since before `before`.

@@ -30,6 +30,10 @@ fn h2_reason(error: &h2::Error) -> ResetReason {
     if error.is_go_away() && error.is_library() {
         return ResetReason::ProtocolError;
     }
+    // h2 says so only of streams above the last one that GOAWAY names, and of those not yet begun: none was processed.
+    if error.is_go_away() && error.is_remote() {
+        return ResetReason::RemoteRefusedStreamReset;
+    }
     if error.is_go_away() || error.is_io() {
         return ResetReason::ConnectionTermination;
     }

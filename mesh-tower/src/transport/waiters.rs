@@ -38,6 +38,12 @@ impl<C> Waiters<C> {
     pub(crate) fn wait(&self) -> oneshot::Receiver<Result<C, ConnectFailure>> {
         let (give, take) = oneshot::channel();
         let mut queue = self.lock();
+        // Rather than grow, forget those that have gone; it has room then for as many again.
+        if queue.len() == queue.capacity() {
+            queue.retain(|waiter| !waiter.is_closed());
+            let live = queue.len();
+            queue.reserve(live + 1);
+        }
         queue.push_back(give);
         self.count.store(queue.len(), Ordering::SeqCst);
         take
@@ -81,5 +87,22 @@ impl<C> Waiters<C> {
     fn lock(&self) -> MutexGuard<'_, VecDeque<oneshot::Sender<Result<C, ConnectFailure>>>> {
         // Nothing that can panic runs under the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_have_gone_are_forgotten() {
+        let waiters = Waiters::<u8>::default();
+        let mut stays = waiters.wait();
+        for _ in 0..10_000 {
+            drop(waiters.wait());
+        }
+        assert!(waiters.len() < 10, "{}", waiters.len());
+        assert_eq!(waiters.give(7), None);
+        assert_eq!(stays.try_recv().unwrap().unwrap(), 7);
     }
 }
