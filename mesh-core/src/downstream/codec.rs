@@ -52,4 +52,11 @@ impl CodecError {
         body: "request header timeout",
         details: "request_header_timeout",
     };
+
+    /// 408: the stream began and then nothing came (`stream_idle_timeout`).
+    pub const STREAM_IDLE: Self = Self {
+        status: StatusCode::REQUEST_TIMEOUT,
+        body: "stream timeout",
+        details: "stream_idle_timeout",
+    };
 }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     Entropy,
+    flags::ResponseFlag,
     head::{ConnectionInfo, Names},
     local_reply::LocalReply,
     model::{ConnectionManagerConfig, Forward, StripHostPort},
@@ -172,7 +173,11 @@ fn codec(
         request_line(manager, parts, connection)?;
     }
     if let Some(error) = parts.extensions.get::<CodecError>() {
-        return Err(refused(error.status, error.body, error.details));
+        let mut reply = refused(error.status, error.body, error.details);
+        if *error == CodecError::STREAM_IDLE {
+            reply.flag = Some(ResponseFlag::StreamIdleTimeout);
+        }
+        return Err(reply);
     }
     limits::check(manager, parts)?;
     one_line::join(HeadKind::Request, &mut parts.headers);

@@ -1,6 +1,6 @@
 //! The end of a connection whose peer may still be writing.
 
-use std::{io, time::Duration};
+use std::{future::poll_fn, io, pin::Pin, task::Poll, time::Duration};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -17,19 +17,26 @@ pub async fn delayed_close<T>(io: &mut T, timeout: Duration) -> io::Result<()>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    io.shutdown().await?;
     if timeout.is_zero() {
-        return Ok(());
+        // What TLS cannot say at once is not said.
+        let at_once = poll_fn(|cx| Poll::Ready(Pin::new(&mut *io).poll_shutdown(cx)));
+        return match at_once.await {
+            Poll::Ready(closed) => closed,
+            Poll::Pending => Ok(()),
+        };
     }
-    let mut bytes = BytesMut::with_capacity(READ);
     let drained = async {
+        io.shutdown().await?;
+        let mut bytes = BytesMut::with_capacity(READ);
         while matches!(io.read_buf(&mut bytes).await, Ok(1..)) {
             bytes.clear();
         }
+        Ok(())
     };
     // Whoever is still there after that has had its time.
-    let _ = tokio::time::timeout(timeout, drained).await;
-    Ok(())
+    tokio::time::timeout(timeout, drained)
+        .await
+        .unwrap_or(Ok(()))
 }
 
 #[cfg(test)]
@@ -49,6 +56,20 @@ mod tests {
         let (closed, read) = tokio::join!(delayed_close(&mut near, Duration::from_secs(60)), peer);
         closed.unwrap();
         assert_eq!(read, "bye");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_goodbye_that_cannot_be_written_is_not_waited_for() {
+        for seconds in [0, 1] {
+            let (near, _far) = tokio::io::duplex(4);
+            // As TLS with a full socket: what is written first must go.
+            let mut near = tokio::io::BufWriter::new(near);
+            near.write_all(b"more than the pipe holds").await.unwrap();
+            let timeout = Duration::from_secs(seconds);
+            let started = tokio::time::Instant::now();
+            delayed_close(&mut near, timeout).await.unwrap();
+            assert_eq!(started.elapsed(), timeout);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -43,8 +43,12 @@ impl Stream {
 
     /// Finishes the response's head.
     pub(crate) fn deliver(&mut self, parts: &mut response::Parts, now: Moment) {
-        let upgraded = parts.status == StatusCode::SWITCHING_PROTOCOLS
-            || (self.tunnel == Tunnel::Connect && parts.status.is_success());
+        // A 101 that nobody asked for is an answer like any other, without a body.
+        let upgraded = match self.tunnel {
+            Tunnel::No => false,
+            Tunnel::Connect => parts.status.is_success(),
+            _ => parts.status == StatusCode::SWITCHING_PROTOCOLS,
+        };
         self.seen.tunnel = upgraded;
         self.limits.update(self.progress.as_deref());
         if let Some(table) = self.table() {

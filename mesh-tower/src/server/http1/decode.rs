@@ -26,7 +26,8 @@ pub(super) enum Chunk {
     Data(u64),
     /// The line's end behind a chunk.
     End,
-    Trailers(HeaderMap),
+    /// And how long they may still be.
+    Trailers(HeaderMap, usize),
 }
 
 const BAD: CodecError = CodecError::bad_request("http1.codec_error");
@@ -82,7 +83,7 @@ impl Decoder {
                         return Ok(None);
                     };
                     *self = Self::Chunked(match size(&line)? {
-                        0 => Chunk::Trailers(HeaderMap::new()),
+                        0 => Chunk::Trailers(HeaderMap::new(), MAX_TRAILERS),
                         size => Chunk::Data(size),
                     });
                 }
@@ -100,8 +101,8 @@ impl Decoder {
                     Some(line) if line.is_empty() => *self = Self::chunked(),
                     Some(_) => return Err(BAD),
                 },
-                Self::Chunked(Chunk::Trailers(trailers)) => {
-                    let Some(line) = line(bytes, MAX_TRAILERS)? else {
+                Self::Chunked(Chunk::Trailers(trailers, left)) => {
+                    let Some(line) = line(bytes, *left)? else {
                         return Ok(None);
                     };
                     if line.is_empty() {
@@ -109,6 +110,7 @@ impl Decoder {
                         *self = Self::Done;
                         return Ok((!trailers.is_empty()).then(|| Frame::trailers(trailers)));
                     }
+                    *left = left.saturating_sub(line.len());
                     let (name, value) = trailer(line)?;
                     trailers.append(name, value);
                     if trailers.len() > 100 {
@@ -217,6 +219,13 @@ mod tests {
             b"0\r\nno trailer\r\n\r\n",
         ] {
             assert!(read(Decoder::chunked(), wrong, 64).is_err(), "{wrong:?}");
+        }
+        // Not one too long, but all together.
+        let large = format!("x: {}\r\n", "y".repeat(20_000));
+        for (n, is_refused) in [(2, false), (4, true)] {
+            let trailers = format!("0\r\n{}\r\n", large.repeat(n));
+            let read = read(Decoder::chunked(), trailers.as_bytes(), 8_192);
+            assert_eq!(read.is_err(), is_refused, "{n}");
         }
     }
 }

@@ -45,7 +45,8 @@ pub(super) fn head(
     mut closes: bool,
 ) -> (Encoder, bool) {
     let http_10 = asked.is_http_10();
-    closes &= status != StatusCode::SWITCHING_PROTOCOLS;
+    let switches = asked.upgrades && status == StatusCode::SWITCHING_PROTOCOLS;
+    closes &= !switches;
     status_line(out, http_10, status);
     for (name, value) in headers {
         if *name != CONNECTION || !closes {
@@ -72,9 +73,9 @@ pub(super) fn head(
     if asked.is_head {
         encoder = Encoder::Nothing;
     }
-    if closes && !is_tunnel && status != StatusCode::SWITCHING_PROTOCOLS {
+    if closes && !is_tunnel && !switches {
         field(out, b"connection", &HeaderValue::from_static("close"));
-    } else if http_10 && !closes && status != StatusCode::SWITCHING_PROTOCOLS {
+    } else if http_10 && !closes && !switches {
         field(out, b"connection", &HeaderValue::from_static("keep-alive"));
     }
     out.put_slice(b"\r\n");

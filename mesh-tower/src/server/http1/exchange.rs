@@ -5,13 +5,17 @@ use std::{
     io,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Response, StatusCode, header::CONNECTION};
 use http_body::Body;
 use mesh_core::downstream::CodecError;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    time::{Instant, Sleep},
+};
 
 use super::{
     Connection, Flow, Http1Options, READ, body,
@@ -29,6 +33,8 @@ pub(super) enum Exchanged<B> {
     Gone,
     /// The response was a tunnel's head.
     Switched(Response<B>),
+    /// The response's body broke off; what there was of it was sent.
+    Broken(io::Error),
     /// The request's body is no body, and nothing was answered yet.
     BadBody(CodecError),
 }
@@ -45,6 +51,7 @@ enum Phase<B> {
     Waiting,
     Body,
     Switching(Response<B>),
+    Broken(io::Error),
     Written,
 }
 
@@ -60,6 +67,10 @@ struct Answering<B> {
     after_large: &'static [u8],
     /// Something was written that the stream may keep back, as TLS does while its socket is full.
     is_unflushed: bool,
+    /// Running while the client takes nothing of what is written.
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// It took something since.
+    moved: bool,
 }
 
 pub(super) async fn exchange<T, O, F, B>(
@@ -88,6 +99,8 @@ where
         large: Bytes::new(),
         after_large: b"",
         is_unflushed: false,
+        stalled: None,
+        moved: false,
     };
     std::future::poll_fn(|cx| {
         loop {
@@ -116,7 +129,7 @@ where
             {
                 progress = true;
                 answering.closes |= over.as_mut().is_over(cx);
-                answering.start(response, asked, out, body.as_mut())?;
+                answering.start(response, asked, out, body.as_mut());
             }
             // What the head alone decides is decided before the body is looked at.
             if !answering.body_is_bad {
@@ -135,8 +148,7 @@ where
                 }
             }
             match answering.poll_body(out, body.as_mut(), cx) {
-                Poll::Ready(Ok(())) => progress = true,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(()) => progress = true,
                 Poll::Pending => {}
             }
             match answering.poll_write(io, out, cx) {
@@ -147,7 +159,7 @@ where
                     }
                     progress |= wrote;
                 }
-                Poll::Pending => {}
+                Poll::Pending => answering.stalls(options.stream_idle_timeout, cx)?,
             }
             if !progress {
                 return Poll::Pending;
@@ -240,11 +252,8 @@ where
         asked: Asked,
         out: &mut BytesMut,
         mut body: Pin<&mut Option<B>>,
-    ) -> io::Result<()> {
+    ) {
         let status = response.status();
-        if status == StatusCode::SWITCHING_PROTOCOLS && !asked.upgrades {
-            return Err(io::Error::other("101 for a request that is no upgrade"));
-        }
         let headers = response.headers();
         let says_close =
             |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
@@ -254,9 +263,11 @@ where
         let refused = response.extensions().get::<WithoutBody>().is_some();
         self.encoder = if refused { Encoder::Nothing } else { encoder };
         self.closes = closes;
-        if status == StatusCode::SWITCHING_PROTOCOLS || (asked.is_connect && status.is_success()) {
+        // Nobody switches who was not asked to.
+        let switches = asked.upgrades && status == StatusCode::SWITCHING_PROTOCOLS;
+        if switches || (asked.is_connect && status.is_success()) {
             self.phase = Phase::Switching(response);
-            return Ok(());
+            return;
         }
         self.phase = Phase::Body;
         let given = response.into_body();
@@ -266,7 +277,6 @@ where
         }
         // Kept to its end even if it has none to write: it counts the stream as open.
         body.set(Some(given));
-        Ok(())
     }
 
     /// Takes frames as long as there is room. Ready: something was taken.
@@ -275,7 +285,7 @@ where
         out: &mut BytesMut,
         mut body: Pin<&mut Option<B>>,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<()> {
         let mut taken = Poll::Pending;
         while matches!(self.phase, Phase::Body) && out.len() < WRITE && self.large.is_empty() {
             let Some(from) = body.as_mut().as_pin_mut() else {
@@ -283,7 +293,9 @@ where
             };
             match from.poll_frame(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(io::Error::other(error))),
+                Poll::Ready(Some(Err(error))) => {
+                    self.phase = Phase::Broken(io::Error::other(error));
+                }
                 Poll::Ready(None) => {
                     self.encoder.end(out, None);
                     self.phase = Phase::Written;
@@ -301,9 +313,9 @@ where
                     }
                 },
             }
-            taken = Poll::Ready(Ok(()));
+            taken = Poll::Ready(());
         }
-        if matches!(self.phase, Phase::Written) {
+        if matches!(self.phase, Phase::Written | Phase::Broken(_)) {
             body.set(None);
         }
         taken
@@ -342,10 +354,29 @@ where
                 Poll::Ready(Ok(written)) => written,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             };
+            self.moved = true;
             let of_out = written.min(out.len());
             out.advance(of_out);
             self.large.advance(written - of_out);
             self.is_unflushed = true;
+        }
+    }
+
+    /// The client takes nothing: an error, once that has lasted so long that no more is expected of it. Neither the body
+    /// nor its limits are looked at meanwhile.
+    fn stalls(&mut self, limit: Duration, cx: &mut Context<'_>) -> io::Result<()> {
+        if limit.is_zero() {
+            return Ok(());
+        }
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if std::mem::take(&mut self.moved) {
+            stalled.as_mut().reset(Instant::now() + limit);
+        }
+        match stalled.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
+            Poll::Pending => Ok(()),
         }
     }
 
@@ -357,6 +388,7 @@ where
                 false => Exchanged::Kept,
             }),
             Phase::Switching(response) => Some(Exchanged::Switched(response)),
+            Phase::Broken(error) => Some(Exchanged::Broken(error)),
             waiting => {
                 self.phase = waiting;
                 None

@@ -91,7 +91,10 @@ pub(super) fn parse(bytes: &Bytes, options: &Http1Options) -> Result<Head, Refus
             }
             _ => {}
         }
-        headers.append(name, value);
+        // A map has an end of its own, beyond which it would panic.
+        if headers.try_append(name, value).is_err() {
+            return Err(CodecError::HEAD_TOO_LARGE.into());
+        }
     }
     let refused = |error| Refusal { error, version };
     let decoder = framing(&headers, &method).map_err(|error| match error {

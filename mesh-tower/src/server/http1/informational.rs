@@ -8,7 +8,7 @@ use std::{
 use futures_util::task::AtomicWaker;
 use http::{HeaderMap, StatusCode};
 
-/// In a request's extensions: where informational responses to it go. One per connection.
+/// In a request's extensions: where informational responses to it go. One per request.
 #[derive(Clone, Debug, Default)]
 pub struct Informational(Arc<Shared>);
 

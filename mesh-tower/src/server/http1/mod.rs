@@ -62,6 +62,9 @@ pub struct Http1Options {
     pub max_head: usize,
     /// `request_headers_timeout`; zero: none.
     pub headers_timeout: Duration,
+    /// `stream_idle_timeout`: how long a head may take from its first byte, and the client to take more of what is
+    /// written to it; zero: for ever.
+    pub stream_idle_timeout: Duration,
     /// `delayed_close_timeout`: how long a closed connection waits for its peer to have read all; zero: not at all.
     pub delayed_close: Duration,
 }
@@ -76,8 +79,21 @@ impl Default for Http1Options {
             max_headers: 100,
             max_head: 60 * 1024,
             headers_timeout: Duration::ZERO,
+            stream_idle_timeout: Duration::from_secs(300),
             delayed_close: Duration::from_secs(1),
         }
+    }
+}
+
+impl Http1Options {
+    /// How long a head may take, and what it is answered then.
+    fn head_limit(&self) -> Option<(Duration, CodecError)> {
+        let limits = [
+            (self.headers_timeout, CodecError::HEAD_TIMEOUT),
+            (self.stream_idle_timeout, CodecError::STREAM_IDLE),
+        ];
+        let limits = limits.into_iter().filter(|(limit, _)| !limit.is_zero());
+        limits.min_by_key(|(limit, _)| *limit)
     }
 }
 
@@ -141,6 +157,8 @@ where
                 }
                 let mut request = Request::from_parts(head.parts, body);
                 if options.proxy_100_continue {
+                    // Of this request: an attempt that was given up may say something yet.
+                    connection.early = Informational::default();
                     request.extensions_mut().insert(connection.early.clone());
                 }
                 (request, asked, flow)
@@ -158,6 +176,10 @@ where
             Exchanged::Kept => {}
             Exchanged::Closes => return connection.close(options).await.map(|()| None),
             Exchanged::Gone => return Ok(None),
+            Exchanged::Broken(error) => {
+                connection.close(options).await?;
+                return Err(error);
+            }
             Exchanged::Switched(response) => {
                 let io = PrefixedIo::new(connection.bytes.freeze(), connection.io);
                 return Ok(Some(Switched { io, response }));
@@ -262,6 +284,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, O: Future<Output = ()>> Connection<'_, T
     async fn arrival(&mut self, options: &Http1Options) -> io::Result<Arrival> {
         let mut looked = 0;
         let mut deadline = None;
+        let limit = options.head_limit();
         loop {
             while let Some(b'\r' | b'\n') = self.bytes.first() {
                 self.bytes.advance(1);
@@ -277,8 +300,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin, O: Future<Output = ()>> Connection<'_, T
             if self.bytes.len() > options.max_head + HEAD_SLACK {
                 return Ok(Arrival::Refused(CodecError::HEAD_TOO_LARGE.into(), is_head));
             }
-            if deadline.is_none() && !options.headers_timeout.is_zero() && !self.bytes.is_empty() {
-                deadline = Some(Box::pin(tokio::time::sleep(options.headers_timeout)));
+            if deadline.is_none()
+                && !self.bytes.is_empty()
+                && let Some((limit, _)) = limit
+            {
+                deadline = Some(Box::pin(tokio::time::sleep(limit)));
             }
             self.bytes.reserve(READ);
             let (io, bytes, over) = (&mut self.io, &mut self.bytes, &mut self.over);
@@ -293,7 +319,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin, O: Future<Output = ()>> Connection<'_, T
                 Arrived::Bytes(Ok(0)) | Arrived::Over => return Ok(Arrival::Closed),
                 Arrived::Bytes(read) => drop(read?),
                 Arrived::Late => {
-                    return Ok(Arrival::Refused(CodecError::HEAD_TIMEOUT.into(), is_head));
+                    let error = limit.map_or(CodecError::HEAD_TIMEOUT, |(_, error)| error);
+                    return Ok(Arrival::Refused(error.into(), is_head));
                 }
             }
         }

@@ -3,7 +3,8 @@
 use std::future::pending;
 
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_LENGTH};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
@@ -249,6 +250,7 @@ async fn a_body_that_breaks_off_is_not_one_that_ended() {
     }
 }
 
+/// As Envoy 1.40: the head goes on, and the connection with it.
 #[tokio::test]
 async fn nobody_switches_who_was_not_asked() {
     let switch = |_: Request<Http1Body>| async {
@@ -257,11 +259,71 @@ async fn nobody_switches_who_was_not_asked() {
         answer
     };
     let (mut client, server) = duplex(1024);
-    client
-        .write_all(b"GET / HTTP/1.1\r\n\r\nnext")
-        .await
-        .unwrap();
+    let sent = b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nconnection: close\r\n\r\n";
+    client.write_all(sent).await.unwrap();
     let options = quick();
     let served = serve_http1(server, Bytes::new(), &options, switch, pending());
-    assert!(served.await.is_err());
+    assert!(served.await.unwrap().is_none());
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert_eq!(
+        text,
+        "HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 101 Switching Protocols\r\nconnection: close\r\n\r\n"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_stops_is_waited_for_as_long_as_a_stream_may_be_idle() {
+    let start = tokio::time::Instant::now();
+    let text = converse(&[b"GET / HT"], quick(), pending()).await;
+    assert!(text.starts_with("HTTP/1.1 408 Request Timeout|"), "{text}");
+    assert!(text.contains("stream_idle_timeout"), "{text}");
+    assert_eq!(start.elapsed().as_secs(), 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_left() {
+    let (mut client, server) = duplex(64);
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let large = |_: Request<Http1Body>| async { Answer::new(Full::from(vec![b'x'; 200_000])) };
+    let options = quick();
+    let start = tokio::time::Instant::now();
+    let served = serve_http1(server, Bytes::new(), &options, large, pending());
+    let slow = async {
+        // Whoever takes something, however little, is waited for.
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(200)).await;
+            client.read_exact(&mut [0; 16]).await.unwrap();
+        }
+        pending::<()>().await;
+    };
+    tokio::select! {
+        served = served => assert_eq!(served.unwrap_err().kind(), io::ErrorKind::TimedOut),
+        () = slow => {}
+    }
+    assert_eq!(start.elapsed().as_secs(), 600 + 300);
+}
+
+#[tokio::test]
+async fn what_there_is_of_a_broken_response_arrives() {
+    let broken = |_: Request<Http1Body>| async {
+        let data = |n| Ok(Frame::data(Bytes::from(vec![b'x'; n])));
+        let frames = [data(1_000), data(10_000), Err(io::Error::other("gone"))];
+        Response::new(StreamBody::new(futures_util::stream::iter(frames)))
+    };
+    let (mut client, server) = duplex(64);
+    let options = quick();
+    let served = serve_http1(server, Bytes::new(), &options, broken, pending());
+    let read = async {
+        // More than is looked at.
+        let sent = b"GET / HTTP/1.1\r\n\r\n";
+        client.write_all(sent).await.unwrap();
+        let mut read = Vec::new();
+        client.read_to_end(&mut read).await.unwrap();
+        read
+    };
+    let (served, read) = tokio::join!(served, read);
+    assert_eq!(served.unwrap_err().to_string(), "gone");
+    assert_eq!(read.iter().filter(|b| **b == b'x').count(), 11_000);
+    assert!(!read.ends_with(b"0\r\n\r\n"));
 }
