@@ -2,13 +2,11 @@
 
 use std::{
     cell::RefCell,
+    convert::Infallible,
     future::Future,
     io,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -25,22 +23,27 @@ use mesh_core::{
     model::{CodecType, ConnectionManagerConfig},
 };
 use mesh_tower::{
-    ChainSource, LocalReplyLayer, LocalReplyService, MeshBody, MeshService,
+    ChainSource, LocalReplyLayer, LocalReplyService, MeshService,
     server::{Http1Options, PrefixedIo, delayed_close, serve_http1},
     tls::DownstreamIo,
-    transport::{Transport, TransportBody},
+    transport::Transport,
 };
 use tokio::io::AsyncReadExt;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{body::DownstreamBody, idle::idle, listener::Shared, tunnel};
+use crate::{
+    body::{AnswerBody, DownstreamBody},
+    listener::Shared,
+    streams::{OpenStream, Streams},
+    tunnel,
+};
 
 type Proxy = LocalReplyService<MeshService<Transport<mesh_tower::RequestBody<DownstreamBody>>>>;
 type ProxyFuture = <Proxy as Service<Request<DownstreamBody>>>::Future;
-type Answer = Response<MeshBody<TransportBody>>;
+type Answer = Response<AnswerBody>;
 
-/// Serves HTTP/1 and HTTP/2 until the peer closes; or until the listener drains, no request has come for
+/// Serves HTTP/1 and HTTP/2 until the peer closes; or until the listener drains, there was no stream for
 /// `idle_timeout`, or `max_connection_duration` is over, and what is in flight has ended.
 pub(crate) async fn serve(
     io: PrefixedIo<DownstreamIo>,
@@ -50,20 +53,27 @@ pub(crate) async fn serve(
     state: &Shared,
 ) -> io::Result<()> {
     let plane = &state.plane;
-    let requests = AtomicU64::new(0);
+    let streams = Streams::new();
     let alpn = info.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
     let is_http2 = alpn.map(|name| name == "h2");
     let proxy =
         LocalReplyLayer.layer(plane.service_for_chain(source, Arc::new(info), plane.transport()));
     let service = HttpService {
         proxy: RefCell::new(proxy),
-        requests: &requests,
+        streams: &streams,
     };
-    let over = async {
+    let mut over = pin!(async {
         tokio::select! {
             () = state.drain_requested() => {}
-            () = idle(&requests, manager.idle_timeout) => {}
+            () = streams.idle(manager.idle_timeout) => {}
             () = lifetime(manager.max_connection_duration) => {}
+        }
+    });
+    // A connection that says nothing is idle too.
+    let mut sniff = async |io: &mut DownstreamIo, read| {
+        tokio::select! {
+            preface = sniff(io, read) => preface.map(Some),
+            () = over.as_mut() => Ok(None),
         }
     };
     let (read, mut io) = io.into_parts();
@@ -75,10 +85,13 @@ pub(crate) async fn serve(
         CodecType::Auto => match is_http2 {
             Some(false) => (read, false),
             Some(true) => match sniff(&mut io, read).await? {
-                (_, false) => return Ok(()),
-                preface => preface,
+                Some((_, false)) | None => return Ok(()),
+                Some(preface) => preface,
             },
-            None => sniff(&mut io, read).await?,
+            None => match sniff(&mut io, read).await? {
+                Some(preface) => preface,
+                None => return Ok(()),
+            },
         },
     };
     let read = read.freeze();
@@ -96,7 +109,7 @@ pub(crate) async fn serve(
             };
             let options = http1_options(manager);
             if let Some(switched) = serve_http1(io, read, &options, call, over).await? {
-                tunnel::join(switched.io, switched.response).await;
+                tunnel::join(switched.io, switched.response, tunnel::End::Either).await;
             }
             Ok(())
         }
@@ -128,6 +141,7 @@ fn http1_options(manager: &ConnectionManagerConfig) -> Http1Options {
     options.max_head = manager.max_request_headers_kb as usize * 1024;
     options.headers_timeout = manager.request_headers_timeout;
     options.delayed_close = manager.delayed_close_timeout;
+    options.stream_idle_timeout = manager.stream_idle_timeout;
     options
 }
 
@@ -161,15 +175,21 @@ async fn serve_streams(
     if manager.http2_allow_connect {
         builder.enable_connect_protocol();
     }
+    let streams = service.streams;
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = over => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let served = async {
+        tokio::select! {
+            served = connection.as_mut() => served,
+            () = over => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
-    served.map_err(io::Error::other)
+    tokio::select! {
+        served = served => served.map_err(io::Error::other),
+        () = streams.too_many_resets() => Err(io::Error::other("too_many_premature_resets")),
+    }
 }
 
 async fn lifetime(limit: Option<Duration>) {
@@ -182,14 +202,15 @@ async fn lifetime(limit: Option<Duration>) {
 /// The mesh's service. One per connection, used by one task at a time.
 struct HttpService<'a> {
     proxy: RefCell<Proxy>,
-    /// How many requests have come.
-    requests: &'a AtomicU64,
+    streams: &'a Arc<Streams>,
 }
 
 impl HttpService<'_> {
-    fn answer(&self, request: Request<DownstreamBody>) -> ProxyFuture {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.proxy.borrow_mut().call(request)
+    fn answer(&self, request: Request<DownstreamBody>) -> Answering {
+        Answering {
+            stream: Some(self.streams.open()),
+            future: self.proxy.borrow_mut().call(request),
+        }
     }
 }
 
@@ -223,10 +244,33 @@ fn to_upgrade(request: &mut Request<Incoming>, protocol: &Protocol) {
 }
 
 pin_project_lite::pin_project! {
+    /// The answer to one request.
+    struct Answering {
+        #[pin]
+        future: ProxyFuture,
+        stream: Option<OpenStream>,
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Answer, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.future.poll(cx))?;
+        let stream = this.stream.take();
+        if let Some(stream) = &stream {
+            stream.answered();
+        }
+        Poll::Ready(Ok(response.map(|body| AnswerBody { body, stream })))
+    }
+}
+
+pin_project_lite::pin_project! {
     /// The answer to one HTTP/2 request; joins the two sides of a tunnel.
     struct Http2Answer {
         #[pin]
-        future: ProxyFuture,
+        future: Answering,
         downstream: Option<OnUpgrade>,
     }
 }

@@ -9,6 +9,7 @@ mod idle;
 mod listener;
 mod node_address;
 mod original_dst;
+mod streams;
 mod tcp;
 mod tunnel;
 mod worker;

@@ -61,6 +61,25 @@ impl<RB> MeshBody<RB> {
             tail: self.tail.take(),
         }
     }
+
+    /// Bytes of an upgraded stream passed: its idle timeout begins anew.
+    pub fn touch(&mut self) {
+        if let Some(tail) = &mut self.tail {
+            tail.limits.touch();
+        }
+    }
+
+    /// Ready once an upgraded stream reaches a limit (`stream_idle_timeout`, `max_stream_duration`); it is recorded as
+    /// such then, and over.
+    pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(expired) = self.tail.as_mut().and_then(|t| t.poll_expired(cx)) else {
+            return Poll::Pending;
+        };
+        if let Some(tail) = self.tail.take() {
+            tail.expire(expired);
+        }
+        Poll::Ready(())
+    }
 }
 
 impl<RB: Body> MeshBody<RB> {
