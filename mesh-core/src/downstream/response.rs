@@ -35,8 +35,8 @@ pub fn on_response(
         headers.remove(KEEP_ALIVE);
         headers.remove(PROXY_CONNECTION);
     }
-    // Informational heads pass as they are otherwise: the final one speaks for us.
-    if status.is_informational() && !upgraded {
+    // Informational heads pass as they are otherwise: the final one speaks for us. 101 is a final one, asked for or not.
+    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
     match manager.server_header {
