@@ -1,7 +1,8 @@
 //! Regular expressions with RE2's meaning (Envoy's `safe_regex`), over linear-time automata.
 //!
 //! The two syntaxes look alike and differ where it matters: `\d` is ASCII, `[a&&b]` is three characters, `a{,2}` is
-//! text. So the pattern is read here by RE2's rules, and only the automata are those of `regex-automata`.
+//! text. So the pattern is read here by RE2's rules, and only the automata are those of `regex-automata`. Both text and
+//! pattern are Latin-1, byte by byte (Envoy since 1.40, CVE-2026-73552): no byte of a header escapes `.` or `[^x]`.
 
 mod class;
 mod parse;
@@ -175,8 +176,15 @@ impl Regex {
 
     /// RE2 `GlobalReplace`: every match replaced by `substitution`, in which `\1` is a group and `\0` the match, `\\` a
     /// backslash. As in RE2, a substitution that names a group which the expression lacks changes nothing, and any
-    /// other `\` ends the substitution. Allocates; the memory of the search comes from the expression's own pool.
+    /// other `\` ends the substitution. Allocates; the memory of the search comes from the expression's own pool. A
+    /// character that the expression cuts in two is replaced by U+FFFD.
     pub fn replace_all(&self, text: &str, substitution: &str) -> String {
+        String::from_utf8(self.replace_all_bytes(text.as_bytes(), substitution))
+            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    }
+
+    /// The same for text that need not be UTF-8.
+    pub(crate) fn replace_all_bytes(&self, text: &[u8], substitution: &str) -> Vec<u8> {
         let Some(search) = self.search().filter(|search| {
             highest_group(substitution).is_none_or(|group| group < search.captures_len())
         }) else {
@@ -188,17 +196,15 @@ impl Regex {
             let Some(whole) = captures.get_match() else {
                 continue;
             };
-            replaced.extend_from_slice(&text.as_bytes()[end..whole.start()]);
+            replaced.extend_from_slice(&text[end..whole.start()]);
             end = whole.end();
             append_substitution(&mut replaced, substitution, |group| {
                 let span = captures.get_group(group)?;
-                text.as_bytes().get(span.start..span.end)
+                text.get(span.start..span.end)
             });
         }
-        replaced.extend_from_slice(&text.as_bytes()[end..]);
-        // Only `\C` can split a character.
-        String::from_utf8(replaced)
-            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+        replaced.extend_from_slice(&text[end..]);
+        replaced
     }
 }
 
@@ -211,6 +217,7 @@ impl std::fmt::Debug for Regex {
 fn compile(hir: &Hir, captures: WhichCaptures) -> Result<meta::Regex, String> {
     let config = meta::Config::new()
         .which_captures(captures)
+        .utf8_empty(false)
         .nfa_size_limit(Some(SIZE_LIMIT))
         .hybrid_cache_capacity(CACHE_CAPACITY);
     meta::Builder::new()

@@ -160,7 +160,8 @@ impl Case {
         }
         if random.chance(8) {
             case.method = *random.one(&[
-                "TRACE", "PROPFIND", "CONNECT", "CONNECT", "FOO", "get", "M-SEARCH",
+                "TRACE", "PROPFIND", "QUERY", "QUERY", "CONNECT", "CONNECT", "FOO", "get",
+                "M-SEARCH",
             ]);
         }
         if case.method == "CONNECT" {
@@ -207,7 +208,10 @@ impl Case {
     }
 
     fn body(&mut self, random: &mut Random) {
-        if !["POST", "PUT", "PATCH", "PROPFIND", "DELETE", "OPTIONS"].contains(&self.method)
+        if ![
+            "POST", "PUT", "PATCH", "PROPFIND", "QUERY", "DELETE", "OPTIONS",
+        ]
+        .contains(&self.method)
             && !random.chance(4)
         {
             return;

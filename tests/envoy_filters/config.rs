@@ -179,6 +179,9 @@ impl Manager<'_> {
             hosts.push(self.virtual_host("all", json!(["*"])));
         }
         let mut routes = json!({"name": "r", "virtual_hosts": hosts, "validate_clusters": false});
+        if self.random.chance(35) {
+            routes["ignore_path_parameters_in_path_matching"] = json!(true);
+        }
         self.overrides(&mut routes, 25);
         routes
     }

@@ -23,7 +23,10 @@ pub(crate) struct Case {
 }
 
 const HOSTS: &[&str] = &["a.test", "a.test", "b.test", "o.test:80"];
-const PATHS: &[&str] = &["/a", "/a/x", "/b", "/b/12", "/c", "/d", "/", "/A"];
+const PATHS: &[&str] = &[
+    "/a", "/a/x", "/b", "/b/12", "/c", "/d", "/", "/A", "/a;x", "/a;v=1/x", "/b/;y", "/b;/12;z",
+    "/A;",
+];
 const QUERIES: &[&str] = &["", "", "?q=1", "?q=x&p=2&q=3", "?p=%41&", "?z&q=", "?"];
 const METHODS: &[&str] = &[
     "GET", "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS",

@@ -1,7 +1,7 @@
 //! The endpoints of a cluster, flattened for picking: priorities, and localities in them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     net::SocketAddr,
     sync::Arc,
 };
@@ -20,27 +20,33 @@ use crate::model::{
 /// `policy.overprovisioning_factor` where the assignment has none.
 const DEFAULT_OVERPROVISIONING: u32 = 140;
 
-/// What active health checks mean to endpoints that come and go.
+/// What discovery and active health checks mean to endpoints that come and go.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Checking {
     /// The flags of one that is new.
     unchecked: HealthFlags,
     /// One that its assignment forgets stays while it passes its checks.
     keeps_passing: bool,
+    /// An address that occurs twice is two endpoints, as in Envoy's STATIC clusters; elsewhere the first one counts.
+    allows_twice: bool,
 }
 
 impl Checking {
     pub(super) fn of(config: &ClusterConfig) -> Self {
-        if config.health_check.is_none() {
-            return Self::default();
-        }
         let is_static = matches!(config.discovery, ClusterDiscovery::Static(_));
+        if config.health_check.is_none() {
+            return Self {
+                allows_twice: is_static,
+                ..Self::default()
+            };
+        }
         Self {
             unchecked: match config.ignore_new_hosts_until_first_hc && !is_static {
                 true => HealthFlags::FAILED.with(HealthFlags::PENDING),
                 false => HealthFlags::FAILED,
             },
             keeps_passing: !config.ignore_health_on_host_removal && !is_static,
+            allows_twice: is_static,
         }
     }
 
@@ -53,7 +59,7 @@ impl Checking {
     }
 }
 
-/// All endpoints of one assignment, each once.
+/// All endpoints of one assignment.
 #[derive(Debug)]
 pub(super) struct EndpointSet {
     endpoints: Vec<Arc<Endpoint>>,
@@ -93,20 +99,19 @@ impl EndpointSet {
         }
     }
 
-    /// The endpoints of an assignment. Of an address that occurs twice the first one counts. Live state of
-    /// `previous` is carried over by address and hostname; an endpoint of which nothing changed is shared.
+    /// The endpoints of an assignment. Live state of `previous` is carried over by address and hostname, of those that
+    /// occur twice in their order; an endpoint of which nothing changed is shared.
     pub(super) fn of(
         assignment: &ClusterLoadAssignment,
         previous: Option<&Self>,
         checking: Checking,
         labels: &mut Labels<'_>,
     ) -> Self {
-        let before: HashMap<(SocketAddr, &str), &Arc<Endpoint>> = previous
-            .map(|set| set.endpoints.as_slice())
-            .unwrap_or_default()
-            .iter()
-            .map(|endpoint| ((endpoint.address(), &**endpoint.hostname()), endpoint))
-            .collect();
+        let mut before = HashMap::<(SocketAddr, &str), VecDeque<&Arc<Endpoint>>>::new();
+        for endpoint in previous.into_iter().flat_map(|set| &set.endpoints) {
+            let key = (endpoint.address(), &**endpoint.hostname());
+            before.entry(key).or_default().push_back(endpoint);
+        }
         let mut seen = HashSet::new();
         let mut endpoints = Vec::new();
         let mut by_priority = BTreeMap::<u32, (Vec<Arc<Endpoint>>, Groups)>::new();
@@ -116,10 +121,12 @@ impl EndpointSet {
             let slot = groups.slot(&group.locality);
             slot.weight = group.weight.or(slot.weight);
             for config in &group.endpoints {
-                if !seen.insert(config.address) {
+                if !seen.insert(config.address) && !checking.allows_twice {
                     continue;
                 }
-                let old = before.get(&(config.address, &*config.hostname)).copied();
+                let old = before
+                    .get_mut(&(config.address, &*config.hostname))
+                    .and_then(VecDeque::pop_front);
                 let endpoint = endpoint(config, &locality, group.priority, old, checking, labels);
                 endpoints.push(Arc::clone(&endpoint));
                 hosts.push(Arc::clone(&endpoint));

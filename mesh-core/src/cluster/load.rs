@@ -115,7 +115,9 @@ impl LoadState {
         let set = left.as_ref().unwrap_or(set);
         let mut state = Self::build_whole(set, rules, previous, now);
         if let Some(config) = &rules.subset {
-            state.subsets = Some(Box::new(Subsets::build(set, config, rules, now)));
+            let previous = previous.and_then(Self::subsets);
+            let subsets = Subsets::build(set, config, rules, previous, now);
+            state.subsets = Some(Box::new(subsets));
         }
         state
     }

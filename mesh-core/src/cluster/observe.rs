@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     Cluster, Endpoint,
-    outlier::{Fired, Signal},
+    outlier::{Fired, Signal, is_5xx},
 };
 use crate::{Entropy, model::OutlierDetection, outcome::Outcome};
 
@@ -99,6 +99,6 @@ fn is_plain_success(outcome: Outcome) -> bool {
     matches!(
         outcome,
         Outcome::Response { status, grpc_status: None | Some(0), degraded: false, .. }
-            if status.as_u16() < 500
+            if !is_5xx(status.as_u16())
     )
 }

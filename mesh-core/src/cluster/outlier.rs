@@ -84,8 +84,13 @@ impl Signal {
 
     /// Whether it is a response without error.
     pub(super) fn is_success(self) -> bool {
-        matches!(self, Self::Status(status) if status < 500)
+        matches!(self, Self::Status(status) if !is_5xx(status))
     }
+}
+
+/// What counts as an error (Envoy `CodeUtility::is5xx`): not all that is 500 or more.
+pub(super) const fn is_5xx(status: u16) -> bool {
+    matches!(status, 500..600)
 }
 
 /// Why a host is to be ejected.
@@ -215,7 +220,7 @@ impl HostMonitor {
         let [gateway_fired, fired_5xx, local_fired] = &mut fired.0;
         let split = config.split_external_local_origin_errors;
         match signal {
-            Signal::Status(status) if status < 500 => {
+            Signal::Status(status) if !is_5xx(status) => {
                 self.record_success(config);
                 clear(&self.consecutive_gateway_failure);
                 clear(&self.consecutive_5xx);

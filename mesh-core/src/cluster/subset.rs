@@ -37,16 +37,18 @@ pub(super) enum Chosen<'a> {
 }
 
 impl Subsets {
-    /// One load state for every combination of values that the selectors' keys have among the endpoints.
+    /// One load state for every combination of values that the selectors' keys have among the endpoints. `previous`:
+    /// whose round-robin indices go on, as in Envoy, where a subset's balancer outlives changes of its hosts.
     pub(super) fn build(
         set: &EndpointSet,
         config: &SubsetConfig,
         rules: &Balancing,
+        previous: Option<&Self>,
         now: Option<Instant>,
     ) -> Self {
         let scaled = config.scale_locality_weight;
-        let state = |keep: &dyn Fn(&Endpoint) -> bool| {
-            LoadState::build_whole(&set.filtered(keep, scaled), rules, None, now)
+        let state = |keep: &dyn Fn(&Endpoint) -> bool, previous: Option<&LoadState>| {
+            LoadState::build_whole(&set.filtered(keep, scaled), rules, previous, now)
         };
         let mut by_criteria = HashMap::new();
         for selector in &config.selectors {
@@ -55,16 +57,30 @@ impl Subsets {
                     let fits = |endpoint: &Endpoint| fits(endpoint, criteria, config.list_as_any);
                     match first(set, &fits).filter(|_| selector.single_host) {
                         Some(first) => Subset::Single(first),
-                        None => Subset::Whole(state(&fits)),
+                        None => {
+                            let previous = previous.and_then(|previous| previous.whole(criteria));
+                            Subset::Whole(state(&fits, previous))
+                        }
                     }
                 });
             }
         }
-        let default = uses_default(config)
-            .then(|| state(&|endpoint| fits(endpoint, &config.default_subset, config.list_as_any)));
+        let default = uses_default(config).then(|| {
+            let previous = previous.and_then(|previous| previous.default.as_ref());
+            let fits =
+                |endpoint: &Endpoint| fits(endpoint, &config.default_subset, config.list_as_any);
+            state(&fits, previous)
+        });
         Self {
             by_criteria,
             default,
+        }
+    }
+
+    fn whole(&self, criteria: &Criteria) -> Option<&LoadState> {
+        match self.by_criteria.get(criteria)? {
+            Subset::Whole(state) => Some(state),
+            Subset::Single(_) => None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::IpAddr};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
-    header::{CONNECTION, HOST, LOCATION},
+    header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION},
     request,
     uri::{Authority, PathAndQuery, Scheme},
 };
@@ -72,7 +72,15 @@ pub fn on_request(
         names = Names::of(&parts.headers);
     }
     let authority = authority(manager, parts, connection, names)?;
-    let path = path(manager, parts).inspect_err(|_| {
+    let path = match lacks_type(parts) {
+        true => Err(refused(
+            StatusCode::BAD_REQUEST,
+            "",
+            "query_missing_content_type",
+        )),
+        false => path(manager, parts),
+    };
+    let path = path.inspect_err(|_| {
         // Taken out of the headers already; the route of what is refused depends on it.
         if let Some(host) = authority.as_ref()
             && let Ok(host) = HeaderValue::from_str(host.as_str())
@@ -129,6 +137,12 @@ pub fn on_request(
         client,
         routable,
     })
+}
+
+/// QUERY says of which type its content is, or it is refused (RFC 10008; Envoy since 1.40, on every protocol).
+fn lacks_type(parts: &request::Parts) -> bool {
+    let content_type = || parts.headers.get(CONTENT_TYPE);
+    parts.method.as_str() == "QUERY" && content_type().is_none_or(HeaderValue::is_empty)
 }
 
 /// The upgrade type of CONNECT requests.

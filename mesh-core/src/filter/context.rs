@@ -42,6 +42,8 @@ pub struct FilterContext<'a> {
     pub route: Option<&'a Route>,
     /// `rate_limits` of the matched route's virtual host.
     pub host_rate_limits: &'a [RateLimit],
+    /// `ignore_path_parameters_in_path_matching` of the matched route's table.
+    pub ignore_path_parameters: bool,
     /// The matched route's cluster name, if it forwards.
     pub cluster: Option<&'a str>,
     /// The request has no body.
@@ -71,6 +73,7 @@ impl<'a> FilterContext<'a> {
             client: None,
             route: None,
             host_rate_limits: &[],
+            ignore_path_parameters: false,
             cluster: None,
             end_stream: false,
             metadata: None,

@@ -123,6 +123,7 @@ fn check<'r>(rules: &'r Rules, remote: Option<IpAddr>, cx: &mut FilterContext<'_
         remote,
         metadata: cx.metadata.as_deref(),
         route: cx.route.map(|route| &route.metadata),
+        ignore_path_parameters: cx.ignore_path_parameters,
     };
     rules.check(&request, cx.scratch)
 }

@@ -75,6 +75,7 @@ impl ConnectionRbac {
             remote: connection.peer.map(|peer| peer.ip()),
             metadata: None,
             route: None,
+            ignore_path_parameters: false,
         };
         let counters = self.counters.get();
         let count = |counter: fn(&Counters) -> &Counter| {

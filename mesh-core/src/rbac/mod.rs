@@ -1,5 +1,6 @@
 //! Role-based access control (Envoy `source/extensions/filters/common/rbac`): policies are compiled when configuration
-//! arrives; a decision allocates nothing.
+//! arrives; a decision allocates nothing,
+//! but for a path whose parameters are ignored.
 
 mod connection;
 mod rule;
@@ -120,6 +121,9 @@ pub struct Request<'a> {
     pub metadata: Option<&'a DynamicMetadata>,
     /// The route's metadata; None: there is no route.
     pub route: Option<&'a DynamicMetadata>,
+    /// `ignore_path_parameters_in_path_matching` of the table that the route was found in; false without a route. What
+    /// follows a `;` in the path is then cut off, which allocates.
+    pub ignore_path_parameters: bool,
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! One permission or principal.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+};
 
 use ipnet::IpNet;
 
@@ -9,6 +12,7 @@ use crate::{
     matcher::{HeaderMatcher, StringMatcher},
     metadata::MetadataMatcher,
     regex::{Regex, Scratch},
+    route::without_parameters,
 };
 
 /// `Permission` or `Principal`.
@@ -25,9 +29,9 @@ pub enum Rule {
     Not(Box<Rule>),
     /// `header`.
     Header(HeaderMatcher),
-    /// `url_path`: the path without query and fragment.
+    /// `url_path`: the path without query and fragment, and without parameters where routes ignore them.
     UrlPath(StringMatcher),
-    /// `uri_template`, as a regular expression on the path without query and fragment.
+    /// `uri_template`, as a regular expression on the same path.
     UriTemplate(Regex),
     /// `destination_ip`: where the connection was meant for.
     DestinationIp(IpNet),
@@ -67,12 +71,10 @@ impl Rule {
             Self::Not(rule) => !rule.matches(request, scratch),
             Self::Header(matcher) => matcher.matches(&request.head, scratch),
             Self::UrlPath(matcher) => {
-                let path = request.head.path_without_query();
-                !request.head.path.is_empty() && matcher.matches(path.as_bytes(), scratch)
+                !request.head.path.is_empty() && matcher.matches(path(request).as_bytes(), scratch)
             }
             Self::UriTemplate(template) => {
-                let path = request.head.path_without_query();
-                template.is_full_match(path.as_bytes(), scratch)
+                template.is_full_match(path(request).as_bytes(), scratch)
             }
             Self::DestinationIp(range) => contains(range, connection.local.map(|a| a.ip())),
             Self::DestinationPort(port) => {
@@ -112,6 +114,15 @@ impl Rule {
             Self::Metadata(MetadataSource::Dynamic, matcher) => *matcher.filter == *namespace,
             _ => false,
         }
+    }
+}
+
+/// What rules call the path (Envoy since 1.40, CVE-2026-73553).
+fn path<'a>(request: &Request<'a>) -> Cow<'a, str> {
+    let path = request.head.path_without_query();
+    match request.ignore_path_parameters {
+        true => without_parameters(path),
+        false => Cow::Borrowed(path),
     }
 }
 

@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     matcher::{HeaderCondition, HeaderMatcher, MatchedHeader, StringMatcher},
     metadata::{DynamicMetadata, MetadataMatcher, MetadataStruct, MetadataValue, ValueMatcher},
+    regex::Regex,
 };
 
 fn prefix(text: &str) -> StringMatcher {
@@ -33,7 +34,11 @@ fn connection() -> ConnectionInfo {
 }
 
 fn matches(rule: &Rule) -> bool {
-    let (parts, ()) = HttpRequest::get("http://a.test/x/y?q#f")
+    matches_path(rule, "/x/y?q#f", false)
+}
+
+fn matches_path(rule: &Rule, path: &str, ignore_path_parameters: bool) -> bool {
+    let (parts, ()) = HttpRequest::get(format!("http://a.test{path}"))
         .header("x-a", "1")
         .body(())
         .unwrap()
@@ -48,6 +53,7 @@ fn matches(rule: &Rule) -> bool {
         remote: Some("1.2.3.4".parse().unwrap()),
         metadata: Some(&metadata),
         route: None,
+        ignore_path_parameters,
     };
     rule.matches(&request, &mut Scratch::default())
 }
@@ -103,6 +109,27 @@ fn every_rule_looks_at_its_part() {
     }
 }
 
+/// CVE-2026-73553: `/admin;x` is routed as `/admin`, and must be judged as it.
+#[test]
+fn path_parameters_are_ignored_where_routes_ignore_them() {
+    let path = Rule::UrlPath(StringMatcher::Exact {
+        value: "/admin/x".into(),
+        ignore_case: false,
+    });
+    let template = Rule::UriTemplate(Regex::new("/admin/[^/]+").unwrap());
+    for rule in [&path, &template] {
+        for (target, ignored, kept) in [
+            ("/admin/x", true, true),
+            ("/admin;v=1/x;y?q;r", true, false),
+            ("/admin/x;", true, std::ptr::eq(rule, &template)),
+            ("/;x/admin/x", false, false),
+        ] {
+            assert_eq!(matches_path(rule, target, true), ignored, "{target}");
+            assert_eq!(matches_path(rule, target, false), kept, "{target}");
+        }
+    }
+}
+
 #[test]
 fn the_first_policy_by_name_decides() {
     let never = || Rule::Not(Box::new(Rule::Any));
@@ -121,6 +148,7 @@ fn the_first_policy_by_name_decides() {
         remote: None,
         metadata: None,
         route: None,
+        ignore_path_parameters: false,
     };
     let check = |action, policies| {
         let rules = Rules::new(action, policies);

@@ -1,18 +1,38 @@
-//! Characters, escapes and character classes of RE2.
+//! Characters, escapes and character classes of RE2. They are classes of Unicode, whose first 256 code points are
+//! Latin-1: folding and negation are done there, and only what is left of the bytes goes into the automaton.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
-use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
+use regex_syntax::hir::{
+    Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, HirKind,
+};
 
 use super::parse::Flags;
 
+/// The last character that a text can hold.
+const LAST: char = '\u{ff}';
+
+/// The pattern's bytes as characters.
+pub(super) fn as_latin1(pattern: &str) -> Cow<'_, str> {
+    match pattern.is_ascii() {
+        true => Cow::Borrowed(pattern),
+        false => pattern.bytes().map(char::from).collect(),
+    }
+}
+
+/// What of the class is a byte.
+pub(super) fn bytes(class: &ClassUnicode) -> Hir {
+    let ranges = class.ranges().iter().filter_map(|range| {
+        let start = u8::try_from(range.start()).ok()?;
+        let end = u8::try_from(range.end()).unwrap_or(u8::MAX);
+        Some(ClassBytesRange::new(start, end))
+    });
+    Hir::class(Class::Bytes(ClassBytes::new(ranges)))
+}
+
 /// One character, with its case variants under `(?i)`.
 pub(super) fn literal(c: char, flags: Flags) -> Hir {
-    if flags.fold_case {
-        Hir::class(Class::Unicode(fold(ranges(&[(c, c)]), flags)))
-    } else {
-        Hir::literal(c.to_string().into_bytes())
-    }
+    bytes(&fold(ranges(&[(c, c)]), flags))
 }
 
 /// `.`
@@ -47,7 +67,7 @@ pub(super) fn parse_bracket(text: &str, flags: Flags) -> Result<(Hir, &str), Str
             if negated {
                 class.negate();
             }
-            return Ok((Hir::class(Class::Unicode(class)), after));
+            return Ok((bytes(&class), after));
         }
         first = false;
         let group = match parse_posix(rest, flags)? {
@@ -73,17 +93,17 @@ pub(super) fn parse_bracket(text: &str, flags: Flags) -> Result<(Hir, &str), Str
             let range = &start[..start.len() - rest.len()];
             return Err(format!("invalid character class range: {range}"));
         }
-        class.union(&fold(code_points(low, high), flags));
+        class.union(&fold(ranges(&[(low, high)]), flags));
     }
 }
 
 /// One end of a range. None: the pattern ends.
-fn parse_member(text: &str) -> Option<Result<(u32, &str), String>> {
+fn parse_member(text: &str) -> Option<Result<(char, &str), String>> {
     if text.starts_with('\\') {
         return Some(parse_escape(text));
     }
     let c = text.chars().next()?;
-    Some(Ok((c.into(), &text[c.len_utf8()..])))
+    Some(Ok((c, &text[c.len_utf8()..])))
 }
 
 /// A class and what follows it in the pattern.
@@ -186,21 +206,21 @@ fn unicode(property: &str) -> Option<ClassUnicode> {
 }
 
 /// A one-character escape; `text` begins with `\`.
-pub(super) fn parse_escape(text: &str) -> Result<(u32, &str), String> {
+pub(super) fn parse_escape(text: &str) -> Result<(char, &str), String> {
     let mut rest = text[1..].chars();
     let Some(c) = rest.next() else {
         return Err("trailing \\ at the end".to_owned());
     };
     let code = match c {
-        'a' => 0x07,
-        'f' => 0x0c,
-        'n' => 0x0a,
-        'r' => 0x0d,
-        't' => 0x09,
-        'v' => 0x0b,
+        'a' => '\x07',
+        'f' => '\x0c',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        'v' => '\x0b',
         'x' => return parse_hex(text),
         '0'..='7' => return parse_octal(text),
-        c if c.is_ascii() && !c.is_ascii_alphanumeric() => c.into(),
+        c if c.is_ascii() && !c.is_ascii_alphanumeric() => c,
         _ => return Err(bad_escape(text, 1 + c.len_utf8())),
     };
     Ok((code, rest.as_str()))
@@ -211,8 +231,8 @@ fn bad_escape(text: &str, length: usize) -> String {
     format!("invalid escape sequence: {escape}")
 }
 
-/// `\xFF` or `\x{10FFFF}`.
-fn parse_hex(text: &str) -> Result<(u32, &str), String> {
+/// `\xFF` or `\x{0FF}`.
+fn parse_hex(text: &str) -> Result<(char, &str), String> {
     let invalid = || bad_escape(text, 4);
     let digits = &text[2..];
     let (digits, after) = match digits.strip_prefix('{') {
@@ -228,14 +248,12 @@ fn parse_hex(text: &str) -> Result<(u32, &str), String> {
     } else {
         code.map_err(|_| invalid())?
     };
-    if code > u32::from(char::MAX) {
-        return Err(invalid());
-    }
-    Ok((code, after))
+    let c = char::from_u32(code).filter(|c| *c <= LAST);
+    Ok((c.ok_or_else(invalid)?, after))
 }
 
 /// `\0`, `\07`, `\012`, `\12`; a single digit other than 0 is a back-reference, which RE2 does not have.
-fn parse_octal(text: &str) -> Result<(u32, &str), String> {
+fn parse_octal(text: &str) -> Result<(char, &str), String> {
     let digits = text[1..]
         .bytes()
         .take(3)
@@ -245,8 +263,8 @@ fn parse_octal(text: &str) -> Result<(u32, &str), String> {
     if digits == 1 && octal != "0" {
         return Err(bad_escape(text, 2));
     }
-    let code = u32::from_str_radix(octal, 8).map_err(|_| bad_escape(text, 2))?;
-    Ok((code, after))
+    let code = u8::from_str_radix(octal, 8).map_err(|_| bad_escape(text, 1 + digits))?;
+    Ok((code.into(), after))
 }
 
 /// The name of a capture group up to `>`, which is not used; returns what follows.
@@ -275,17 +293,6 @@ impl Set {
 
 fn ranges(ranges: &[(char, char)]) -> ClassUnicode {
     ClassUnicode::new(ranges.iter().map(|(a, b)| ClassUnicodeRange::new(*a, *b)))
-}
-
-/// A range of code points; surrogates, which no text holds, are left out.
-fn code_points(low: u32, high: u32) -> ClassUnicode {
-    let low = char::from_u32(low).unwrap_or('\u{e000}');
-    let high = char::from_u32(high).unwrap_or('\u{d7ff}');
-    if low <= high {
-        ranges(&[(low, high)])
-    } else {
-        ClassUnicode::empty()
-    }
 }
 
 /// A predefined class: folded, then negated, as RE2 does it.

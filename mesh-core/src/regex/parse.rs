@@ -1,9 +1,10 @@
 //! RE2's syntax, read into the intermediate form of `regex-syntax`.
 //!
-//! The rules are those of RE2 with its default options (Envoy compiles with `RE2::Quiet`): Perl syntax, UTF-8,
-//! `.` does not match a newline, `^` and `$` are the ends of the text. One explicit stack instead of recursion.
+//! The rules are those of RE2 as Envoy asks for it: Perl syntax, Latin-1 (a character is a byte, of the text as of the
+//! pattern: header values are not UTF-8), `.` does not match a newline, `^` and `$` are the ends of the text. One
+//! explicit stack instead of recursion.
 
-use regex_syntax::hir::{Capture, Class, ClassBytes, ClassBytesRange, Hir, Look, Repetition};
+use regex_syntax::hir::{Capture, Hir, Look, Repetition};
 
 use super::class::{self, literal};
 
@@ -14,7 +15,7 @@ const MAX_DEPTH: usize = 250;
 
 /// Reads a pattern; the error says what is wrong with it.
 pub(super) fn parse(pattern: &str) -> Result<Hir, String> {
-    Parser::default().run(pattern)
+    Parser::default().run(&class::as_latin1(pattern))
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,9 +80,8 @@ impl Parser {
                 '$' if self.flags.multi_line => self.look(Look::EndLF, after),
                 '$' => self.look(Look::End, after),
                 '.' => {
-                    self.push(Hir::class(Class::Unicode(class::dot(
-                        self.flags.dot_matches_newline,
-                    ))));
+                    let dot = class::dot(self.flags.dot_matches_newline);
+                    self.push(class::bytes(&dot));
                     after
                 }
                 '[' => {
@@ -270,8 +270,7 @@ impl Parser {
             Some(b'A') => return Ok(self.look(Look::Start, after)),
             Some(b'z') => return Ok(self.look(Look::End, after)),
             Some(b'C') => {
-                let any = ClassBytes::new([ClassBytesRange::new(0, 255)]);
-                self.push(Hir::class(Class::Bytes(any)));
+                self.push(class::bytes(&class::dot(true)));
                 return Ok(after);
             }
             Some(b'Q') => {
@@ -284,13 +283,11 @@ impl Parser {
             _ => {}
         }
         if let Some((class, after)) = class::parse_group(text, self.flags)? {
-            self.push(Hir::class(Class::Unicode(class)));
+            self.push(class::bytes(&class));
             return Ok(after);
         }
         let (c, after) = class::parse_escape(text)?;
-        // A surrogate is a code point to RE2, but no text holds one.
-        self.push(char::from_u32(c).map_or_else(Hir::fail, |c| literal(c, self.flags)));
-        Ok(after)
+        Ok(self.character(c, after))
     }
 }
 

@@ -39,6 +39,7 @@ impl RegexSet {
         let expressions: Vec<_> = expressions.map(|e| whole(&e.0.hir)).collect();
         let config = thompson::Config::new()
             .which_captures(WhichCaptures::None)
+            .utf8(false)
             .nfa_size_limit(Some(SIZE_LIMIT));
         let nfa = thompson::Compiler::new()
             .configure(config)

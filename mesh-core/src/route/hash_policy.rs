@@ -116,11 +116,9 @@ fn lines(
 }
 
 fn rewritten<'v>(value: &'v [u8], rewrite: Option<&(Regex, Box<str>)>) -> Cow<'v, [u8]> {
-    match (rewrite, std::str::from_utf8(value)) {
-        (Some((pattern, substitution)), Ok(text)) => {
-            Cow::Owned(pattern.replace_all(text, substitution).into_bytes())
-        }
-        _ => Cow::Borrowed(value),
+    match rewrite {
+        Some((pattern, substitution)) => Cow::Owned(pattern.replace_all_bytes(value, substitution)),
+        None => Cow::Borrowed(value),
     }
 }
 

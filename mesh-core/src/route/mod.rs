@@ -34,6 +34,7 @@ pub use format::{
 pub use hash_policy::{HashContext, request_hash, source_ip_hash};
 pub use internal_redirect::{FollowedRedirects, NextRequest, NotFollowed};
 pub use mirror::{Mirror, mirror_cluster, mirrored_head};
+pub(crate) use path_index::without_parameters;
 pub use redirect::https_redirect;
 pub use rewrite::{auto_host, rewrite_host};
 pub use select::SelectedCluster;

@@ -200,7 +200,7 @@ fn without_query(path: &str) -> &str {
 
 /// The path whose segments end at their first `;` (`ignore_path_parameters_in_path_matching`); the query stays. Allocates
 /// only if there is one.
-pub(super) fn without_parameters(path: &str) -> Cow<'_, str> {
+pub(crate) fn without_parameters(path: &str) -> Cow<'_, str> {
     let path_only = without_query(path);
     if !path_only.contains(';') {
         return Cow::Borrowed(path);

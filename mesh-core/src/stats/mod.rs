@@ -231,33 +231,57 @@ impl Scope {
 
 /// Handles by name, forgotten when nobody holds them.
 #[derive(Debug)]
-struct Named<T>(Mutex<BTreeMap<Arc<str>, Weak<T>>>);
+struct Named<T>(Mutex<Handles<T>>);
+
+#[derive(Debug)]
+struct Handles<T> {
+    by_name: BTreeMap<Arc<str>, Weak<T>>,
+    /// How many there may be before those that nobody holds are looked for, although nobody reads them all.
+    prune_at: usize,
+}
+
+impl<T> Handles<T> {
+    fn prune(&mut self) {
+        self.by_name.retain(|_, handle| handle.strong_count() > 0);
+        self.prune_at = PRUNE_AT.max(self.by_name.len() * 2);
+    }
+}
+
+/// The first time.
+const PRUNE_AT: usize = 1_024;
 
 impl<T> Default for Named<T> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Mutex::new(Handles {
+            by_name: BTreeMap::new(),
+            prune_at: PRUNE_AT,
+        }))
     }
 }
 
 impl<T: Default> Named<T> {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Weak<T>>> {
+    fn lock(&self) -> MutexGuard<'_, Handles<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn handle(&self, name: &str) -> Arc<T> {
-        let mut map = self.lock();
-        if let Some(handle) = map.get(name).and_then(Weak::upgrade) {
+        let mut handles = self.lock();
+        if let Some(handle) = handles.by_name.get(name).and_then(Weak::upgrade) {
             return handle;
         }
         let handle = Arc::new(T::default());
-        map.insert(name.into(), Arc::downgrade(&handle));
+        handles.by_name.insert(name.into(), Arc::downgrade(&handle));
+        if handles.by_name.len() > handles.prune_at {
+            handles.prune();
+        }
         handle
     }
 
     fn all(&self) -> Vec<(Arc<str>, Arc<T>)> {
-        let mut map = self.lock();
-        map.retain(|_, handle| handle.strong_count() > 0);
-        map.iter()
+        let mut handles = self.lock();
+        handles.prune();
+        let handles = handles.by_name.iter();
+        handles
             .filter_map(|(name, handle)| Some((Arc::clone(name), handle.upgrade()?)))
             .collect()
     }
@@ -279,6 +303,17 @@ mod tests {
         drop(second);
         assert_eq!(stats.cluster("a").upstream_rq_total.value(), 0);
         assert!(stats.clusters.all().is_empty());
+    }
+
+    #[test]
+    fn names_that_nobody_holds_are_forgotten() {
+        let stats = Stats::default();
+        let kept = stats.cluster("kept");
+        for n in 0..10_000 {
+            let _ = stats.cluster(&n.to_string());
+        }
+        assert!(stats.clusters.lock().by_name.len() <= PRUNE_AT);
+        assert!(Arc::ptr_eq(&kept, &stats.cluster("kept")));
     }
 
     #[test]

@@ -192,3 +192,23 @@ fn metrics_follow_the_workload() {
     assert!(Arc::ptr_eq(&of(1, false), cluster.request_metrics(false)));
     assert!(Arc::ptr_eq(&of(1, true), cluster.request_metrics(true)));
 }
+
+/// As Envoy: `StaticClusterImpl` takes each entry, `updateDynamicHostList` each address once.
+#[test]
+fn only_a_static_cluster_has_an_address_twice() {
+    let twice = || flat([endpoint(0), endpoint(1), weighted(0, 2)]);
+    let eds = build(&plain(), twice());
+    assert_eq!(eds.endpoints().len(), 2);
+    let config = config(|c| c.discovery = ClusterDiscovery::Static(twice()));
+    let first = build(&config, flat([]));
+    let weights = |cluster: &Cluster| -> Vec<_> {
+        let endpoints = cluster.endpoints().iter();
+        endpoints.map(|endpoint| endpoint.weight()).collect()
+    };
+    assert_eq!(weights(&first), [1, 1, 2]);
+    let second = build_after(Some(&first), &config, flat([]));
+    assert_eq!(weights(&second), [1, 1, 2]);
+    for (a, b) in first.endpoints().iter().zip(second.endpoints()) {
+        assert!(Arc::ptr_eq(a, b), "nothing changed");
+    }
+}

@@ -357,3 +357,19 @@ fn threads_eject_once_and_picks_go_on() {
     assert_eq!(detection.ejections_enforced_total.value(), 1);
     assert_eq!(picked(&scene.cluster), [1, 2, 3]);
 }
+
+/// Envoy `CodeUtility::is5xx`: there is nothing above 599 that is an error.
+#[test]
+fn statuses_that_are_no_errors() {
+    for (status, ejected) in [
+        (500, true),
+        (599, true),
+        (600, false),
+        (999, false),
+        (499, false),
+    ] {
+        let mut scene = Scene::new(1, |_, _| {});
+        scene.report(0, response(status), 0);
+        assert_eq!(scene.is_ejected(0), ejected, "{status}");
+    }
+}

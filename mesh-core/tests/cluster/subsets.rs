@@ -148,3 +148,25 @@ fn any_endpoint_has_localities_weights_only_if_subsets_do() {
     };
     assert!((89..=91).contains(&share(true)) && (49..=51).contains(&share(false)));
 }
+
+#[test]
+fn round_robin_goes_on_in_each_subset_where_it_was() {
+    let mut subset = SubsetConfig::default();
+    subset.selectors = vec![selector(&["v"], None)];
+    subset.fallback = SubsetFallback::Default;
+    subset.default_subset = vec![("v".into(), value("1"))];
+    let config = config(|config| config.subset = Some(Arc::new(subset)));
+    let hosts = |last: u16| flat([1, 2, 3, last].map(|n| with(n, &[("v", "1")])));
+    let wanted: Criteria = vec![("v".into(), value("1"))];
+    for criteria in [Some(&wanted), None] {
+        let mut cx = PickContext::first(None);
+        cx.criteria = criteria;
+        let pick = |cluster: &Cluster| number(&cluster.pick(&cx, &mut Rng(1)).unwrap());
+        let before = build(&config, hosts(4));
+        let first: Vec<_> = (0..3).map(|_| pick(&before)).collect();
+        let after = build_after(Some(&before), &config, hosts(5));
+        let order = [1, 2, 3, 5];
+        let at = order.iter().position(|n| *n == first[2]).unwrap_or(3);
+        assert_eq!(pick(&after), order[(at + 1) % 4], "after {first:?}");
+    }
+}

@@ -306,6 +306,10 @@ impl Stream {
             .map(|cluster| &*cluster.config().name);
         let client = self.client();
         let host = self.route.and_then(|at| chain.routes()?.virtual_host(at));
+        let ignore_path_parameters = compiled.is_some()
+            && chain
+                .routes()
+                .is_some_and(|table| table.config().ignore_path_parameters_in_path_matching);
         let host_rate_limits = host.map_or(&[][..], |host| &host.rate_limits);
         with_scratch(|scratch| {
             let connection = self.connection.info();
@@ -317,6 +321,7 @@ impl Stream {
             cx.client = client;
             cx.route = compiled.map(|compiled| &**compiled.config());
             cx.host_rate_limits = host_rate_limits;
+            cx.ignore_path_parameters = ignore_path_parameters;
             cx.cluster = cluster;
             cx.end_stream = self.is_empty;
             chain

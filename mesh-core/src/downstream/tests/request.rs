@@ -526,3 +526,26 @@ fn request_ids_are_generated_unless_told_not_to() {
     let (_, lines) = accepted(&manager, &from("1.1.1.1:1"), &[]);
     assert_eq!(lines, ["x-forwarded-proto: http"]);
 }
+
+#[test]
+fn a_query_says_what_it_holds() {
+    for (method, headers, accepted) in [
+        ("QUERY", &[("host", "a")][..], false),
+        ("QUERY", &[("host", "a"), ("content-type", "")], false),
+        ("QUERY", &[("host", "a"), ("content-type", "a/b")], true),
+        ("POST", &[("host", "a")], true),
+    ] {
+        for connection in [from("1.1.1.1:1"), in_process()] {
+            let mut parts = parts("/", headers);
+            parts.method = method.parse().unwrap();
+            let reply = accept(&manager(), &connection, &mut parts).err();
+            let details = reply.map(|reply| (reply.status.as_u16(), reply.details.to_string()));
+            let expected = (400, "query_missing_content_type".to_owned());
+            assert_eq!(
+                details,
+                (!accepted).then_some(expected),
+                "{method} {headers:?}"
+            );
+        }
+    }
+}

@@ -235,14 +235,15 @@ fn number(value: f64, sink: &mut impl Sink) {
     sink.bytes(shorter.as_bytes());
 }
 
-/// A JSON string. Bytes that are no UTF-8 are written as octal escapes, as Envoy's are.
+/// A JSON string. Of text that is no UTF-8 each byte that is no ASCII is written as if it was Latin-1, as by Envoy
+/// since 1.40.
 fn quoted(text: &[u8], sink: &mut impl Sink) {
     let is_utf8 = std::str::from_utf8(text).is_ok();
     sink.bytes(b"\"");
     let mut plain = 0;
     for (at, byte) in text.iter().enumerate() {
-        let octal = *byte >= 0x80 && !is_utf8;
-        if *byte >= 0x20 && !matches!(byte, b'"' | b'\\') && !octal {
+        let foreign = *byte >= 0x80 && !is_utf8;
+        if *byte >= 0x20 && !matches!(byte, b'"' | b'\\') && !foreign {
             continue;
         }
         sink.bytes(&text[plain..at]);
@@ -255,7 +256,6 @@ fn quoted(text: &[u8], sink: &mut impl Sink) {
             b'\t' => sink.bytes(b"\\t"),
             0x08 => sink.bytes(b"\\b"),
             0x0c => sink.bytes(b"\\f"),
-            byte if octal => sink.display(format_args!("\\{byte:03o}")),
             byte => sink.display(format_args!("\\u{byte:04x}")),
         }
     }
@@ -310,7 +310,7 @@ mod tests {
             (&b"a\"b\\c/<"[..], r#""a\"b\\c/<""#),
             (b"\n\r\t\x08\x0c\x01", r#""\n\r\t\b\f\u0001""#),
             ("é\u{7f}".as_bytes(), "\"é\u{7f}\""),
-            (b"\xffa", r#""\377a""#),
+            (b"\xffa", r#""\u00ffa""#),
         ] {
             let mut buffer = Buffer(Vec::new());
             quoted(text, &mut buffer);

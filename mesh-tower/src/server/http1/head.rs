@@ -169,6 +169,7 @@ const METHODS: &[&[u8]] = &[
     b"PROPFIND",
     b"PROPPATCH",
     b"PURGE",
+    b"QUERY",
     b"REBIND",
     b"REPORT",
     b"SEARCH",
