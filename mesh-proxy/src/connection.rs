@@ -1,27 +1,18 @@
 //! One accepted connection: listener filters, filter chain, then HTTP or TCP.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
-use bytes::{Bytes, BytesMut};
 use mesh_core::{
     head::ConnectionInfo,
     listener::{Detected, FoundChain, Listener, Terminal},
-    model::{ConnectionFilter, ListenerConfig, ListenerFilter},
-    regex::Scratch,
+    model::{ListenerConfig, ListenerFilter},
     snapshot::{ChainIndex, Snapshot},
-    tls::DownstreamSocket,
 };
 use mesh_tower::{
     ChainSource,
-    server::{Inspected, PrefixedIo, inspect},
-    tls::{DownstreamIo, accept_tls},
+    server::{Inspected, admitted, inspect, secured},
 };
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::net::TcpStream;
 
 use crate::{
     http, listener::Shared, node_address::node_address, original_dst::original_destination, tcp,
@@ -145,72 +136,6 @@ pub(crate) async fn serve(
         }
         _ => Ok(()),
     }
-}
-
-/// The connection after what its chain begins with; None: it is over, since the handshake failed.
-async fn secured(
-    socket: &DownstreamSocket,
-    timeout: Duration,
-    read: Bytes,
-    stream: TcpStream,
-    info: &mut ConnectionInfo,
-) -> Option<PrefixedIo<DownstreamIo>> {
-    match socket {
-        DownstreamSocket::Plaintext => Some(PrefixedIo::new(read, DownstreamIo::Plain(stream))),
-        DownstreamSocket::Tls(context) => {
-            let accepted = accept_tls(context, timeout, read, stream).await;
-            match accepted {
-                Ok((io, tls)) => {
-                    info.tls = Some(Arc::new(tls));
-                    Some(PrefixedIo::new(Bytes::new(), DownstreamIo::Tls(io)))
-                }
-                Err(e) => {
-                    tracing::debug!(peer = ?info.peer, error = %e, "handshake failed");
-                    None
-                }
-            }
-        }
-        _ => {
-            tracing::debug!(peer = ?info.peer, "a secret of the chain has not come");
-            None
-        }
-    }
-}
-
-/// Asks the network filters before a connection manager, once the client has sent something or has ended; None: one of
-/// them denies.
-async fn admitted(
-    filters: &[ConnectionFilter],
-    info: &ConnectionInfo,
-    io: PrefixedIo<DownstreamIo>,
-    idle_timeout: Duration,
-) -> io::Result<Option<PrefixedIo<DownstreamIo>>> {
-    let mut rbac = filters.iter().filter_map(|filter| match filter {
-        ConnectionFilter::Rbac(rbac) => Some(rbac),
-        _ => None,
-    });
-    let Some(first) = rbac.next() else {
-        return Ok(Some(io));
-    };
-    let (read, mut io) = io.into_parts();
-    let mut read = BytesMut::from(read);
-    if read.is_empty() {
-        let some = io.read_buf(&mut read);
-        match idle_timeout.is_zero() {
-            true => some.await?,
-            false => match tokio::time::timeout(idle_timeout, some).await {
-                Ok(some) => some?,
-                Err(_) => return Ok(None),
-            },
-        };
-    }
-    for rbac in std::iter::once(first).chain(rbac) {
-        if !rbac.allows(info, &mut Scratch::default()) {
-            tokio::time::sleep(rbac.delay_deny).await;
-            return Ok(None);
-        }
-    }
-    Ok(Some(PrefixedIo::new(read.freeze(), io)))
 }
 
 impl Arrived {

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    fmt,
+    fmt, io,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -13,11 +13,16 @@ use std::{
 use arc_swap::ArcSwap;
 use http::request;
 use mesh_core::{explain::Explanation, head::ConnectionInfo, snapshot::Snapshot, stats::Stats};
-use tokio::sync::watch;
+use tokio::{net::ToSocketAddrs, sync::watch};
 
 use crate::{
-    entropy::ThreadEntropy, layer::MeshLayer, server::ServerLayer, service::MeshService,
-    stages::ChainSource, stream::Connection, transport::Transport,
+    entropy::ThreadEntropy,
+    layer::MeshLayer,
+    server::{MeshListener, ServerLayer},
+    service::MeshService,
+    stages::ChainSource,
+    stream::Connection,
+    transport::Transport,
 };
 
 /// The data plane of one mesh: shared by everything made from it; cloning is one reference count.
@@ -101,6 +106,15 @@ impl DataPlane {
     /// The layer that puts the inbound chain of a port in front of an application.
     pub fn server_layer(&self, port: u16) -> ServerLayer {
         ServerLayer::new(self.clone(), port)
+    }
+
+    /// A listener for a server in this process, which does what the configuration says of its port. It takes
+    /// connections as they come while there is none: bind once it is there.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn listener(&self, address: impl ToSocketAddrs) -> io::Result<MeshListener> {
+        MeshListener::bind(address).await?.of(self.clone())
     }
 
     /// The mesh's own transport. Its connections are shared by all transports of all data planes that use the same

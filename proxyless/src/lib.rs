@@ -42,7 +42,7 @@ pub use mesh_tower::GrpcChannel;
 pub use mesh_tower::{
     BoxError, ByUri, Context, ErrorKind, LocalReplyLayer, MeshBody, MeshError, MeshLayer,
     MeshService, RequestBody, TransportError,
-    server::{MeshIo, MeshListener, Peer, ServerLayer},
+    server::{MeshIo, MeshListener, Peer, PeerIdentity, ServerLayer},
     transport::{Transport, TransportBody},
 };
 pub use mesh_xds::SecretSupply;

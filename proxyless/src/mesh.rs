@@ -78,14 +78,17 @@ impl Mesh {
         self.plane.grpc_channel(target)
     }
 
-    /// A listener for a server in this process; it knows each connection's peer. Binds after [`Self::ready`], so that
+    /// A listener for a server in this process, which does what the configuration says of its port: PERMISSIVE and
+    /// STRICT mutual TLS, and which filter chain. It knows each connection's peer
+    /// ([`PeerIdentity`](crate::PeerIdentity)). Where the port that is bound is not the service's, name that one with
+    /// [`MeshListener::for_port`]. Binds after [`Self::ready`], so that
     /// no request is answered without the policies of its port.
     ///
     /// # Errors
     /// The address cannot be bound.
     pub async fn listener(&self, address: impl ToSocketAddrs) -> io::Result<MeshListener> {
         self.ready().await;
-        MeshListener::bind(address).await
+        self.plane.listener(address).await
     }
 
     /// The layer that puts the inbound chain of a port in front of an application:

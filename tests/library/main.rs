@@ -1,6 +1,7 @@
 //! The library as programs use it: in spawned tasks, in handlers, with interceptors, with boxed bodies; and the examples.
 
 mod examples;
+mod listener;
 mod places;
 mod subscriber;
 

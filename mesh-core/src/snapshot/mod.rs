@@ -25,6 +25,7 @@ use crate::{
     },
     stats::Stats,
 };
+pub use inbound::Inbound;
 use inbound::InboundIndex;
 use outbound::OutboundIndex;
 use slots::Slots;
@@ -206,9 +207,14 @@ impl Snapshot {
         self.outbound.find(host, port)
     }
 
-    /// The inbound chain for a server in this process on `port`: of `virtualInbound`, of a bound inbound listener, or
-    /// of the gRPC server listener.
-    pub fn inbound(&self, port: u16) -> Option<ChainIndex> {
+    /// The inbound chain for plaintext requests to a server in this process on `port`: of `virtualInbound`, of a bound
+    /// inbound listener, or of the gRPC server listener.
+    pub fn inbound(&self, port: u16) -> Inbound {
         self.inbound.find(port)
+    }
+
+    /// The listener that it is of: its chains are for connections of which more is known.
+    pub fn inbound_listener(&self, port: u16) -> Option<&Arc<Listener>> {
+        self.listeners.get(self.inbound.listener(port)?)
     }
 }

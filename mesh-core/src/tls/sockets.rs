@@ -111,6 +111,11 @@ impl UpstreamSocketChoice {
 }
 
 impl DownstreamSocket {
+    /// Whether connections begin in cleartext.
+    pub fn is_plaintext(&self) -> bool {
+        matches!(self, Self::Plaintext)
+    }
+
     pub(crate) fn of(
         config: Option<&Arc<DownstreamTls>>,
         secrets: &Secrets,

@@ -44,8 +44,8 @@ impl<A: Clone> Service<IncomingStream<'_, MeshListener>> for MakeServer<A> {
     }
 
     fn call(&mut self, stream: IncomingStream<'_, MeshListener>) -> Self::Future {
-        let peer = *stream.remote_addr();
-        let inner = self.layer.for_connection(self.application.clone(), peer);
+        let peer = stream.remote_addr().clone();
+        let inner = self.layer.for_connection(self.application.clone(), &peer);
         ready(Ok(AxumServer { inner, peer }))
     }
 }
@@ -73,7 +73,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.peer.clone());
         AxumFuture {
             future: self.inner.call(request),
         }

@@ -8,7 +8,6 @@ use std::{
 
 use http::{Request, Response, Version, header::CONNECTION};
 use http_body::Body;
-use mesh_core::head::ConnectionInfo;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -44,7 +43,7 @@ impl ServerLayer {
 
     /// The service of one connection.
     #[cfg(feature = "axum")]
-    pub(crate) fn for_connection<A>(&self, application: A, peer: Peer) -> ServerService<A> {
+    pub(crate) fn for_connection<A>(&self, application: A, peer: &Peer) -> ServerService<A> {
         let mut service = self.layer(application);
         service.accept(peer);
         service
@@ -71,7 +70,7 @@ impl<A> Layer<A> for ServerLayer {
 ///
 /// The peer is that of the connection if the service was made for one
 /// ([`ServerLayer::into_make_service`], feature `axum`), else the request's [`Peer`] extension, which tonic's server
-/// sets. Never fails: local replies are responses. Ready when the application is, inside the call. Cloning costs a few
+/// sets. Handlers find who the caller has proved to be as a [`PeerIdentity`](super::PeerIdentity) extension. Never fails: local replies are responses. Ready when the application is, inside the call. Cloning costs a few
 /// reference counts and the application's clone, and each call makes one.
 #[derive(Clone, Debug)]
 pub struct ServerService<A> {
@@ -84,15 +83,12 @@ pub struct ServerService<A> {
 }
 
 impl<A> ServerService<A> {
-    fn accept(&mut self, peer: Peer) {
-        if self.peer == Some(peer) {
+    fn accept(&mut self, peer: &Peer) {
+        if self.peer.as_ref() == Some(peer) {
             return;
         }
-        let mut info = ConnectionInfo::default();
-        info.peer = Some(peer.remote);
-        info.local = Some(peer.local);
-        self.peer = Some(peer);
-        self.connection = Connection::Accepted(Arc::new(info));
+        self.connection = Connection::Accepted(peer.info());
+        self.peer = Some(peer.clone());
     }
 }
 
@@ -113,14 +109,19 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         if let Some(peer) = request.extensions().get::<Peer>() {
-            self.accept(*peer);
+            self.accept(peer);
+        }
+        let peer = self.peer.as_ref();
+        if let Some(identity) = peer.and_then(Peer::identity) {
+            request.extensions_mut().insert(identity);
         }
         let closes = self.plane.is_draining() && request.version() < Version::HTTP_2;
         let entry = Entry::Inbound {
             port: self.port,
             connection: self.connection.clone(),
+            arrived: peer.and_then(|peer| peer.arrived.clone()),
             application: Arc::clone(&self.local),
         };
         let mut service = MeshService::new(self.plane.clone(), entry, self.application.clone());

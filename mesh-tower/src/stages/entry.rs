@@ -6,11 +6,11 @@ use http::{header::HOST, request, uri::Authority};
 use mesh_core::{
     cluster::{Cluster, Endpoint},
     model::{ClusterConfig, ClusterDiscovery},
-    snapshot::{ChainIndex, ClusterIndex, Outbound, Snapshot},
+    snapshot::{ChainIndex, ClusterIndex, Inbound, Outbound, Snapshot},
     stats::Stats,
 };
 
-use crate::{data_plane::DataPlane, entropy::ThreadEntropy, stream::Connection};
+use crate::{data_plane::DataPlane, entropy::ThreadEntropy, server::Arrived, stream::Connection};
 
 /// Finds a connection's chain in each new snapshot: by listener and what the connection is.
 pub trait ChainSource: Send + Sync + 'static {
@@ -30,6 +30,8 @@ pub(crate) enum Entry {
     Inbound {
         port: u16,
         connection: Connection,
+        /// What is known of the connection, if it came through a listener of the mesh.
+        arrived: Option<Arc<Arrived>>,
         application: Arc<Application>,
     },
     /// Requests of one accepted connection of a proxy.
@@ -105,10 +107,18 @@ impl Entry {
             Self::Inbound {
                 port,
                 connection,
+                arrived,
                 application,
             } => {
                 let snapshot = plane.snapshot();
-                let target = snapshot.inbound(*port).map_or(Target::Pass, Target::Chain);
+                let target = match arrived {
+                    Some(arrived) => arrived.target(&snapshot),
+                    None => match snapshot.inbound(*port) {
+                        Inbound::Chain(chain) => Target::Chain(chain),
+                        Inbound::Pass => Target::Pass,
+                        _ => Target::None,
+                    },
+                };
                 Entered {
                     snapshot,
                     target,

@@ -254,6 +254,10 @@ fn a_server_finds_its_chain_by_port() {
                 m.transport_protocol = "tls".into();
             }),
             with(http("8080"), port(8080)),
+            with(http("8443"), |m| {
+                m.destination_port = Some(8443);
+                m.transport_protocol = "tls".into();
+            }),
             with(tcp("db"), port(5432)),
         ],
     );
@@ -269,7 +273,7 @@ fn a_server_finds_its_chain_by_port() {
     });
     let snapshot = build(&config, &Snapshot::empty(Arc::default()));
     let route = |port| {
-        let at = snapshot.inbound(port)?;
+        let at = snapshot.inbound(port).chain()?;
         match &snapshot.chain(at)?.manager().routes {
             RouteSource::Rds(name) => Some(name.to_string()),
             RouteSource::Inline(_) => None,
@@ -279,9 +283,19 @@ fn a_server_finds_its_chain_by_port() {
     assert_eq!(route(9090).as_deref(), Some("9090"));
     assert_eq!(route(50051).as_deref(), Some("50051"));
     assert_eq!(route(1234).as_deref(), Some("rest"));
+    // Not what is for other ports.
+    assert_eq!(snapshot.inbound(5432), Inbound::Pass);
+
+    // Envoy's default chain takes what no other does, whatever was meant for the port.
+    assert_eq!(route(8443).as_deref(), Some("rest"));
+    let mut strict = (*config.listeners[0]).clone();
+    strict.default_filter_chain = None;
+    config.listeners[0] = Arc::new(strict);
+    let snapshot = build(&config, &snapshot);
+    assert_eq!(snapshot.inbound(8443), Inbound::Refused);
 
     config.listeners.remove(0);
     let snapshot = build(&config, &snapshot);
-    assert_eq!(snapshot.inbound(8080), None);
-    assert!(snapshot.inbound(9090).is_some());
+    assert_eq!(snapshot.inbound(8080), Inbound::Pass);
+    assert!(snapshot.inbound(9090).chain().is_some());
 }
