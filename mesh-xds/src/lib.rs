@@ -7,6 +7,7 @@
 //! * [`subscriber`]: stream, store and graph joined; what it publishes is complete.
 //! * [`dump`]: what is in force as Envoy's `/config_dump`.
 //! * `route_check` (feature `route-check`): tests of route configurations, as Envoy's `router_check_tool` runs them.
+//! * `csr` (feature `csr`): a certificate from Istio's certificate service.
 //! * `agent`, `transport` (feature `agent`; gRPC: feature `grpc`): the task that moves bytes and time.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -37,3 +38,5 @@ pub use bootstrap::Bootstrap;
 pub use decode::{Decoded, Resource, decode_resource, origin};
 pub use problems::{Problem, Problems};
 pub use resource::ResourceKind;
+#[cfg(feature = "csr")]
+pub use transport::csr;

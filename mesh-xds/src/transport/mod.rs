@@ -2,6 +2,8 @@
 
 #[cfg(feature = "grpc")]
 mod connect;
+#[cfg(feature = "csr")]
+pub mod csr;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod in_process;
