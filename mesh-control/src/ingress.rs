@@ -93,6 +93,7 @@ fn gateway(config: &Config, ingress: &Ingress) -> Gateway {
             port: 80,
             protocol: Protocol::Http,
             name: format!("http-80-ingress-{name}-{namespace}"),
+            title: String::new(),
             bind: String::new(),
             hosts: vec![ServerHost {
                 namespace: "*".to_owned(),

@@ -352,8 +352,17 @@ fn the_mesh_configuration_is_checked_too() {
     .unwrap();
     let control = open(folder.path());
     let problems: Vec<_> = control.problems().iter().map(ToString::to_string).collect();
+    let [certificates, unknown] = &problems[..] else {
+        panic!("{problems:?}")
+    };
+    assert!(
+        certificates.starts_with(
+            "mesh.yaml:2:1: MeshConfig: enableAutoMtls: needs certificates of workloads"
+        ),
+        "{certificates}"
+    );
     assert_eq!(
-        problems,
+        [unknown],
         [
             "mesh.yaml:3:1: MeshConfig: conectTimeout: unknown field, it has no effect; did you mean connectTimeout?",
         ]

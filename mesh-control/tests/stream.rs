@@ -322,3 +322,61 @@ async fn keys_that_are_fetched_reach_clients() {
     };
     assert!(has_keys(&pushed));
 }
+
+#[tokio::test]
+async fn gateways_end_tls_by_name() {
+    use mesh_proto::envoy::config::core::v3::transport_socket::ConfigType;
+    use mesh_proto::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
+
+    let data =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/istiod/gateway_tls");
+    let folder = copy_of(&data);
+    let control = open(folder.path());
+    let gateway = node(
+        "router",
+        "127.9.1.3",
+        "gate",
+        &[("istio", "ingressgateway")],
+    );
+    let mut client = Client::new(&control, gateway);
+    let listeners: Vec<Listener> = client.fetch(&[]).await;
+    let https = listeners.iter().find(|l| l.name == "0.0.0.0_443").unwrap();
+    let chains: Vec<_> = https
+        .filter_chains
+        .iter()
+        .map(|chain| {
+            let names = chain.filter_chain_match.as_ref();
+            let socket = chain.transport_socket.as_ref().unwrap();
+            let Some(ConfigType::TypedConfig(any)) = &socket.config_type else {
+                panic!("{socket:?}")
+            };
+            let context: DownstreamTlsContext = any.to_msg().unwrap();
+            let common = context.common_tls_context.unwrap();
+            let secret = common.tls_certificate_sds_secret_configs[0].name.clone();
+            (
+                names.map(|m| m.server_names.clone()).unwrap_or_default(),
+                secret,
+                context.require_client_certificate == Some(true),
+            )
+        })
+        .collect();
+    let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        chains,
+        [
+            (
+                names(&["a.example.com"]),
+                "kubernetes://cert-a".to_owned(),
+                false
+            ),
+            (
+                names(&["b.example.com", "c.example.com"]),
+                "kubernetes://cert-b".to_owned(),
+                true
+            ),
+            (names(&[]), "file-cert:/c.pem~/k.pem".to_owned(), false),
+        ]
+    );
+    let routes: Vec<RouteConfiguration> = client.fetch(&["https.443.https-a.one.default"]).await;
+    assert_eq!(routes[0].virtual_hosts[0].domains, ["a.example.com"]);
+}

@@ -79,11 +79,10 @@ pub(super) fn gateways(config: &Config) -> (Vec<Gateway>, Vec<ListenerParent>) {
                     port: listener.port,
                     protocol: protocol(listener),
                     name: "default".to_owned(),
+                    title: String::new(),
                     bind: String::new(),
                     hosts,
-                    tls: listener.passes_tls.then_some(ServerTls {
-                        https_redirect: false,
-                    }),
+                    tls: listener.passes_tls.then(ServerTls::default),
                 }],
             });
         }

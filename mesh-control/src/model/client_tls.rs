@@ -50,6 +50,19 @@ impl ClientTls {
             sni: fields.string("sni"),
             insecure_skip_verify: fields.get("insecureSkipVerify").is_some_and(|at| at.bool()),
         };
+        if tls.mode == ClientTlsMode::IstioMutual {
+            at.warn(
+                "needs certificates of workloads, which proxies get from an agent of their own (sds-grpc): the local runner \
+                 has none yet",
+                "remove it where the local runner starts the workloads",
+            );
+        }
+        if !tls.credential_name.is_empty() {
+            at.warn(
+                "the control plane does not serve Secrets yet: no connection will be made",
+                "name files instead: clientCertificate, privateKey, caCertificates",
+            );
+        }
         fields.finish();
         tls
     }

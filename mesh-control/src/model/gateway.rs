@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Metadata, Protocol, names};
+use super::{Metadata, Protocol, ServerTls, names};
 use crate::yaml::{At, Fields};
 
 /// What a gateway workload listens on.
@@ -20,17 +20,13 @@ pub(crate) struct Gateway {
 pub(crate) struct Server {
     pub(crate) port: u32,
     pub(crate) protocol: Protocol,
+    /// Of the port.
     pub(crate) name: String,
+    /// Of the server itself; may be empty.
+    pub(crate) title: String,
     pub(crate) bind: String,
     pub(crate) hosts: Vec<ServerHost>,
     pub(crate) tls: Option<ServerTls>,
-}
-
-/// `tls` of a server, in mode PASSTHROUGH.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ServerTls {
-    /// Plaintext is answered with where HTTPS is.
-    pub(crate) https_redirect: bool,
 }
 
 /// `[namespace/]host`.
@@ -94,6 +90,7 @@ impl Server {
             port: 0,
             protocol: Protocol::Http,
             name: String::new(),
+            title: fields.string("name"),
             bind: fields.string("bind"),
             hosts: fields.list("hosts", |at| ServerHost::read(&at, namespace)),
             tls: fields.get("tls").map(|at| ServerTls::read(&at)),
@@ -143,7 +140,7 @@ impl Server {
             ),
             _ => {}
         }
-        fields.ignore(&["name", "defaultEndpoint"]);
+        fields.ignore(&["defaultEndpoint"]);
         fields.finish_with(&[("host", "hosts"), ("number", "port.number")]);
         server
     }
@@ -151,31 +148,17 @@ impl Server {
 
 impl Server {
     pub(crate) fn redirects(&self) -> bool {
-        self.tls.is_some_and(|tls| tls.https_redirect)
+        self.tls.as_ref().is_some_and(|tls| tls.https_redirect)
     }
-}
 
-impl ServerTls {
-    /// What needs no certificates: the redirect, and TLS that is passed on.
-    fn read(at: &At<'_>) -> Self {
-        let fields = at.fields();
-        let https_redirect = fields.get("httpsRedirect").is_some_and(|at| at.bool());
-        let modes = [
-            ("PASSTHROUGH", true),
-            ("SIMPLE", false),
-            ("MUTUAL", false),
-            ("AUTO_PASSTHROUGH", false),
-            ("ISTIO_MUTUAL", false),
-            ("OPTIONAL_MUTUAL", false),
-        ];
-        let mode = fields.get("mode").and_then(|at| at.word(&modes));
-        if mode == Some(false) || fields.has_any_but(&["httpsRedirect", "mode"]) {
-            at.refuse(
-                "TLS termination is not supported yet",
-                "use mode PASSTHROUGH, or remove tls and use protocol HTTP",
-            );
-        }
-        ServerTls { https_redirect }
+    /// TLS that ends here.
+    pub(crate) fn terminated(&self) -> Option<&ServerTls> {
+        self.tls.as_ref().filter(|tls| tls.terminates())
+    }
+
+    /// HTTPS that ends here.
+    pub(crate) fn terminates_https(&self) -> bool {
+        self.protocol == Protocol::Https && self.terminated().is_some()
     }
 }
 

@@ -124,7 +124,17 @@ impl MeshConfig {
         mesh.zone_aware = fields
             .get("zoneAwareLbSetting")
             .map(|at| ZoneAwareLb::read(&at));
-        mesh.auto_mtls = fields.get("enableAutoMtls").is_some_and(|at| at.bool());
+        mesh.auto_mtls = fields.get("enableAutoMtls").is_some_and(|at| {
+            let is_on = at.bool();
+            if is_on {
+                at.warn(
+                    "needs certificates of workloads, which proxies get from an agent of their own (sds-grpc): listeners \
+                     of those that the local runner starts wait for them",
+                    "remove it where the local runner starts the workloads",
+                );
+            }
+            is_on
+        });
         mesh.keepalive = fields.get("tcpKeepalive").map(|at| Keepalive::read(&at));
         let h2 = fields.get("h2UpgradePolicy");
         mesh.h2_upgrade = h2

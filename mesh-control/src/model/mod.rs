@@ -29,6 +29,7 @@ mod policy_target;
 mod protocol;
 mod request_authentication;
 mod resilience;
+mod server_tls;
 mod service;
 mod service_entry;
 mod sidecar;
@@ -52,7 +53,7 @@ pub(crate) use envoy_filter::{
     ApplyTo, ChainMatch, ClusterMatch, EnvoyFilter, ListenerMatch, Patch, PatchContext,
     PatchOperation, RouteKind, RouteMatch,
 };
-pub(crate) use gateway::{Gateway, Server, ServerHost, ServerTls};
+pub(crate) use gateway::{Gateway, Server, ServerHost};
 pub(crate) use gateway_api::{
     AllowedNamespaces, ApiGateway, ApiRoute, GROUP as GATEWAY_API, GatewayClass, Listener, Parent,
     ReferenceGrant, RouteKind as ApiRouteKind, RouteRule, Target,
@@ -82,6 +83,7 @@ pub(crate) use policy_target::PolicyTarget;
 pub(crate) use protocol::Protocol;
 pub(crate) use request_authentication::{JwksSource, JwtRule, RemoteJwks, RequestAuthentication};
 pub(crate) use resilience::{Abort, AbortStatus, Cors, Fault, Percent, RETRY_POLICIES, Retries};
+pub(crate) use server_tls::{ServerTls, ServerTlsMode, TlsVersion};
 pub(crate) use service::{ClusterIp, Service, TargetPort, TrafficDistribution};
 pub(crate) use service_entry::{EntryPort, EntryResolution, ServiceEntry};
 pub(crate) use sidecar::{CaptureMode, EgressHost, IngressEndpoint, IngressListener, Sidecar};

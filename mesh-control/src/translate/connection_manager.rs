@@ -36,7 +36,18 @@ pub(super) fn filter(
     routes: Routes,
     grpc_web: bool,
 ) -> listener::Filter {
-    let manager = manager(scope, place, stat_name, routes, grpc_web);
+    named_filter(scope, place, stat_prefix(stat_name), routes, grpc_web)
+}
+
+/// The same with a name for its statistics that somebody chose.
+pub(super) fn named_filter(
+    scope: &Scope,
+    place: Place,
+    stat_prefix: String,
+    routes: Routes,
+    grpc_web: bool,
+) -> listener::Filter {
+    let manager = manager(scope, place, stat_prefix, routes, grpc_web);
     listener::Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),
         config_type: Some(listener::filter::ConfigType::TypedConfig(any(&manager))),
@@ -46,14 +57,14 @@ pub(super) fn filter(
 fn manager(
     scope: &Scope,
     place: Place,
-    stat_name: &str,
+    stat_prefix: String,
     routes: Routes,
     grpc_web: bool,
 ) -> hcm::HttpConnectionManager {
     let paths = scope.config.mesh.path_normalization;
     let mut manager = hcm::HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
-        stat_prefix: stat_prefix(stat_name),
+        stat_prefix,
         route_specifier: Some(match routes {
             Routes::Rds(name) => RouteSpecifier::Rds(hcm::Rds {
                 config_source: Some(ads()),

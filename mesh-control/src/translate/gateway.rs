@@ -6,7 +6,7 @@ use mesh_proto::envoy::config::route::v3 as rt;
 
 use rt::virtual_host::TlsRequirementType;
 
-use super::address::socket;
+use super::address::{socket, stat_prefix};
 use super::connection_manager::{self, Place, Routes};
 use super::filter_chain::Chain;
 use super::gateway_servers::{Bound, merged_servers};
@@ -15,6 +15,7 @@ use super::listener_filters::tls_inspector;
 use super::network_filters::tcp_proxy_to_routes;
 use super::route::{RouteContext, routes_of};
 use super::scope::Scope;
+use super::server_tls;
 use crate::model::{L4Match, Protocol, Server, VirtualService, names};
 
 const MAX_DIRECT_RESPONSE: u32 = 1 << 20;
@@ -36,15 +37,22 @@ pub(super) fn listeners(scope: &Scope) -> Vec<xds::Listener> {
             continue;
         }
         for bound in &merged.servers {
-            let l4 = match bound.server.tls.is_some() {
-                true => tls_chains(scope, bound, &mut claimed),
-                false => tcp_chain(scope, bound).into_iter().collect(),
+            if bound.server.terminates_https() {
+                inspected.insert(key.clone());
+                chains.push(https_chain(scope, bound));
+                continue;
+            }
+            let terminated = bound.server.terminated();
+            let l4 = match (&bound.server.tls, terminated) {
+                (Some(_), None) => tls_chains(scope, bound, &mut claimed),
+                _ => tcp_chain(scope, bound).into_iter().collect(),
             };
             for chain in l4 {
                 if !chain.sni_hosts.is_empty() {
                     inspected.insert(key.clone());
                 }
                 let mut chain = chain.build(scope, "");
+                chain.transport_socket = terminated.map(server_tls::of_server);
                 let may_connect = scope.authorization().tcp.iter().cloned();
                 chain.filters.splice(0..0, may_connect);
                 chains.push(chain);
@@ -87,6 +95,31 @@ fn http_chain(scope: &Scope, first: &Bound<'_>, protocol: Protocol) -> xds::Filt
     }
 }
 
+/// HTTP behind TLS, for the names that the server admits.
+fn https_chain(scope: &Scope, bound: &Bound<'_>) -> xds::FilterChain {
+    let stat_prefix = match bound.server.title.as_str() {
+        "" => stat_prefix(&format!("outbound_{}_{}", bound.bind(), bound.port)),
+        title => title.to_owned(),
+    };
+    let routes = Routes::Rds(bound.route_name());
+    let filter =
+        connection_manager::named_filter(scope, Place::Gateway, stat_prefix, routes, false);
+    let chain = Chain {
+        sni_hosts: sni_hosts(bound),
+        ..Chain::tcp(filter, &[])
+    };
+    let mut chain = chain.build(scope, "");
+    chain.transport_socket = bound.server.terminated().map(server_tls::of_server);
+    chain
+}
+
+/// The names that a server with TLS is for, as clients say them.
+fn sni_hosts(bound: &Bound<'_>) -> Vec<String> {
+    let hosts = bound.server.hosts.iter();
+    let hosts: BTreeSet<&str> = hosts.map(|admitted| admitted.host.as_str()).collect();
+    hosts.into_iter().map(str::to_owned).collect()
+}
+
 /// VirtualServices of the server's Gateway with a host that the server covers.
 fn of_server<'a>(
     scope: &'a Scope,
@@ -118,7 +151,13 @@ fn tcp_chain(scope: &Scope, bound: &Bound<'_>) -> Option<Chain> {
                 && (route.matches.is_empty() || route.matches.iter().any(|m| fits(m, bound)))
         })?;
         let filter = tcp_proxy_to_routes(scope, &route.route, bound.server.port, &vs.metadata)?;
-        Some(Chain::tcp(filter, &[]))
+        Some(Chain {
+            sni_hosts: match bound.server.terminated() {
+                Some(_) => sni_hosts(bound),
+                None => Vec::new(),
+            },
+            ..Chain::tcp(filter, &[])
+        })
     })
 }
 
@@ -152,7 +191,7 @@ fn tls_chains(
     chains
 }
 
-/// `http.PORT`: a virtual host per host that a server admits and a VirtualService routes.
+/// `http.PORT`, `https.PORT.…`: a virtual host per host that a server admits and a VirtualService routes.
 pub(super) fn route_configuration(scope: &Scope, name: &str) -> rt::RouteConfiguration {
     let empty = rt::RouteConfiguration {
         name: name.to_owned(),
@@ -162,7 +201,7 @@ pub(super) fn route_configuration(scope: &Scope, name: &str) -> rt::RouteConfigu
     let merged = merged_servers(scope).into_iter();
     let servers: Vec<_> = merged
         .flat_map(|merged| merged.servers)
-        .filter(|bound| bound.server.protocol.is_http() && bound.route_name() == name)
+        .filter(|bound| !name.is_empty() && bound.route_name() == name)
         .collect();
     let Some(first) = servers.first() else {
         return empty;
@@ -207,6 +246,7 @@ fn add_server(scope: &Scope, bound: &Bound<'_>, hosts: &mut BTreeMap<String, Hos
         let context = RouteContext {
             scope,
             listener_port: bound.server.port,
+            is_tls: bound.server.tls.is_some(),
             gateways: &[&gateway_name],
             service: &lookup,
         };

@@ -24,12 +24,20 @@ impl Bound<'_> {
         }
     }
 
-    /// Name of its routes; of what is no HTTP, none.
+    /// Name of its routes; of what is no HTTP, none. Each HTTPS server has routes of its own.
     pub(super) fn route_name(&self) -> String {
-        match self.server.bind.as_str() {
-            _ if !self.server.protocol.is_http() => String::new(),
-            "" => format!("http.{}", self.port),
-            bind => format!("http.{}.{bind}", self.port),
+        let (server, gateway) = (self.server, &self.gateway.metadata);
+        let name = match server.protocol.is_http() {
+            true => format!("http.{}", self.port),
+            false if server.terminates_https() => format!(
+                "https.{}.{}.{}.{}",
+                server.port, server.name, gateway.name, gateway.namespace
+            ),
+            false => return String::new(),
+        };
+        match server.bind.as_str() {
+            "" => name,
+            bind => format!("{name}.{bind}"),
         }
     }
 
@@ -59,6 +67,8 @@ struct Merging<'a> {
     ports: BTreeSet<u32>,
     /// By port, the last plaintext entry of `merged`.
     plain: BTreeMap<u32, usize>,
+    /// Routes of servers with HTTPS.
+    https_routes: BTreeSet<String>,
     /// Hosts of servers with TLS, by port, with the bind that has them.
     tls_hosts: BTreeMap<(u32, String), &'a str>,
 }
@@ -142,11 +152,17 @@ impl<'a> Merging<'a> {
                         current.servers.push(bound);
                     }
                 }
-                None if bound.is_tls() => self.join_or_add(bound),
+                None if bound.is_tls() => {
+                    let routes = bound.route_name();
+                    if routes.is_empty() || self.https_routes.insert(routes) {
+                        self.join_or_add(bound);
+                    }
+                }
                 None => self.add_new(bound),
             }
             return;
         }
+        self.https_routes.insert(bound.route_name());
         self.add_new(bound);
     }
 

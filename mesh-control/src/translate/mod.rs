@@ -34,6 +34,7 @@ mod route;
 mod route_action;
 mod route_match;
 mod scope;
+mod server_tls;
 mod tls;
 mod tracing_tags;
 mod traffic_policy;

@@ -15,6 +15,8 @@ pub(super) struct RouteContext<'a> {
     pub(super) scope: &'a Scope,
     /// Port of the listener or of the gateway's server.
     pub(super) listener_port: u32,
+    /// Clients come by TLS.
+    pub(super) is_tls: bool,
     /// Names by which matches may mean this place: `mesh`, or `namespace/gateway`.
     pub(super) gateways: &'a [&'a str],
     /// A service by its full name, if it is known here.

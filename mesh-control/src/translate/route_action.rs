@@ -24,7 +24,7 @@ pub(super) fn set_action(
     authority: Option<String>,
 ) {
     route.action = Some(if let Some(redirect) = &http.redirect {
-        Action::Redirect(redirect_action(redirect, context.listener_port))
+        Action::Redirect(redirect_action(redirect, context))
     } else if let Some(response) = &http.direct_response {
         let body = response.body.as_ref().map(|text| core::DataSource {
             specifier: Some(match text {
@@ -168,15 +168,15 @@ fn destination_cluster(context: &RouteContext<'_>, destination: &Destination) ->
     network_filters::destination_cluster(destination, service.as_ref(), context.listener_port)
 }
 
-fn redirect_action(redirect: &Redirect, listener_port: u32) -> rt::RedirectAction {
-    let scheme = if redirect.scheme.is_empty() {
-        "http"
-    } else {
-        &redirect.scheme
+fn redirect_action(redirect: &Redirect, context: &RouteContext<'_>) -> rt::RedirectAction {
+    let scheme = match redirect.scheme.as_str() {
+        "" if context.is_tls => "https",
+        "" => "http",
+        scheme => scheme,
     };
     let port = match redirect.port {
         Some(RedirectPort::Number(port)) => port,
-        Some(RedirectPort::Request) => listener_port,
+        Some(RedirectPort::Request) => context.listener_port,
         Some(RedirectPort::ProtocolDefault) | None => 0,
     };
     let is_default = (scheme == "http" && port == 80) || (scheme == "https" && port == 443);

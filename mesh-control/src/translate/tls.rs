@@ -11,12 +11,12 @@ use super::address::{ads, any, zero};
 use crate::model::{ClientTls, ClientTlsMode, MeshConfig};
 
 /// The workload's own certificate, and what it trusts.
-const DEFAULT: &str = "default";
-const ROOT: &str = "ROOTCA";
+pub(super) const DEFAULT: &str = "default";
+pub(super) const ROOT: &str = "ROOTCA";
 /// Where the bootstrap of a proxy says that these come from.
 const SDS_CLUSTER: &str = "sds-grpc";
 /// What servers offer at the least, without the prefix `istio`, which tells mutual TLS from the application's own.
-const HTTP: [&str; 2] = ["h2", "http/1.1"];
+pub(super) const HTTP: [&str; 2] = ["h2", "http/1.1"];
 const SERVER_CIPHERS: [&str; 6] = [
     "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-RSA-AES256-GCM-SHA384",
@@ -126,13 +126,9 @@ impl Upstream<'_> {
                     "" => "system",
                     path => path,
                 };
-                let crl = (!rule.ca_crl.is_empty()).then(|| core::DataSource {
-                    specifier: Some(core::data_source::Specifier::Filename(rule.ca_crl.clone())),
-                    ..Default::default()
-                });
                 combined(
                     tls::CertificateValidationContext {
-                        crl,
+                        crl: crl_file(&rule.ca_crl),
                         ..accepts(names)
                     },
                     of_agent(&format!("file-root:{root}")),
@@ -165,8 +161,16 @@ fn versions() -> tls::TlsParameters {
     }
 }
 
+/// A file with revocation lists, if there is one.
+pub(super) fn crl_file(path: &str) -> Option<core::DataSource> {
+    (!path.is_empty()).then(|| core::DataSource {
+        specifier: Some(core::data_source::Specifier::Filename(path.to_owned())),
+        ..Default::default()
+    })
+}
+
 #[allow(deprecated, reason = "istiod sets this field, not its successor")]
-fn accepts(names: Vec<matcher::StringMatcher>) -> tls::CertificateValidationContext {
+pub(super) fn accepts(names: Vec<matcher::StringMatcher>) -> tls::CertificateValidationContext {
     tls::CertificateValidationContext {
         match_subject_alt_names: names,
         ..Default::default()
@@ -180,7 +184,7 @@ fn validated(
     combined(accepts(names), root)
 }
 
-fn combined(
+pub(super) fn combined(
     default: tls::CertificateValidationContext,
     root: tls::SdsSecretConfig,
 ) -> ValidationContextType {
@@ -191,7 +195,7 @@ fn combined(
     })
 }
 
-fn exact_all(names: &[String]) -> Vec<matcher::StringMatcher> {
+pub(super) fn exact_all(names: &[String]) -> Vec<matcher::StringMatcher> {
     let exact = |name: &String| matcher::StringMatcher {
         match_pattern: Some(matcher::string_matcher::MatchPattern::Exact(name.clone())),
         ..Default::default()
@@ -207,7 +211,7 @@ fn prefix(text: String) -> matcher::StringMatcher {
 }
 
 /// A secret that the proxy's agent serves: its own, or files.
-fn of_agent(name: &str) -> tls::SdsSecretConfig {
+pub(super) fn of_agent(name: &str) -> tls::SdsSecretConfig {
     let service = core::GrpcService {
         target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
             core::grpc_service::EnvoyGrpc {
@@ -240,7 +244,7 @@ fn of_agent(name: &str) -> tls::SdsSecretConfig {
 }
 
 /// A Kubernetes Secret, which the control plane serves. A proxy may lack the right to it, so nothing waits for it.
-fn of_secret(name: &str) -> tls::SdsSecretConfig {
+pub(super) fn of_secret(name: &str) -> tls::SdsSecretConfig {
     let resource = match name {
         "builtin://" => return of_agent(DEFAULT),
         "builtin://-cacert" => return of_agent(ROOT),

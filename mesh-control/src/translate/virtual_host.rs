@@ -163,6 +163,7 @@ fn group_of(
     };
     let context = RouteContext {
         scope,
+        is_tls: false,
         listener_port: port,
         gateways: &["mesh"],
         service: &lookup,

@@ -136,6 +136,7 @@ folders! {
     virtual_service
     destination_rule
     gateway
+    gateway_tls
     mesh_text
     mesh_json
     telemetry

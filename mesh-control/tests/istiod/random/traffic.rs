@@ -314,6 +314,9 @@ impl Maker<'_> {
                 "{port: {number: 443, name: https, protocol: HTTPS}, hosts: [\"*.example.com\"], tls: {mode: PASSTHROUGH}, bind: 127.0.0.8}",
                 "{port: {number: 9000, name: mysql, protocol: MYSQL}, hosts: [\"*.example.com\"], bind: 127.0.0.9}",
             ]);
+            let terminating: Vec<String> = (0..self.random.below(3))
+                .map(|i| self.terminating_server(i))
+                .collect();
             self.istio("Gateway", name, namespace);
             self.line(&format!(
                 "spec:\n  selector: {{istio: ingressgateway}}\n  servers:\n  - {{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: [{hosts}]{tls}}}"
@@ -321,6 +324,55 @@ impl Maker<'_> {
             if !more.is_empty() {
                 self.line(&format!("  - {more}"));
             }
+            for server in terminating {
+                self.line(&format!("  - {server}"));
+            }
         }
+    }
+
+    /// A server that ends TLS.
+    fn terminating_server(&mut self, i: usize) -> String {
+        let (protocol, port) = *self.random.one(&[
+            ("HTTPS", 443),
+            ("HTTPS", 443),
+            ("HTTPS", 8443),
+            ("HTTPS", 80),
+            ("TLS", 9443),
+            ("TLS", 443),
+        ]);
+        let host = *self.random.one(&[
+            "\"*\"",
+            "a.example.com",
+            "\"*.example.com\"",
+            "other/b.example.com, ./a.example.com, a.example.com",
+            "entry-0.example.com, entry-1.example.com",
+        ]);
+        let mode = *self.random.one(&[
+            "mode: SIMPLE, credentialName: cert",
+            "mode: SIMPLE, credentialName: \"kubernetes://cert\", subjectAltNames: [a]",
+            "mode: SIMPLE, credentialNames: [rsa, ecdsa]",
+            "mode: SIMPLE, credentialName: \"builtin://\"",
+            "mode: SIMPLE, serverCertificate: /c.pem, privateKey: /k.pem",
+            "mode: SIMPLE, tlsCertificates: [{serverCertificate: /c.pem, privateKey: /k.pem}, {serverCertificate: /d.pem, privateKey: /l.pem}]",
+            "mode: MUTUAL, credentialName: cert, verifyCertificateSpki: [\"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=\"]",
+            "mode: MUTUAL, credentialNames: [rsa, ecdsa], subjectAltNames: [a, b]",
+            "mode: MUTUAL, serverCertificate: /c.pem, privateKey: /k.pem, caCertificates: /ca.pem, caCrl: /crl",
+            "mode: OPTIONAL_MUTUAL, credentialName: cert, insecureSkipVerify: true",
+            "mode: OPTIONAL_MUTUAL, serverCertificate: /c.pem, privateKey: /k.pem, caCertificates: /ca.pem, subjectAltNames: [c]",
+            "mode: ISTIO_MUTUAL",
+            "mode: ISTIO_MUTUAL, subjectAltNames: [\"spiffe://x\"], minProtocolVersion: TLSV1_3",
+        ]);
+        let more = *self.random.one(&[
+            "",
+            "",
+            ", minProtocolVersion: TLSV1_2",
+            ", maxProtocolVersion: TLSV1_2, cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256, ECDHE-RSA-AES128-GCM-SHA256, x]",
+        ]);
+        let more = if mode.contains("Protocol") { "" } else { more };
+        let name = *self.random.one(&["", "", ", name: titled"]);
+        let bind = *self.random.one(&["", "", "", ", bind: 127.0.0.8"]);
+        format!(
+            "{{port: {{number: {port}, name: secure-{i}, protocol: {protocol}}}, hosts: [{host}], tls: {{{mode}{more}}}{name}{bind}}}"
+        )
     }
 }
