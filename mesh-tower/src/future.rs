@@ -64,6 +64,7 @@ pin_project! {
 }
 
 impl<S, B, F> ResponseFuture<S, B, F> {
+    #[inline]
     pub(crate) fn new(inner: S, stream: Stream, parts: request::Parts, body: B) -> Self {
         Self {
             inner,

@@ -79,6 +79,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// Without any limit but the caller's, and not begun.
+    #[inline]
     pub(crate) fn new(caller: Option<Moment>) -> Self {
         Self {
             route: Length::NONE,

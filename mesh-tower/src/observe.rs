@@ -41,6 +41,7 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
+    #[inline]
     pub(crate) fn new() -> Self {
         Self {
             chain: None,

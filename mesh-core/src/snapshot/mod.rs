@@ -207,6 +207,12 @@ impl Snapshot {
         self.outbound.find(host, port)
     }
 
+    /// What [`Self::outbound`] says of the host and port of an `http` URI's authority, by one look-up. None: the host is
+    /// not known by that very name, and may be known by another (capitals, wildcards, addresses).
+    pub fn outbound_by_name(&self, authority: &str) -> Option<Outbound> {
+        self.outbound.find_authority(authority)
+    }
+
     /// The inbound chain for plaintext requests to a server in this process on `port`: of `virtualInbound`, of a bound
     /// inbound listener, or of the gRPC server listener.
     pub fn inbound(&self, port: u16) -> Inbound {

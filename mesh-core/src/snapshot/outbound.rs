@@ -23,10 +23,15 @@ const MAX_HOST: usize = 254;
 /// A destination of which nothing but the port is known: no range that anybody configures holds it.
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(240, 0, 0, 1));
 
+/// The port that `http` URIs need not say.
+const HTTP: u16 = 80;
+
 /// Outcomes by port, then by host.
 #[derive(Debug, Default)]
 pub(super) struct OutboundIndex {
     ports: FxHashMap<u16, Port>,
+    /// All `hosts` of all `ports` once more, as URIs write them: `host:port`, and without the port where it is 80.
+    authorities: FxHashMap<Box<str>, Outbound>,
     /// API listeners named without a port.
     any_port: FxHashMap<Box<str>, Outbound>,
     /// `virtualOutbound`: ports that one of its chains names, and all others.
@@ -99,7 +104,25 @@ impl OutboundIndex {
                 port.addresses.entry(address.ip()).or_insert(*outcome);
             }
         }
+        index.add_authorities();
         index
+    }
+
+    /// What is known by name is then found by one look-up of the authority as it came.
+    fn add_authorities(&mut self) {
+        for (number, port) in &self.ports {
+            for (host, outcome) in &port.hosts {
+                // An authority with one of these would be read otherwise.
+                if host.contains([':', '@']) {
+                    continue;
+                }
+                let authority = format!("{host}:{number}");
+                self.authorities.insert(authority.into(), *outcome);
+                if *number == HTTP {
+                    self.authorities.insert(host.clone(), *outcome);
+                }
+            }
+        }
     }
 
     fn port(&mut self, port: u16) -> &mut Port {
@@ -163,6 +186,11 @@ impl OutboundIndex {
         for port in chains.iter().filter_map(|c| c.matcher.destination_port) {
             self.captured.insert(port, outcome(port));
         }
+    }
+
+    /// What [`Self::find`] would say of an `http` URI's authority, if its host is known by that very name.
+    pub(super) fn find_authority(&self, authority: &str) -> Option<Outbound> {
+        self.authorities.get(authority).copied()
     }
 
     pub(super) fn find(&self, host: &str, port: u16) -> Outbound {

@@ -158,13 +158,9 @@ impl Entry {
 
 fn outbound(plane: &DataPlane, parts: &request::Parts) -> Entered {
     let snapshot = plane.snapshot();
-    let (host, port) = host_of(parts).unwrap_or(("", 80));
-    let target = target_of(&snapshot, host, port);
-    let slow = match (target, plane.miss()) {
-        (Target::None, Some(miss)) => miss
-            .on_miss(host, port)
-            .map(|limit| wait_for(plane.clone(), host.to_owned(), port, limit)),
-        _ => None,
+    let (target, slow) = match by_name(&snapshot, parts) {
+        Target::None => by_parts(plane, &snapshot, parts),
+        target => (target, None),
     };
     Entered {
         snapshot,
@@ -175,8 +171,41 @@ fn outbound(plane: &DataPlane, parts: &request::Parts) -> Entered {
     }
 }
 
+/// Nearly all calls: the authority is one that the configuration names.
+fn by_name(snapshot: &Snapshot, parts: &request::Parts) -> Target {
+    match parts.uri.authority() {
+        // A port that is not said is another one then.
+        Some(_) if parts.uri.scheme_str() == Some("https") => Target::None,
+        Some(authority) => snapshot
+            .outbound_by_name(authority.as_str())
+            .map_or(Target::None, target),
+        None => Target::None,
+    }
+}
+
+#[inline(never)]
+fn by_parts(
+    plane: &DataPlane,
+    snapshot: &Snapshot,
+    parts: &request::Parts,
+) -> (Target, Option<SlowFuture>) {
+    let (host, port) = host_of(parts).unwrap_or(("", 80));
+    let target = target_of(snapshot, host, port);
+    let slow = match (target, plane.miss()) {
+        (Target::None, Some(miss)) => miss
+            .on_miss(host, port)
+            .map(|limit| wait_for(plane.clone(), host.to_owned(), port, limit)),
+        _ => None,
+    };
+    (target, slow)
+}
+
 fn target_of(snapshot: &Snapshot, host: &str, port: u16) -> Target {
-    match snapshot.outbound(host, port) {
+    target(snapshot.outbound(host, port))
+}
+
+fn target(outbound: Outbound) -> Target {
+    match outbound {
         Outbound::Http(chain) => Target::Chain(chain),
         Outbound::Tcp(cluster) => Target::Cluster(cluster),
         _ => Target::None,

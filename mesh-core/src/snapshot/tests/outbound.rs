@@ -97,7 +97,17 @@ fn mesh() -> ConfigSet {
 
 /// The outcome in words: `listener` for a chain, `tcp CLUSTER`, `none`.
 fn outcome(snapshot: &Snapshot, host: &str, port: u16) -> String {
-    match snapshot.outbound(host, port) {
+    let outbound = snapshot.outbound(host, port);
+    // Whatever is found by the whole authority is what is found by its parts.
+    let mut authorities = vec![format!("{host}:{port}")];
+    if port == 80 {
+        authorities.push(host.to_owned());
+    }
+    for authority in authorities {
+        let by_name = snapshot.outbound_by_name(&authority);
+        assert!(by_name.is_none_or(|found| found == outbound), "{authority}");
+    }
+    match outbound {
         Outbound::Http(at) => snapshot.chain(at).unwrap().listener().to_string(),
         Outbound::Tcp(at) => {
             let name = snapshot.slots.iter().find(|(_, slot)| **slot == at);
@@ -213,6 +223,37 @@ fn domains_with_a_port_name_hosts_of_that_port_only() {
             ("127.0.0.1", 50051, "l"),
         ],
     );
+}
+
+#[test]
+fn hosts_that_are_named_are_found_by_the_whole_authority() {
+    let config = set(
+        vec![
+            listener("l", "127.0.0.1:80", OUT, vec![http("r")]),
+            listener("m", "127.0.0.1:81", OUT, vec![http("r")]),
+        ],
+        vec![routes("r", &[&["a", "b:81", "*.c"]], "c")],
+        vec![],
+        vec![],
+    );
+    let snapshot = build(&config, &Snapshot::empty(Arc::default()));
+    let by_name = |authority| snapshot.outbound_by_name(authority).is_some();
+    for authority in ["a", "a:80", "a:81", "b:81"] {
+        assert!(by_name(authority), "{authority}");
+    }
+    for authority in [
+        "b",
+        "b:80",
+        "A",
+        "x.c",
+        "a.",
+        "user@a",
+        "127.0.0.1:80",
+        "a:082",
+        "",
+    ] {
+        assert!(!by_name(authority), "{authority}");
+    }
 }
 
 #[test]
