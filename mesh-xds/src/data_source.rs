@@ -1,5 +1,7 @@
 //! `DataSource`: the one place where decoding reads files and the environment, when configuration comes, as Envoy does.
 
+use std::io::Read;
+
 use bytes::Bytes;
 use mesh_proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
 
@@ -21,7 +23,7 @@ pub(crate) fn body(p: &mut Problems, source: &DataSource) -> Option<Bytes> {
         Some(Specifier::InlineBytes(bytes)) => bytes.clone(),
         Some(Specifier::InlineString(text)) => text.clone().into_bytes(),
         Some(Specifier::Filename(path)) => p.field("filename", |p| {
-            p.check(std::fs::read(path).map_err(|e| format!("{path:?} cannot be read: {e}")))
+            p.check(read(path).map_err(|e| format!("{path:?} cannot be read: {e}")))
         })?,
         Some(Specifier::EnvironmentVariable(name)) => p.field("environment_variable", |p| {
             let value = std::env::var(name).map(String::into_bytes);
@@ -30,4 +32,44 @@ pub(crate) fn body(p: &mut Problems, source: &DataSource) -> Option<Bytes> {
         None => Vec::new(),
     };
     Some(bytes.into())
+}
+
+/// Largest file that is read, in bytes.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// A regular file: others may have no end, or wait for somebody who writes.
+fn read(path: &str) -> std::io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    let mut file = std::fs::File::open(path)?.take(MOST_BYTES + 1);
+    file.read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > MOST_BYTES {
+        true => Err(std::io::Error::other("larger than 64 MiB")),
+        false => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let file = |path: &str| {
+            let mut p = Problems::default();
+            let specifier = Some(Specifier::Filename(path.to_owned()));
+            let source = DataSource {
+                specifier,
+                ..DataSource::default()
+            };
+            data(&mut p, &source).ok_or(p.to_string())
+        };
+        assert!(file(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).is_ok());
+        for path in ["/dev/zero", "/"] {
+            let expected = format!("filename: \"{path}\" cannot be read: not a regular file");
+            assert_eq!(file(path), Err(expected));
+        }
+    }
 }

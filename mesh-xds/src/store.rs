@@ -82,6 +82,8 @@ impl fmt::Debug for Refused {
 pub(crate) struct Received {
     /// The names of all resources, valid or not.
     pub(crate) seen: Vec<Arc<str>>,
+    /// Those of them that occur more than once.
+    repeated: HashSet<Arc<str>>,
     /// A resource had no readable name.
     pub(crate) unnamed: bool,
     /// Names (or places) and errors of what was refused.
@@ -168,7 +170,7 @@ impl ResourceStore {
             Ok(resource) => Ok(resource),
             Err(problems) => Err(problems.to_string()),
         };
-        let first = !received.seen.contains(&name);
+        let first = !repeated.contains(&*name) || received.repeated.insert(Arc::clone(&name));
         let entry = self.entries[kind as usize]
             .entry(Arc::clone(&name))
             .or_default();

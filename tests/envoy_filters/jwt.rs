@@ -49,6 +49,23 @@ pub(crate) fn filter(random: &mut Random) -> Value {
     let rules: Vec<Value> = (0..=random.below(2))
         .map(|_| {
             let mut rule = json!({"match": {"prefix": random.one(&["/a", "/", "/b/"])}});
+            // The last ones are not looked at.
+            match random.below(12) {
+                0 => rule["match"]["headers"] = json!([{"name": "x-a", "present_match": true}]),
+                1 => rule["match"]["query_parameters"] = json!([{"name": "q"}]),
+                2 => {
+                    rule["match"]["cookies"] =
+                        json!([{"name": "c", "string_match": {"exact": "none"}}]);
+                }
+                3 => rule["match"]["tls_context"] = json!({"presented": true}),
+                4 => {
+                    rule["match"]["dynamic_metadata"] = json!([{
+                        "filter": "f", "path": [{"key": "k"}], "value": {"present_match": true},
+                    }]);
+                }
+                5 => rule["match"]["grpc"] = json!({}),
+                _ => {}
+            }
             match random.below(6) {
                 0 => {}
                 1 => rule["requirement_name"] = json!(random.one(&["r0", "r1"])),

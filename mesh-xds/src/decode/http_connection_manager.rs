@@ -75,6 +75,19 @@ pub(super) fn http_connection_manager(
     config.tracing = value.tracing.is_some();
     config.normalize_path = value.normalize_path.unwrap_or(false);
     config.merge_slashes = value.merge_slashes;
+    let strips_any = value.strip_port_mode == Some(StripPortMode::StripAnyHostPort(true));
+    if strips_any && value.strip_matching_host_port {
+        p.error_at(
+            "strip_any_host_port",
+            "cannot be combined with strip_matching_host_port",
+        );
+    }
+    let common = value.common_http_protocol_options.as_ref();
+    if common.is_some_and(|common| common.max_response_headers_kb.is_some()) {
+        p.field("common_http_protocol_options", |p| {
+            p.error_at("max_response_headers_kb", "is for clusters only");
+        });
+    }
     config.strip_host_port = match value.strip_port_mode {
         Some(StripPortMode::StripAnyHostPort(true)) => StripHostPort::Any,
         _ if value.strip_matching_host_port => StripHostPort::Matching,

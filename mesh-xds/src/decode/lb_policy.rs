@@ -349,6 +349,10 @@ fn policy(p: &mut Problems, config: &Any) -> Known {
                     config.endpoint_picking_policy.as_ref(),
                 )?;
                 let chosen = p.field("endpoint_picking_policy", |p| first_supported(p, inner))?;
+                // gRPC (gRFC A42) takes any; for gRPC this policy is sent.
+                p.warn(
+                    "Envoy takes only client_side_weighted_round_robin as endpoint_picking_policy",
+                );
                 Some(Chosen {
                     locality_weighted: true,
                     ..chosen

@@ -1,8 +1,9 @@
 //! `Listener`.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use mesh_core::model::{ListenerConfig, ListenerFilter, TrafficDirection};
+use ipnet::IpNet;
+use mesh_core::model::{FilterChainMatch, ListenerConfig, ListenerFilter, TrafficDirection};
 use mesh_proto::envoy::{
     config::{
         core::v3::TrafficDirection as Direction,
@@ -52,7 +53,7 @@ pub(super) fn listener(p: &mut Problems, value: &proto::Listener) -> Option<List
     if !is_api && value.filter_chains.is_empty() && value.default_filter_chain.is_none() {
         p.error_at("filter_chains", "must not be empty");
     }
-    refuse_equal_matches(p, &config);
+    refuse_overlapping_matches(p, &config);
     config.listener_filters = p.each("listener_filters", &value.listener_filters, listener_filter);
     config.listener_filters_timeout = duration_or(
         p,
@@ -88,24 +89,108 @@ fn api_listener(
     })
 }
 
-/// Two chains with the same match: which one answers would be chance.
-fn refuse_equal_matches(p: &mut Problems, config: &ListenerConfig) {
-    for (at, chain) in config.filter_chains.iter().enumerate() {
-        let earlier = config
-            .filter_chains
-            .iter()
-            .take(at)
-            .position(|other| other.matcher == chain.matcher);
-        if let Some(earlier) = earlier {
-            p.field("filter_chains", |p| {
-                p.index(at, |p| {
-                    p.error_at(
-                        "filter_chain_match",
-                        format!("is the same as that of filter_chains[{earlier}]"),
-                    );
-                });
-            });
+/// Most combinations of what the chains of a listener name, so that a small message does not take all memory.
+const MOST_COMBINATIONS: usize = 1 << 18;
+
+/// A connection that two entries of chains would fit equally well: which one answers would be chance (Envoy
+/// `FilterChainManagerImpl::addFilterChains`).
+fn refuse_overlapping_matches(p: &mut Problems, config: &ListenerConfig) {
+    let chains = &config.filter_chains;
+    let total = chains.iter().fold(0_usize, |total, chain| {
+        total.saturating_add(Combination::count(&chain.matcher))
+    });
+    if total > MOST_COMBINATIONS {
+        let most = format!("name more than {MOST_COMBINATIONS} combinations");
+        return p.error_at("filter_chains", most);
+    }
+    let mut seen = HashMap::new();
+    for (at, chain) in chains.iter().enumerate() {
+        let combinations = Combination::all_of(&chain.matcher).into_iter();
+        let mut before = combinations.filter_map(|combination| seen.insert(combination, at));
+        let Some(earlier) = before.next() else {
+            continue;
+        };
+        before.for_each(drop);
+        let message = match chain.matcher == chains[earlier].matcher && earlier != at {
+            true => format!("is the same as that of filter_chains[{earlier}]"),
+            false => format!("overlaps that of filter_chains[{earlier}]"),
+        };
+        p.field("filter_chains", |p| {
+            p.index(at, |p| p.error_at("filter_chain_match", message));
+        });
+    }
+}
+
+/// One of each that a match names; None and empty: anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Combination<'a> {
+    destination_port: Option<u16>,
+    destination: Option<IpNet>,
+    server_name: Option<&'a str>,
+    transport_protocol: &'a str,
+    application_protocol: Option<&'a str>,
+    direct_source: Option<IpNet>,
+    source_local: Option<bool>,
+    source: Option<IpNet>,
+    source_port: Option<u16>,
+}
+
+impl<'a> Combination<'a> {
+    fn count(matcher: &FilterChainMatch) -> usize {
+        let lengths = [
+            matcher.prefix_ranges.len(),
+            matcher.server_names.len(),
+            matcher.application_protocols.len(),
+            matcher.direct_source_prefix_ranges.len(),
+            matcher.source_prefix_ranges.len(),
+            matcher.source_ports.len(),
+        ];
+        let lengths = lengths.into_iter();
+        lengths.fold(1, |product: usize, n| product.saturating_mul(n.max(1)))
+    }
+
+    fn all_of(matcher: &'a FilterChainMatch) -> Vec<Self> {
+        let single = Self {
+            destination_port: matcher.destination_port,
+            transport_protocol: &matcher.transport_protocol,
+            source_local: matcher.source_local,
+            ..Self::default()
+        };
+        let all = vec![single];
+        let all = Self::with(all, &matcher.prefix_ranges, |c, range| {
+            c.destination = Some(range.trunc());
+        });
+        let all = Self::with(all, &matcher.server_names, |c, name| {
+            c.server_name = Some(name);
+        });
+        let all = Self::with(all, &matcher.application_protocols, |c, protocol| {
+            c.application_protocol = Some(protocol);
+        });
+        let all = Self::with(all, &matcher.direct_source_prefix_ranges, |c, range| {
+            c.direct_source = Some(range.trunc());
+        });
+        let all = Self::with(all, &matcher.source_prefix_ranges, |c, range| {
+            c.source = Some(range.trunc());
+        });
+        Self::with(all, &matcher.source_ports, |c, port| {
+            c.source_port = Some(*port);
+        })
+    }
+
+    /// Each of `all` with each of the values, if there are any.
+    fn with<T>(all: Vec<Self>, values: &'a [T], set: fn(&mut Self, &'a T)) -> Vec<Self> {
+        if values.is_empty() {
+            return all;
         }
+        let mut next = Vec::with_capacity(all.len() * values.len());
+        for combination in &all {
+            for value in values {
+                let mut combination = combination.clone();
+                set(&mut combination, value);
+                next.push(combination);
+            }
+        }
+        next
     }
 }
 

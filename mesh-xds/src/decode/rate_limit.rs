@@ -78,8 +78,7 @@ fn rate_limit(p: &mut Problems, value: &proto::RateLimit) -> Option<RateLimit> {
         XRateLimitOption::Off => Some(false),
         XRateLimitOption::DraftVersion03 => Some(true),
     };
-    let understood = limit.actions.len() == value.actions.len() && !value.apply_on_stream_done;
-    understood.then_some(limit)
+    Some(limit)
 }
 
 fn action(p: &mut Problems, value: &ActionSpecifier) -> Option<Action> {
@@ -174,7 +173,7 @@ fn action(p: &mut Problems, value: &ActionSpecifier) -> Option<Action> {
                 Source::Dynamic => MetadataSource::Dynamic,
                 Source::RouteEntry => MetadataSource::Route,
                 Source::ClusterEntry | Source::ClusterLocalityEntry => {
-                    p.field("source", |p| p.warn("not supported yet; ignored"));
+                    p.error_at("source", "not supported yet");
                     return None;
                 }
             };

@@ -88,7 +88,8 @@ pub(super) fn fraction(p: &mut Problems, value: &FractionalPercent) -> Option<Fr
     })
 }
 
-/// `RuntimeFractionalPercent`: its default value, since there is no runtime; 100 % where none is set.
+/// `RuntimeFractionalPercent`: its default value, since there is no runtime. One that is missing is an
+/// error, as in Envoy.
 pub(super) fn runtime_fraction(
     p: &mut Problems,
     value: &RuntimeFractionalPercent,

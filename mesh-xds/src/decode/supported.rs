@@ -4,7 +4,10 @@
 use mesh_proto::descriptor_pool;
 use prost_reflect::{DynamicMessage, MapKey, ReflectMessage, Value};
 
-use super::supported_fields::{Treatment, treatment_of};
+use super::{
+    any::MAX_DEPTH,
+    supported_fields::{Treatment, treatment_of},
+};
 use crate::problems::Problems;
 
 /// Google's well-known types are values: what uses them reads them whole.
@@ -14,6 +17,9 @@ fn is_value(message: &str) -> bool {
 
 /// Reports every field of `message` (named by its full name) that is set and not understood.
 pub(crate) fn check(p: &mut Problems, full_name: &str, bytes: &[u8]) {
+    if p.depth() > MAX_DEPTH {
+        return p.error("is nested too deeply");
+    }
     let Some(descriptor) = descriptor_pool().get_message_by_name(full_name) else {
         return;
     };

@@ -306,7 +306,7 @@ const ROUTE: &[Fields] = fields! {
         silent: "typed_per_filter_config metadata", warn: "tracing"
     }
     "envoy.config.route.v3.NonForwardingAction" { "", silent: "", warn: "" }
-    "envoy.config.route.v3.Decorator" { "operation", silent: "", warn: "propagate" }
+    "envoy.config.route.v3.Decorator" { "operation propagate", silent: "", warn: "" }
     "envoy.config.route.v3.RouteMatch" {
         "prefix path safe_regex connect_matcher path_separated_prefix case_sensitive runtime_fraction headers
          query_parameters grpc dynamic_metadata cookies tls_context path_match_policy",
@@ -359,7 +359,7 @@ const ROUTE: &[Fields] = fields! {
         "retry_on num_retries per_try_timeout per_try_idle_timeout retry_priority retry_host_predicate
          host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off
          retriable_headers retriable_request_headers",
-        silent: "", warn: "refresh_cluster_on_retry"
+        silent: "", warn: ""
     }
     "envoy.config.route.v3.RetryPolicy.RetryPriority" { "name typed_config", silent: "", warn: "" }
     "envoy.config.route.v3.RetryPolicy.RetryHostPredicate" { "name typed_config", silent: "", warn: "" }

@@ -5,7 +5,9 @@ use mesh_proto::envoy::{
     config::{
         cluster::v3::Cluster,
         common::matcher::v3::{MatchPredicate, match_predicate::Rule},
-        core::v3::{Http2ProtocolOptions, HttpProtocolOptions as CommonOptions},
+        core::v3::{
+            Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, UpstreamHttpProtocolOptions,
+        },
         route::v3::{HeaderMatcher, header_matcher::HeaderMatchSpecifier},
     },
     extensions::upstreams::http::v3::{
@@ -25,22 +27,17 @@ use crate::problems::Problems;
 
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-/// The options of a cluster.
+/// The options of a cluster: the typed ones alone where there are any, else the older fields (Envoy
+/// `upstream_impl.cc`, `createOptions`).
 pub(super) fn upstream_http(p: &mut Problems, cluster: &Cluster) -> UpstreamHttpOptions {
     let mut options = UpstreamHttpOptions::default();
-    if let Some(http2) = &cluster.http2_protocol_options {
-        options.protocol = UpstreamProtocol::Http2;
-        options.max_concurrent_streams = http2.max_concurrent_streams;
-    }
-    if let Some(http1) = &cluster.http_protocol_options {
-        options.http1_trailers = http1.enable_trailers;
-    }
     options.max_requests_per_connection = cluster.max_requests_per_connection.unwrap_or(0);
-    common_options(
-        p,
-        cluster.common_http_protocol_options.as_ref(),
-        &mut options,
-    );
+    if !cluster
+        .typed_extension_protocol_options
+        .contains_key(HTTP_PROTOCOL_OPTIONS)
+    {
+        older_options(p, cluster, &mut options);
+    }
 
     let mut extensions: Vec<_> = cluster.typed_extension_protocol_options.iter().collect();
     extensions.sort_by_key(|(name, _)| name.as_str());
@@ -56,6 +53,24 @@ pub(super) fn upstream_http(p: &mut Problems, cluster: &Cluster) -> UpstreamHttp
         }
     });
     options
+}
+
+fn older_options(p: &mut Problems, cluster: &Cluster, options: &mut UpstreamHttpOptions) {
+    if let Some(http2) = &cluster.http2_protocol_options {
+        options.protocol = UpstreamProtocol::Http2;
+        options.max_concurrent_streams = http2.max_concurrent_streams;
+    }
+    if let Some(http1) = &cluster.http_protocol_options {
+        options.http1_trailers = http1.enable_trailers;
+        if cluster.http2_protocol_options.is_some() {
+            p.error_at(
+                "http_protocol_options",
+                "cannot be combined with http2_protocol_options",
+            );
+        }
+    }
+    common_options(p, cluster.common_http_protocol_options.as_ref(), options);
+    upstream_names(p, cluster.upstream_http_protocol_options.as_ref(), options);
 }
 
 fn explicit_options(
@@ -95,21 +110,7 @@ fn explicit_options(
         Some(UpstreamProtocolOptions::AutoConfig(_)) => {}
         None => p.error("must hold explicit_http_config or use_downstream_protocol_config"),
     }
-    if let Some(names) = &value.upstream_http_protocol_options {
-        p.field("upstream_http_protocol_options", |p| {
-            options.auto_sni = names.auto_sni;
-            options.auto_san_validation = names.auto_san_validation;
-            if names.auto_san_validation && !names.auto_sni {
-                p.error_at("auto_san_validation", "not supported yet without auto_sni");
-            }
-            if !matches!(names.override_auto_sni_header.as_str(), "" | ":authority") {
-                p.error_at(
-                    "override_auto_sni_header",
-                    "only :authority is supported yet",
-                );
-            }
-        });
-    }
+    upstream_names(p, value.upstream_http_protocol_options.as_ref(), options);
     options.mirrors = mirror_policies(p, &value.request_mirror_policies);
     let matcher = value
         .outlier_detection
@@ -121,6 +122,28 @@ fn explicit_options(
         });
         options.outlier_error_statuses = Some(statuses);
     }
+}
+
+/// `UpstreamHttpProtocolOptions`, of either kind.
+fn upstream_names(
+    p: &mut Problems,
+    value: Option<&UpstreamHttpProtocolOptions>,
+    options: &mut UpstreamHttpOptions,
+) {
+    let Some(names) = value else { return };
+    p.field("upstream_http_protocol_options", |p| {
+        options.auto_sni = names.auto_sni;
+        options.auto_san_validation = names.auto_san_validation;
+        if names.auto_san_validation && !names.auto_sni {
+            p.error_at("auto_san_validation", "not supported yet without auto_sni");
+        }
+        if !matches!(names.override_auto_sni_header.as_str(), "" | ":authority") {
+            p.error_at(
+                "override_auto_sni_header",
+                "only :authority is supported yet",
+            );
+        }
+    });
 }
 
 fn common_options(

@@ -34,13 +34,17 @@ pub(super) fn jwt_authn(
     value: &proto::JwtAuthentication,
 ) -> Option<Arc<JwtAuthnConfig>> {
     let providers = p.field("providers", |p| {
-        let providers = value.providers.iter();
+        let mut providers: Vec<_> = value.providers.iter().collect();
+        providers.sort_by_key(|(name, _)| name.as_str());
+        let providers = providers.into_iter();
         providers
             .map(|(name, value)| p.key(name, |p| provider(p, name, value)))
             .collect::<Vec<_>>()
     });
     let map = p.field("requirement_map", |p| {
-        let requirements = value.requirement_map.iter();
+        let mut requirements: Vec<_> = value.requirement_map.iter().collect();
+        requirements.sort_by_key(|(name, _)| name.as_str());
+        let requirements = requirements.into_iter();
         requirements
             .filter_map(|(name, value)| {
                 let requirement = p.key(name, |p| requirement(p, value))?;
@@ -171,9 +175,13 @@ fn local_jwks(p: &mut Problems, source: &DataSource) -> Option<Jwks> {
 fn rule(p: &mut Problems, value: &proto::RequirementRule) -> Option<JwtRule> {
     let matched = p.require("match", value.r#match.as_ref())?;
     let mut matched = p.field("match", |p| route_match(p, matched))?;
-    // Envoy reads only path, headers and query parameters here.
+    // Envoy reads only path, headers and query parameters here (`jwt_authn/matcher.cc`).
     matched.runtime_fraction = None;
     matched.grpc = false;
+    matched.cookies = Vec::new();
+    matched.tls_context = None;
+    matched.filter_state = false;
+    matched.dynamic_metadata = Vec::new();
     let requirement = match &value.requirement_type {
         None => JwtRuleRequirement::None,
         Some(RequirementType::Requires(value)) => {

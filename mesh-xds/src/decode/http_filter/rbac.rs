@@ -48,9 +48,10 @@ pub(in crate::decode) fn rules(p: &mut Problems, value: &proto::Rbac) -> Option<
         ProtoAction::Log => Action::Log,
     };
     let policies = p.field("policies", |p| {
-        let decoded = value
-            .policies
-            .iter()
+        let mut policies: Vec<_> = value.policies.iter().collect();
+        policies.sort_by_key(|(name, _)| name.as_str());
+        let decoded = policies
+            .into_iter()
             .map(|(name, value)| (name.as_str().into(), p.key(name, |p| policy(p, value))));
         decoded.collect()
     });

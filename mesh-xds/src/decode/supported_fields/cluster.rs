@@ -10,7 +10,7 @@ pub(super) const FIELDS: &[Fields] = fields! {
          dns_lookup_family
          original_dst_lb_config max_requests_per_connection common_http_protocol_options http2_protocol_options
          upstream_connection_options upstream_bind_config http_protocol_options
-         health_checks ignore_health_on_host_removal",
+         health_checks ignore_health_on_host_removal upstream_http_protocol_options",
         silent: "metadata cluster_type load_assignment transport_socket transport_socket_matches filters
             typed_extension_protocol_options dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config
             wait_for_warm_on_init cleanup_interval",
@@ -18,7 +18,7 @@ pub(super) const FIELDS: &[Fields] = fields! {
         warn: "respect_dns_ttl per_connection_buffer_limit_bytes
             per_connection_buffer_high_watermark_timeout close_connections_on_host_health_failure
             track_timeout_budgets track_cluster_stats lrs_server lrs_report_endpoint_metrics preconnect_policy
-            connection_pool_per_downstream_connection stats_matcher upstream_http_protocol_options queuing_policies"
+            connection_pool_per_downstream_connection stats_matcher queuing_policies"
     }
     "envoy.config.core.v3.HealthCheck" {
         "timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold healthy_threshold

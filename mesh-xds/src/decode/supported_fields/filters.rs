@@ -107,13 +107,13 @@ pub(super) const FIELDS: &[Fields] = fields! {
     }
     "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry" { "key value", silent: "", warn: "" }
     "envoy.config.route.v3.RateLimit" {
-        "stage disable_key actions hits_addend x_ratelimit_option", silent: "", warn: "limit apply_on_stream_done"
+        "stage disable_key actions hits_addend x_ratelimit_option", silent: "", warn: ""
     }
     "envoy.config.route.v3.RateLimit.HitsAddend" { "number is_negative_hits", silent: "", warn: "format" }
     "envoy.config.route.v3.RateLimit.Action" {
         "source_cluster destination_cluster request_headers query_parameters remote_address generic_key
          header_value_match dynamic_metadata metadata masked_remote_address query_parameter_value_match",
-        silent: "", warn: "extension remote_address_match"
+        silent: "", warn: ""
     }
     "envoy.config.route.v3.RateLimit.Action.SourceCluster" { "", silent: "", warn: "" }
     "envoy.config.route.v3.RateLimit.Action.DestinationCluster" { "", silent: "", warn: "" }

@@ -75,12 +75,32 @@ fn actions_of_routes() {
     for (action, field) in [
         ("{extension: {name: x}}", "extension"),
         (
+            "{remote_address_match: {descriptor_value: v}}",
+            "remote_address_match",
+        ),
+        (
             "{metadata: {descriptor_key: k, source: CLUSTER_ENTRY, metadata_key: {key: f, path: [{key: p}]}}}",
             "metadata.source",
         ),
     ] {
-        let expected = format!("{at}.{field}: not supported yet; ignored");
-        assert_eq!(warnings(ROUTES, &with(action)), [expected]);
+        let expected = format!("{at}.{field}: not supported yet");
+        assert_eq!(errors(ROUTES, &with(action)), expected);
+    }
+    let entry = |field: &str| {
+        with_action(&format!(
+            "cluster: a, rate_limits: [{{actions: [{{source_cluster: {{}}}}], {field}}}]"
+        ))
+    };
+    for (field, name) in [
+        ("apply_on_stream_done: true", "apply_on_stream_done"),
+        (
+            "limit: {dynamic_metadata: {metadata_key: {key: f, path: [{key: p}]}}}",
+            "limit",
+        ),
+    ] {
+        let expected =
+            format!("virtual_hosts[0].routes[0].route.rate_limits[0].{name}: not supported yet");
+        assert_eq!(errors(ROUTES, &entry(field)), expected);
     }
     for (action, expected) in [
         (

@@ -1,5 +1,9 @@
 //! What is refused, with the exact text that a control plane gets to see.
 
+use mesh_proto::envoy::config::route::v3::{
+    self as rds, retry_policy::retry_host_predicate::ConfigType,
+};
+
 use super::*;
 
 /// One line of the table: type, resource, all errors.
@@ -491,5 +495,145 @@ fn jwt_requirements_that_cannot_be_met() {
     assert_eq!(
         jwt("rules: [{match: {prefix: /}, requirement_name: r}]"),
         "^: Wrong requirement_name: r. It should be one of []"
+    );
+}
+
+/// Each `Any` starts protobuf's count anew: what is nested in them must not exhaust the stack.
+#[test]
+fn messages_nested_without_end() {
+    const URL: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
+    // From the innermost, back to front: a level is the fields `type_url` and `value`, in `typed_config` (2).
+    let mut reversed: Vec<u8> = Vec::new();
+    let before = |reversed: &mut Vec<u8>, key: u8| {
+        let mut length = Vec::new();
+        prost::encoding::encode_varint(reversed.len() as u64, &mut length);
+        reversed.extend(length.iter().rev());
+        reversed.push(key);
+    };
+    for _ in 0..100_000 {
+        before(&mut reversed, 0x12);
+        reversed.extend(URL.bytes().rev());
+        reversed.extend([URL.len() as u8, 0x0a]);
+        before(&mut reversed, 0x12);
+    }
+    reversed.reverse();
+    let any = Any {
+        type_url: URL.to_owned(),
+        value: reversed,
+    };
+    let predicate = rds::retry_policy::RetryHostPredicate {
+        name: "x".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(any)),
+    };
+    let host = rds::VirtualHost {
+        name: "v".to_owned(),
+        domains: vec!["*".to_owned()],
+        retry_policy: Some(rds::RetryPolicy {
+            retry_host_predicate: vec![predicate],
+            ..rds::RetryPolicy::default()
+        }),
+        ..rds::VirtualHost::default()
+    };
+    let routes = rds::RouteConfiguration {
+        name: "r".to_owned(),
+        virtual_hosts: vec![host],
+        ..rds::RouteConfiguration::default()
+    };
+    let resource = Any {
+        type_url: format!("type.googleapis.com/{ROUTES}"),
+        value: routes.encode_to_vec(),
+    };
+    let problems = decode_resource(&resource).resource.unwrap_err().to_string();
+    assert!(problems.contains("is nested too deeply"), "{problems}");
+}
+
+/// Each of these is what `envoy --mode validate` refuses, or accepts where `expected` is empty.
+#[test]
+fn filter_chains_that_overlap() {
+    let chains = |matches: &[String]| {
+        let filter = "{name: t, typed_config: {'@type': \
+            type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: x, cluster: a}}";
+        let chains = matches
+            .iter()
+            .map(|matcher| format!("{{filter_chain_match: {{{matcher}}}, filters: [{filter}]}}"));
+        let chains = chains.collect::<Vec<_>>().join(", ");
+        format!(
+            "{{name: l, address: {{socket_address: {{address: 127.0.0.1, port_value: 80}}}}, filter_chains: [{chains}]}}"
+        )
+    };
+    let range =
+        |address: &str| format!("prefix_ranges: [{{address_prefix: {address}, prefix_len: 8}}]");
+    let two = |a: &str, b: &str| vec![a.to_owned(), b.to_owned()];
+    let same = "filter_chains[1].filter_chain_match: is the same as that of filter_chains[0]";
+    let second = "filter_chains[1].filter_chain_match: overlaps that of filter_chains[0]";
+    for (matches, expected) in [
+        (two("source_ports: [1, 2]", "source_ports: [2]"), second),
+        (
+            two(
+                "application_protocols: [h2, x]",
+                "application_protocols: [x]",
+            ),
+            second,
+        ),
+        (two(&range("10.0.0.1"), &range("10.0.0.0")), same),
+        (two("source_ports: [1]", "source_ports: [1]"), same),
+        (
+            vec!["application_protocols: [x, x]".to_owned()],
+            "filter_chains[0].filter_chain_match: overlaps that of filter_chains[0]",
+        ),
+        (two("source_ports: [1, 2]", "source_ports: [3]"), ""),
+        (
+            two(
+                "source_ports: [1]",
+                "destination_port: 1, source_ports: [1]",
+            ),
+            "",
+        ),
+    ] {
+        match expected {
+            "" => drop(warnings(LISTENER, &chains(&matches))),
+            expected => {
+                let found = errors(LISTENER, &chains(&matches));
+                assert!(found.contains(expected), "{matches:?}: {found}");
+            }
+        }
+    }
+    let ports = (1..1_000)
+        .map(|n| n.to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
+    let names = (1..1_000)
+        .map(|n| format!("p{n}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let many = format!("source_ports: [{ports}], application_protocols: [{names}]");
+    assert_eq!(
+        errors(LISTENER, &chains(&[many])),
+        "filter_chains: name more than 262144 combinations"
+    );
+}
+
+#[test]
+fn what_envoy_refuses_in_a_connection_manager() {
+    let at = "filter_chains[0].filters[0].typed_config";
+    for (fields, expected) in [
+        (
+            "strip_matching_host_port: true\n      strip_any_host_port: true",
+            "strip_any_host_port: cannot be combined with strip_matching_host_port",
+        ),
+        (
+            "common_http_protocol_options: {max_response_headers_kb: 10}",
+            "common_http_protocol_options.max_response_headers_kb: is for clusters only",
+        ),
+    ] {
+        let found = errors(LISTENER, &with_manager(fields, ""));
+        assert_eq!(found, format!("{at}.{expected}"));
+    }
+    assert_eq!(
+        errors(
+            CLUSTER,
+            "{name: a, http_protocol_options: {}, http2_protocol_options: {}}"
+        ),
+        "http_protocol_options: cannot be combined with http2_protocol_options"
     );
 }

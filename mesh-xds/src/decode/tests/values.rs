@@ -220,3 +220,53 @@ virtual_hosts:
         &["condition: String(Prefix { value: \"\", ignore_case: false })"],
     );
 }
+
+#[test]
+fn rules_of_tokens_know_only_path_headers_and_query() {
+    let jwt = |conditions: &str| {
+        let fields = format!("rules: [{{match: {{prefix: /a{conditions}}}}}]");
+        let type_name = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
+        model(
+            LISTENER,
+            &with_manager("", &filter("jwt", type_name, &fields)),
+        )
+    };
+    let path = "[{key: k}]";
+    let ignored = format!(
+        ", grpc: {{}}, runtime_fraction: {{default_value: {{numerator: 1}}}}, tls_context: {{presented: true}}, \
+         cookies: [{{name: c, string_match: {{exact: v}}}}], \
+         dynamic_metadata: [{{filter: f, path: {path}, value: {{present_match: true}}}}], \
+         filter_state: [{{key: k, string_match: {{exact: v}}}}]"
+    );
+    assert_eq!(jwt(&ignored), jwt(""));
+    assert_ne!(
+        jwt(", headers: [{name: x-a, present_match: true}]"),
+        jwt("")
+    );
+}
+
+#[test]
+fn typed_protocol_options_stand_alone() {
+    const TYPED: &str = "typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: \
+        {'@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, \
+        explicit_http_config: {http_protocol_options: {}}}}";
+    let older = "common_http_protocol_options: {idle_timeout: 7s, max_stream_duration: 8s}, \
+        upstream_http_protocol_options: {auto_sni: true, auto_san_validation: true}";
+    says(
+        CLUSTER,
+        &format!("{{name: a, {older}}}"),
+        &[
+            "idle_timeout: 7s",
+            "auto_sni: true",
+            "auto_san_validation: true",
+        ],
+    );
+    let both = model(CLUSTER, &format!("{{name: a, {older}, {TYPED}}}"));
+    assert_eq!(both, model(CLUSTER, &format!("{{name: a, {TYPED}}}")));
+    // Only this one is asked for in both places.
+    says(
+        CLUSTER,
+        &format!("{{name: a, max_requests_per_connection: 9, {TYPED}}}"),
+        &["max_requests_per_connection: 9"],
+    );
+}
