@@ -188,9 +188,7 @@ async fn through_chain(
     info.server_name.clone_from(&inspected.server_name);
     // Meanwhile another configuration may have come.
     let snapshot = plane.snapshot();
-    let Some(listener) = snapshot.inbound_listener(port) else {
-        return None;
-    };
+    let listener = snapshot.inbound_listener(port)?;
     let Some(found) = find(listener, &info, &inspected, port) else {
         stats.no_filter_chain_match.inc();
         tracing::debug!(port, peer = %peer.remote, "no filter chain matches");
