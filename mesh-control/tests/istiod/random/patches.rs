@@ -2,7 +2,8 @@
 //!
 //! Left out is what makes istiod itself give up halfway, configurations of two types merged into each other; and
 //! of routes `validate_clusters: true` and `max_direct_response_body_size_bytes`, which it merges into the one value
-//! that all of its resources share.
+//! that all of its resources share; nor are lists of `application_protocols` replaced, which it overwrites in the one
+//! list that all plaintext chains share (seen: `["x", "h2c"]` where nothing said so).
 
 use super::*;
 
@@ -238,7 +239,11 @@ impl Maker<'_> {
                     "name: renamed",
                     "metadata: {filter_metadata: {mine: {a: b}}}",
                 ]);
-                (self.merge(), value.to_owned())
+                let operation = match value.contains("application_protocols") {
+                    true => "MERGE",
+                    false => self.merge(),
+                };
+                (operation, value.to_owned())
             }
         };
         ("FILTER_CHAIN", matched, operation, value)
