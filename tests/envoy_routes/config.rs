@@ -33,6 +33,18 @@ const TEMPLATES: &[&str] = &[
     "/{x=a/*}.html",
 ];
 const REGEXES: &[&str] = &["/a.*", "/(a|long)/[a-z]+", "/files/\\d+", "/a/b?", ".*"];
+/// Some tell bytes from characters.
+const REGEXES_OF_HEADERS: &[&str] = &[
+    "[0-9]+|GET|/a.*",
+    ".",
+    "[^1]*",
+    "\\W+",
+    "(?i).*\\xe9",
+    "..",
+    "\u{e9}\\C*",
+    "[\u{e9}]+.*",
+    "\\pL+",
+];
 pub(crate) const HEADERS: &[&str] = &["x-a", "x-b", "x-c"];
 
 pub(crate) struct Configuration {
@@ -373,7 +385,10 @@ impl Generator<'_> {
             }
             0 => matcher["present_match"] = json!(self.random.chance(60)),
             1 => matcher["range_match"] = json!({"start": 1, "end": 3}),
-            2 => matcher["string_match"] = json!({"safe_regex": {"regex": "[0-9]+|GET|/a.*"}}),
+            2 => {
+                let regex = *self.random.one(REGEXES_OF_HEADERS);
+                matcher["string_match"] = json!({"safe_regex": {"regex": regex}});
+            }
             3 => {
                 matcher["string_match"] =
                     json!({"prefix": "1", "ignore_case": self.random.chance(50)})

@@ -16,6 +16,8 @@ pub(crate) struct Case {
     host: &'static str,
     target: String,
     headers: Vec<(&'static str, String)>,
+    /// A value that is not UTF-8.
+    obs_text: Option<(&'static str, &'static [u8])>,
     body: &'static str,
     http2: bool,
 }
@@ -226,11 +228,19 @@ impl Case {
             ]);
             headers.push((name, value.to_owned()));
         }
+        let obs_text = random.chance(20).then(|| {
+            let values: [&[u8]; 6] = [b"\xff", b"a\xe9", b"\xc9", b"1\x80", b"\xc3(", b"\xa0x\xa0"];
+            (*random.one(&["x-a", "x-b", "x-c"]), *random.one(&values))
+        });
         let method = *random.one(&[
-            "GET", "GET", "GET", "POST", "HEAD", "PUT", "OPTIONS", "DELETE", "PATCH",
+            "GET", "GET", "GET", "POST", "HEAD", "PUT", "OPTIONS", "DELETE", "PATCH", "QUERY",
         ]);
+        if method == "QUERY" && random.chance(70) {
+            headers.retain(|(name, _)| *name != "content-type");
+            headers.push(("content-type", "text/plain".into()));
+        }
         // A body behind a long head comes later, and may be too late for who is refused.
-        if ["POST", "PUT", "PATCH"].contains(&method) {
+        if ["POST", "PUT", "PATCH", "QUERY"].contains(&method) {
             headers.retain(|(name, _)| *name != "x-long");
         }
         Self {
@@ -239,7 +249,8 @@ impl Case {
             host: *random.one(HOSTS),
             target: target(random),
             headers,
-            body: if ["POST", "PUT", "PATCH"].contains(&method) {
+            obs_text,
+            body: if ["POST", "PUT", "PATCH", "QUERY"].contains(&method) {
                 *random.one(&["", "hello body"])
             } else {
                 ""
@@ -264,6 +275,9 @@ impl Case {
         };
         for (name, value) in &self.headers {
             request = request.header(*name, value);
+        }
+        if let Some((name, value)) = self.obs_text {
+            request = request.header(name, value);
         }
         request
             .header(CASE, id)
