@@ -238,22 +238,18 @@ impl Service {
                         self.seen().streams.remove(&stream);
                         return;
                     };
-                    let mut answered = BTreeMap::new();
-                    for name in &request.resource_names {
-                        let version = sent.get(name).copied().unwrap_or_default();
-                        answered.insert(name.clone(), version);
-                    }
-                    if !request.response_nonce.is_empty() {
-                        self.seen().streams.insert(stream, answered);
+                    let answered = answered(&request.response_nonce);
+                    let mut seen = self.seen();
+                    if let Some((name, version)) = &answered {
+                        let of_stream = seen.streams.entry(stream).or_default();
+                        of_stream.retain(|name, _| request.resource_names.contains(name));
+                        of_stream.insert(name.clone(), *version);
                     }
                     match request.error_detail {
-                        Some(status) => self.seen().refused.push(status.message),
-                        None => {
-                            let taken = sent.iter().filter(|_| !request.response_nonce.is_empty());
-                            let taken = taken.map(|(name, version)| (name.clone(), *version));
-                            self.seen().acknowledged.extend(taken);
-                        }
+                        Some(status) => seen.refused.push(status.message),
+                        None => seen.acknowledged.extend(answered),
                     }
+                    drop(seen);
                     names = request.resource_names.into_iter().collect();
                 }
                 changed = secrets.changed() => if changed.is_err() { return },
@@ -261,13 +257,13 @@ impl Service {
             let mut news = Vec::new();
             for (name, (version, any)) in &*secrets.borrow_and_update() {
                 if names.contains(name) && sent.insert(name.clone(), *version) != Some(*version) {
-                    news.push((*version, any.clone()));
+                    news.push((nonce(name, *version), *version, any.clone()));
                 }
             }
-            for (version, any) in news {
+            for (nonce, version, any) in news {
                 let response = DiscoveryResponse {
                     version_info: version.to_string(),
-                    nonce: version.to_string(),
+                    nonce,
                     resources: vec![any],
                     type_url: Secret::type_url(),
                     ..Default::default()
@@ -278,6 +274,16 @@ impl Service {
             }
         }
     }
+}
+
+/// Says which secret's version is answered: another may have been sent since.
+fn nonce(name: &str, version: u64) -> String {
+    format!("{version} {name}")
+}
+
+fn answered(nonce: &str) -> Option<(String, u64)> {
+    let (version, name) = nonce.split_once(' ')?;
+    Some((name.to_owned(), version.parse().ok()?))
 }
 
 #[tonic::async_trait]

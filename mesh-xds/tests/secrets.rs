@@ -134,6 +134,8 @@ async fn istios_agent_serves_a_certificate_and_rotates_it() {
         refused,
         ["default: tls_certificate.private_key: is not that of the certificate"]
     );
+    // The roots have a stream of their own.
+    server.settled().await;
     assert!(server.is_acknowledged("ROOTCA", version));
     assert!(server.is_acknowledged("default", rotated));
     // The next good one counts, and the dump hides keys.
